@@ -1,0 +1,236 @@
+"""The command line: one function a command, heavy imports inside the function, so that `tuitune --help` is instant.
+
+Exit codes: 0 fine, 1 findings or a failed run, 2 wrong usage. Errors are one sentence on stderr; a traceback only with --debug.
+With --json one JSON document (streaming commands: one line an event) goes to stdout and nothing else.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tuitune import __version__
+from tuitune.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` without the program's name."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    if not words or (words[0] not in COMMANDS and not words[0].startswith("-")):
+        words.insert(0, "open")  # `tuitune [DIR]`; a subcommand's name wins over a folder's
+    elif words[0] in ("--no-mouse", "--colors", "--debug"):
+        words.insert(0, "open")
+    args = parser.parse_args(words)
+    try:
+        return COMMANDS[args.command](args)
+    except UserError as error:
+        if args.debug:
+            raise
+        print(f"tuitune: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # `tuitune runs | head`: nobody reads any more
+        return 0
+    except KeyboardInterrupt:
+        print("tuitune: interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def open_workbench(args: argparse.Namespace) -> int:
+    """`tuitune [DIR]`: the workbench on a folder, or on a recipe in its folder."""
+    from tuitune.workbench.main import run_workbench
+
+    target = Path(args.directory)
+    if not target.exists():
+        raise UserError(f"{args.directory} does not exist; name a folder or a recipe, or run `tuitune demo` for a ready one", exit_code=2)
+    directory, recipe = (target, None) if target.is_dir() else (target.parent, target)
+    return run_workbench(directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """`tuitune demo [DIR]`: a ready workspace with a real model and real data; opens it, or trains it headless."""
+    from tuitune.demo.workspace import make_demo
+
+    headless = args.headless or not (sys.stdin.isatty() and sys.stdout.isatty())
+    recipe = make_demo(Path(args.directory))
+    if headless:
+        from tuitune.demo.headless import run_headless
+
+        return run_headless(recipe)
+    from tuitune.workbench.main import run_workbench
+
+    return run_workbench(recipe.parent, open_path=recipe, mouse=not args.no_mouse, colors=args.colors)
+
+
+def validate(args: argparse.Namespace) -> int:
+    """`tuitune validate RECIPE`: schema problems with line, column and fix."""
+    from tuitune.recipe import report
+
+    path = Path(args.recipe)
+    problems = report.validate_file(path)
+    if args.json:
+        _print_json(report.as_json(problems, path))
+    else:
+        report.print_problems(problems, path)
+    return 1 if any(problem.severity == "error" for problem in problems) else 0
+
+
+def train(args: argparse.Namespace) -> int:
+    """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
+    from tuitune.hub.launch import launch
+    from tuitune.recipe.recipe import load_recipe
+    from tuitune.runs.console import watch
+
+    path = Path(args.recipe).resolve()
+    recipe = load_recipe(path)
+    workspace = Path.cwd()
+    run = launch(
+        path,
+        recipe_text=path.read_text(encoding="utf-8"),
+        name=recipe.name,
+        runs_root=workspace / recipe.output.get("runs", "runs"),
+        workspace=workspace,
+    )
+    if args.detach:
+        if args.json:
+            _print_json({"run": run.name, "path": str(run.path)})
+        else:
+            print(f"{run.name} trains in the background. Watch it: tuitune attach {run.name}")  # noqa: T201
+        return 0
+    return watch(run, as_json=args.json, plain=args.plain, on_interrupt="stop" if args.stop_on_interrupt else "detach")
+
+
+def attach(args: argparse.Namespace) -> int:
+    """`tuitune attach RUN`: the whole history of a run, then what it does from now on."""
+    from tuitune.runs.console import watch
+    from tuitune.runs.listing import find_run
+
+    return watch(find_run(Path(args.runs), args.run), as_json=args.json, plain=args.plain, on_interrupt="detach")
+
+
+def runs(args: argparse.Namespace) -> int:
+    """`tuitune runs`: the runs of this folder, newest first."""
+    from tuitune.runs.console import print_runs
+    from tuitune.runs.listing import list_runs
+
+    found = list_runs(Path(args.runs))
+    if args.json:
+        _print_json({"runs": [summary.as_dict() for summary in found]})
+    else:
+        print_runs(found, Path(args.runs))
+    return 0
+
+
+def send(args: argparse.Namespace) -> int:
+    """`tuitune send RUN OP [KEY=VALUE …]`: a command to a living run, e.g. `tuitune send gsm8k stop save=false`."""
+    from tuitune.bus.client import HubClient
+    from tuitune.runs.listing import find_run
+
+    run = find_run(Path(args.runs), args.run)
+    reply = HubClient(run.path).send(args.op, _key_values(args.args))
+    if args.json:
+        _print_json(reply)
+    elif reply.get("error"):
+        raise UserError(f"{run.name}: {args.op} {reply.get('s', 'failed')}: {reply['error']}")
+    else:
+        print(f"{run.name}: {args.op} {reply['s']}")  # noqa: T201
+    return 0 if reply.get("s") in ("queued", "applied") else 1
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "open": open_workbench,
+    "demo": demo,
+    "validate": validate,
+    "train": train,
+    "attach": attach,
+    "runs": runs,
+    "send": send,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, built without importing anything that a command needs."""
+    parser = argparse.ArgumentParser(
+        prog="tuitune",
+        description="A workbench in the terminal for fine-tuning language models. Without a command: open the workbench on DIR.",
+        usage="tuitune [DIR] | tuitune COMMAND …",
+    )
+    parser.add_argument("--version", action="version", version=f"tuitune {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, **options: Any) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, **options)
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return sub
+
+    def terminal_options(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+        sub.add_argument("--colors", choices=["16", "256", "truecolor"], help="colours to use instead of what the terminal says")
+
+    sub = command("open", "open the workbench on a folder (the word may be left out)")
+    sub.add_argument("directory", nargs="?", default=".", metavar="DIR")
+    terminal_options(sub)
+    sub = command("demo", "a ready workspace: real instruct model, small real data, recipe; without a terminal it trains headless")
+    sub.add_argument("directory", nargs="?", default="tuitune-demo", metavar="DIR")
+    sub.add_argument("--headless", action="store_true", help="train now and print the result instead of opening the workbench")
+    terminal_options(sub)
+    sub = command("validate", "schema problems of a recipe with line, column and fix")
+    sub.add_argument("recipe", metavar="RECIPE")
+    _json_option(sub)
+    sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--detach", action="store_true", help="return as soon as the run has started")
+    sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
+    _stream_options(sub)
+    sub = command("attach", "follow a run from its beginning")
+    sub.add_argument("run", metavar="RUN")
+    _runs_option(sub)
+    _stream_options(sub)
+    sub = command("runs", "the runs of this folder")
+    _runs_option(sub)
+    _json_option(sub)
+    sub = command("send", "send a command to a living run: stop, save, evaluate, kill")
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("op", metavar="OP")
+    sub.add_argument("args", nargs="*", metavar="KEY=VALUE")
+    _runs_option(sub)
+    _json_option(sub)
+    return parser
+
+
+def _json_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else there")
+
+
+def _stream_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--plain", action="store_true", help="plain lines that a screen reader can follow")
+    sub.add_argument("--json", action="store_true", help="one JSON line an event on stdout and nothing else there")
+
+
+def _runs_option(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (default: runs)")
+
+
+def _key_values(words: Sequence[str]) -> dict[str, Any]:
+    """`save=false lr=1e-4 note=hello` → {"save": False, "lr": 0.0001, "note": "hello"}."""
+    values: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not (key and equals):
+            raise UserError(f"{word!r} is not KEY=VALUE", exit_code=2)
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    return values
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps({"schema": 1, **document}, ensure_ascii=False))  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())
