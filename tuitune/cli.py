@@ -82,7 +82,7 @@ def train(args: argparse.Namespace) -> int:
     """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
     from tuitune.hub.launch import launch
     from tuitune.recipe.recipe import load_recipe
-    from tuitune.runs.console import watch
+    from tuitune.console import watch
 
     path = Path(args.recipe).resolve()
     recipe = load_recipe(path)
@@ -105,7 +105,7 @@ def train(args: argparse.Namespace) -> int:
 
 def attach(args: argparse.Namespace) -> int:
     """`tuitune attach RUN`: the whole history of a run, then what it does from now on."""
-    from tuitune.runs.console import watch
+    from tuitune.console import watch
     from tuitune.runs.listing import find_run
 
     return watch(find_run(Path(args.runs), args.run), as_json=args.json, plain=args.plain, on_interrupt="detach")
@@ -113,7 +113,7 @@ def attach(args: argparse.Namespace) -> int:
 
 def runs(args: argparse.Namespace) -> int:
     """`tuitune runs`: the runs of this folder, newest first."""
-    from tuitune.runs.console import print_runs
+    from tuitune.console import print_runs
     from tuitune.runs.listing import list_runs
 
     found = list_runs(Path(args.runs))

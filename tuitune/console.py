@@ -1,0 +1,159 @@
+"""A run's events on the plain command line: what `train` and `attach` print, and the table of `runs`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import localtime, strftime
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tuitune.bus.client import HubClient
+from tuitune.bus.envelope import as_number, encode
+from tuitune.errors import UserError
+from tuitune.hub.follow import follow
+from tuitune.runs.directory import RunDirectory
+from tuitune.runs.listing import RunSummary
+from tuitune.text import printable
+
+GIB = 1 << 30
+
+
+def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Literal["detach", "stop"]) -> int:
+    """Print the run's records until it ends; 0 when it ended well or was left running, 1 when it failed.
+
+    Ctrl-C leaves the run alone and says how to come back ("detach"), or asks it to save and stop ("stop"; a second one detaches).
+    """
+    if as_json:
+        return _follow(run, _json_line, on_interrupt, lambda text: print(text, file=sys.stderr))  # noqa: T201
+    console = Console(highlight=False, no_color=plain or None)
+    if plain or not console.is_terminal:
+        lines = RunLines()
+        return _follow(
+            run,
+            lambda record: [console.print(line, markup=False, soft_wrap=True) for line in lines.read(record)],
+            on_interrupt,
+            console.print,
+        )
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
+    ) as progress:
+        task = progress.add_task(run.name, total=None)
+        lines = RunLines()
+
+        def show(record: dict[str, Any]) -> None:
+            for line in lines.read(record):
+                progress.console.print(line, markup=False, soft_wrap=True)
+            if record.get("ev") == "metrics":
+                progress.update(task, completed=record.get("step") or 0, total=record.get("max_steps"))
+
+        return _follow(run, show, on_interrupt, progress.console.print)
+
+
+def _follow(run: RunDirectory, show: Callable[[dict[str, Any]], object], on_interrupt: str, say: Callable[[str], object]) -> int:
+    ended_well = True
+    shown: dict[
+        str, int
+    ] = {}  # per journal file the number of the last record shown: an interrupt ends the generator, the next starts over
+    while True:
+        try:
+            for record in follow(run):
+                source, number = str(record.get("src")), int(record.get("n", 0))
+                if number <= shown.get(source, -1):
+                    continue
+                shown[source] = number
+                show(record)
+                if record.get("ev") == "state":
+                    ended_well = record.get("s") not in ("failed", "lost")
+            return 0 if ended_well else 1
+        except KeyboardInterrupt:
+            if on_interrupt == "stop":
+                on_interrupt = "detach"
+                say(_stop(run))
+                continue
+            say(f"{run.name} goes on without you. Come back: tuitune attach {run.name}   Stop it: tuitune send {run.name} stop")
+            return 0
+
+
+def _stop(run: RunDirectory) -> str:
+    try:
+        reply = HubClient(run.path).send("stop", {"save": True})
+    except UserError as error:
+        return str(error)
+    return f"stop {reply['s']}: the run saves and ends at the next step; Ctrl-C again leaves it alone"
+
+
+def _json_line(record: dict[str, Any]) -> None:
+    sys.stdout.write(encode(record).decode())
+    sys.stdout.flush()
+
+
+class RunLines:
+    """Turns journal records into the lines a person reads; keeps nothing but what the next line needs."""
+
+    def __init__(self) -> None:
+        self._state = ""
+
+    def read(self, record: dict[str, Any]) -> list[str]:
+        """The lines for one record; most records (heartbeats, GPU samples) have none."""
+        match record.get("ev"):
+            case "state" if record.get("s") != self._state:
+                self._state = str(record.get("s"))
+                why = printable(str(record.get("why") or ""))
+                return [f"{_clock(record)} {self._state}" + (f": {why}" if why else "")]
+            case "metrics":
+                return [f"{_clock(record)} {_metrics(record)}"]
+            case "eval":
+                metrics = record.get("metrics") or {}
+                loss = as_number(metrics.get("eval_loss"))
+                return [f"{_clock(record)} evaluated at step {record.get('step')}: eval loss {_figure(loss)}"]
+            case "checkpoint" if record.get("complete"):
+                size = as_number(record.get("bytes")) or 0
+                return [f"{_clock(record)} saved {printable(str(record.get('path')))} ({size / 2**20:.1f} MiB)"]
+            case "crash":
+                hint = printable(str(record.get("hint") or ""))
+                return [f"{_clock(record)} ended badly ({record.get('class')}): {hint}"]
+            case "end":
+                return [printable(str(record["error"]))] if record.get("error") else []
+        return []
+
+
+def _metrics(record: dict[str, Any]) -> str:
+    parts = [f"step {record.get('step')}/{record.get('max_steps')}", f"loss {_figure(as_number(record.get('loss')))}"]
+    rate = as_number(record.get("learning_rate"))
+    if rate is not None:
+        parts.append(f"lr {rate:.2e}")
+    speed = as_number(record.get("tokens_per_second"))
+    if speed is not None:
+        parts.append(f"{speed:,.0f} tokens/s")
+    memory = record.get("mem")
+    reserved = as_number(memory.get("reserved")) if isinstance(memory, dict) else None
+    if reserved is not None:
+        parts.append(f"{reserved / GIB:.1f} GiB reserved")
+    return "  ".join(parts)
+
+
+def _figure(value: float | None) -> str:
+    return "?" if value is None else f"{value:.4g}"
+
+
+def _clock(record: dict[str, Any]) -> str:
+    return strftime("%H:%M:%S", localtime(record.get("t", 0)))
+
+
+def print_runs(found: list[RunSummary], root: Path) -> None:
+    """The table of `tuitune runs`."""
+    console = Console(highlight=False)
+    if not found:
+        console.print(f"No runs in {root}. Start one: tuitune train RECIPE", markup=False)
+        return
+    table = Table(box=None, pad_edge=False)
+    for title, justify in (("run", "left"), ("state", "left"), ("step", "right"), ("loss", "right"), ("started", "left")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for run in found:
+        steps = f"{run.step or 0}/{run.max_steps}" if run.max_steps else str(run.step or "")
+        started = strftime("%Y-%m-%d %H:%M", localtime(run.created)) if run.created else ""
+        table.add_row(printable(run.id), run.state, steps, _figure(run.loss) if run.loss is not None else "", started)
+    console.print(table)
