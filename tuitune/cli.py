@@ -80,9 +80,9 @@ def validate(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
+    from tuitune.console import watch
     from tuitune.hub.launch import launch
     from tuitune.recipe.recipe import load_recipe
-    from tuitune.console import watch
 
     path = Path(args.recipe).resolve()
     recipe = load_recipe(path)
