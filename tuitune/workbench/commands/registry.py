@@ -1,0 +1,149 @@
+"""The one registry of commands: key bindings, palette, footer, help page and the README's key table are made from it.
+
+A command is data. Its handler is the name of an `action_…` method (without the prefix) of the active view, else of the app. Imports
+nothing of Textual's widgets and no view, so that it can be read before the first paint.
+
+`python -m tuitune.workbench.commands.registry` prints the README's key table.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+# Merged with Enter, Tab, Backspace, Escape and line feed by legacy terminals, or never sent by them (workbench.md B2).
+FORBIDDEN_KEYS = frozenset(
+    ["ctrl+j", "ctrl+m", "ctrl+h", "ctrl+i", "ctrl+left_square_bracket", "ctrl+comma", "ctrl+tab", "ctrl+shift+tab"]
+    + [f"ctrl+{digit}" for digit in range(10)]
+    + [f"ctrl+shift+{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
+)
+ALWAYS = "always"
+MAX_FOOTER = 6
+
+_KEY_NAMES = {
+    "pageup": "PgUp",
+    "pagedown": "PgDn",
+    "backslash": "\\",
+    "comma": ",",
+    "full_stop": ".",
+    "plus": "+",
+    "minus": "-",
+    "equals_sign": "=",
+    "slash": "/",
+    "question_mark": "?",
+    "space": "Space",
+    "escape": "Esc",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "colon": ":",
+    "grave_accent": "`",
+    "left": "←",
+    "right": "→",
+    "up": "↑",
+    "down": "↓",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """Something the user can do.
+
+    id: stable, dotted ("editor.save"). keys: Textual's key names, the first is the one shown. when: "always", or the kinds of view
+    in which it holds, separated by blanks ("recipe data"). handler: `action_<handler>` of the active view or the app. help: one
+    sentence for the help page. footer: shown among the key hints while it holds.
+    """
+
+    id: str
+    title: str
+    keys: tuple[str, ...]
+    when: str
+    handler: str
+    help: str
+    footer: bool = False
+
+    def holds(self, kind: str) -> bool:
+        """Whether the command can be used while a view of this kind is active ("" = no view)."""
+        return self.when == ALWAYS or kind in self.when.split()
+
+
+@cache
+def all_commands() -> tuple[Command, ...]:
+    """Every command of the workbench: the app's, then each view's."""
+    from tuitune.workbench.commands import app
+
+    tuples: list[tuple[Command, ...]] = [app.COMMANDS]
+    for name in ("recipe", "run"):
+        tuples.append(_commands_of(name))
+    return tuple(command for commands in tuples for command in commands)
+
+
+def _commands_of(name: str) -> tuple[Command, ...]:
+    from importlib import import_module
+
+    try:
+        commands: tuple[Command, ...] = import_module(f"tuitune.workbench.commands.{name}").COMMANDS
+    except ModuleNotFoundError:
+        return ()
+    return commands
+
+
+@cache
+def by_id(command_id: str) -> Command:
+    """The command of that id; KeyError when there is none."""
+    return {command.id: command for command in all_commands()}[command_id]
+
+
+def is_plain(key: str) -> bool:
+    """Whether a key is one that text fields need themselves: everything but function keys and combinations with Ctrl or Alt."""
+    if key.startswith(("ctrl+", "alt+")):
+        return False
+    return not (key.removeprefix("shift+").startswith("f") and key.removeprefix("shift+f").isdigit())
+
+
+def key_label(key: str) -> str:
+    """A key as people write it: "ctrl+shift+f8" → "Ctrl+Shift+F8", "alt+full_stop" → "Alt+."."""
+    parts = [_KEY_NAMES.get(part, part) for part in key.split("+")]
+    return "+".join(part if len(part) == 1 and len(parts) == 1 else part[:1].upper() + part[1:] for part in parts)
+
+
+def keys_label(command: Command) -> str:
+    """All keys of a command for the help page, e.g. "F5, Ctrl+R"; empty when it is only in the palette."""
+    return ", ".join(key_label(key) for key in command.keys)
+
+
+def footer_commands(kind: str, commands: Iterable[Command] | None = None) -> list[Command]:
+    """The commands to hint at for a kind of view: the view's own first, then the app's; at most six."""
+    chosen = [command for command in (all_commands() if commands is None else commands) if command.footer and command.holds(kind)]
+    chosen.sort(key=lambda command: command.when == ALWAYS)
+    return chosen[:MAX_FOOTER]
+
+
+def clashes(commands: Sequence[Command]) -> list[str]:
+    """Sentences about keys that two commands claim in the same place; an "always" command claims its key everywhere."""
+    found = []
+    owners: dict[tuple[str, str], str] = {}
+    kinds = sorted({kind for command in commands for kind in command.when.split()} - {ALWAYS})
+    for command in commands:
+        for key in command.keys:
+            for kind in kinds if command.when == ALWAYS else command.when.split():
+                other = owners.setdefault((key, kind), command.id)
+                if other != command.id:
+                    found.append(f"{key} means {other} and {command.id} in {kind}")
+    return found
+
+
+def key_table() -> str:
+    """The README's table of keys in Markdown."""
+    lines = ["| Key | Does | Where |", "|---|---|---|"]
+    for command in all_commands():
+        if command.keys:
+            keys = ", ".join(f"`{key_label(key)}`" for key in command.keys)
+            where = "everywhere" if command.when == ALWAYS else ", ".join(command.when.split())
+            lines.append(f"| {keys} | {command.title} | {where} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(key_table())
