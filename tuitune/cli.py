@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def open_workbench(args: argparse.Namespace) -> int:
     """`tuitune [DIR]`: the workbench on a folder, or on a recipe in its folder."""
-    from tuitune.workbench.main import run_workbench
-
     target = Path(args.directory)
     if not target.exists():
         raise UserError(f"{args.directory} does not exist; name a folder or a recipe, or run `tuitune demo` for a ready one", exit_code=2)
+    from tuitune.workbench.main import run_workbench
+
     directory, recipe = (target, None) if target.is_dir() else (target.parent, target)
     return run_workbench(directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors)
 

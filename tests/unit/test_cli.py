@@ -1,0 +1,109 @@
+"""The command line is a contract: names, JSON, exit codes; others build on it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tuitune import cli
+from tuitune.errors import UserError
+
+CONTRACT = {
+    "open": {"directory", "no_mouse", "colors"},
+    "demo": {"directory", "headless", "no_mouse", "colors"},
+    "validate": {"recipe", "json"},
+    "train": {"recipe", "detach", "stop_on_interrupt", "plain", "json"},
+    "attach": {"run", "runs", "plain", "json"},
+    "runs": {"runs", "json"},
+    "send": {"run", "op", "args", "runs", "json"},
+}
+ARGUMENTS = {"open": [], "demo": [], "validate": ["r.yaml"], "train": ["r.yaml"], "attach": ["r"], "runs": [], "send": ["r", "stop"]}
+
+
+def tuitune(*words: str, cwd: Path, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tuitune", *words], cwd=cwd, stdin=stdin, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_command_line_is_exactly_what_others_build_on() -> None:
+    parser = cli.build_parser()
+    found = {name: set(vars(parser.parse_args([name, *words]))) - {"command", "debug"} for name, words in ARGUMENTS.items()}
+    assert found == CONTRACT
+    assert set(cli.COMMANDS) == set(CONTRACT)
+
+
+def test_a_folder_is_opened_and_a_subcommand_wins_over_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setitem(cli.COMMANDS, "open", lambda args: seen.append(args.directory) or 0)
+    monkeypatch.setitem(cli.COMMANDS, "runs", lambda args: seen.append("runs command") or 0)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for words in ([], [str(tmp_path)], ["./runs"], ["--no-mouse"], ["runs"]):
+        assert cli.main(words) == 0
+    assert seen == [".", str(tmp_path), "./runs", ".", "runs command"]
+
+
+def test_an_error_for_the_user_is_one_sentence_on_stderr_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> int:
+        raise UserError("row 3 of a.jsonl is not JSON; mend or remove it", exit_code=1)
+
+    monkeypatch.setitem(cli.COMMANDS, "runs", refuse)
+    assert cli.main(["runs"]) == 1
+    assert capsys.readouterr().err == "tuitune: row 3 of a.jsonl is not JSON; mend or remove it\n"
+    with pytest.raises(UserError):
+        cli.main(["runs", "--debug"])
+
+
+@pytest.mark.parametrize("words", [["no-such-folder"], ["train"], ["send", "x", "stop", "novalue"], ["--frobnicate"]])
+def test_wrong_usage_exits_with_2_and_says_why(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "runs" / "x").mkdir(parents=True)
+    done = tuitune(*words, cwd=tmp_path)
+    assert done.returncode == 2, done
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+def test_the_workbench_without_a_terminal_says_so(tmp_path: Path) -> None:
+    done = tuitune(str(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "terminal" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_validate_prints_one_json_document_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("name: x\ntask: [\n")
+    done = tuitune("validate", "broken.yaml", "--json", cwd=tmp_path)
+    document = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert document["schema"] == 1
+    assert document["problems"][0]["line"] >= 2
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_a_missing_recipe_is_a_sentence(command: str, tmp_path: Path) -> None:
+    done = tuitune(command, "nowhere.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nowhere.yaml" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_run_names_the_runs_there_are(tmp_path: Path) -> None:
+    done = tuitune("attach", "nope", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nope" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_runs_is_an_empty_list(tmp_path: Path) -> None:
+    done = tuitune("runs", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout) == {"schema": 1, "runs": []}
+    assert done.returncode == 0
+
+
+def test_values_of_send_are_json_where_they_can_be() -> None:
+    assert cli._key_values(["save=false", "lr=1e-4", "note=hello there"]) == {"save": False, "lr": 1e-4, "note": "hello there"}
