@@ -1,0 +1,23 @@
+"""The commands of a run's dashboard and of the runs table; their handlers are `action_…` methods of those views."""
+
+from tuitune.workbench.commands.registry import Command
+
+COMMANDS: tuple[Command, ...] = (
+    Command("chart.next", "Next chart", ("tab",), "run", "next_chart", "The keys for charts go to the next one", True),
+    Command("chart.previous", "Previous chart", ("shift+tab",), "run", "previous_chart", "The keys for charts go to the one before"),
+    Command("chart.zoom_in", "Zoom in", ("plus", "equals_sign"), "run", "zoom_in", "Half as many steps over the same width", True),
+    Command("chart.zoom_out", "Zoom out", ("minus",), "run", "zoom_out", "Twice as many steps over the same width"),
+    Command("chart.fit", "Show everything", ("0",), "run", "fit", "The whole run, following its newest step"),
+    Command("chart.left", "Value to the left", ("left",), "run", "cursor_left", "Move the value cursor one column to the left", True),
+    Command("chart.right", "Value to the right", ("right",), "run", "cursor_right", "Move the value cursor one column to the right"),
+    Command("chart.log_scale", "Logarithmic scale", ("l",), "run", "log_scale", "Logarithmic or linear values"),
+    Command("chart.smooth", "Smoothing", ("s",), "run", "smooth", "No, light, medium or strong smoothing of the line"),
+    Command("chart.maximise", "Only this chart", ("m",), "run", "maximise_chart", "The active chart over the whole view, and back", True),
+    Command("run.log", "Log", ("t",), "run", "show_log", "What the trainer prints, and back to the charts", True),
+    Command("run.config", "Effective config", ("c",), "run", "show_config", "Every value this run trains with and where it came from"),
+    Command("run.events", "Events", ("e",), "run", "show_events", "Commands, checkpoints, evaluations and faults of this run"),
+    Command("run.charts", "Charts", ("escape",), "run", "show_charts", "Back to the charts"),
+    Command("run.save", "Save a checkpoint now", ("k",), "run", "save_checkpoint", "Ask the trainer to save after its current step"),
+    Command("run.evaluate", "Evaluate now", ("v",), "run", "evaluate", "Ask the trainer to evaluate after its current step"),
+    Command("run.kill", "Kill the run", (), "run", "kill_run", "End trainer and hub at once; nothing is saved"),
+)

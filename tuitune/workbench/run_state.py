@@ -1,0 +1,147 @@
+"""What a run is doing and has done, as plain data. run_reduce.py fills it from journal records, the views show it.
+
+Nothing of Textual, no files, no threads.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from tuitune.workbench.gpu_reading import NO_GPU, NO_HOST, GpuReading, GpuSample, HostReading
+from tuitune.workbench.series import Series
+
+MAX_LOG_LINES = 2_000
+MAX_EVENTS = 2_000
+FINAL = frozenset({"done", "stopped", "failed", "lost"})
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened once: for the events tab, and with a step also a mark on the charts."""
+
+    time: float
+    kind: str  # state, checkpoint, eval, command, applied, refused, stop, crash, attempt, oom, number, end
+    text: str
+    step: int | None = None
+
+
+@dataclass
+class CommandState:
+    """One command on its way: queued → applied or failed."""
+
+    id: str
+    op: str = "?"
+    by: str = ""
+    args: dict[str, Any] = field(default_factory=dict)
+    state: str = "queued"
+    step: int | None = None
+    error: str = ""
+    time: float = 0.0
+
+
+@dataclass
+class GpuHistory:
+    """One GPU over the seconds since the run's first record."""
+
+    now: GpuReading
+    used: Series = field(default_factory=Series)
+    process: Series = field(default_factory=Series)
+    util: Series = field(default_factory=Series)
+    power: Series = field(default_factory=Series)
+    temperature: Series = field(default_factory=Series)
+
+
+@dataclass
+class TorchMemory:
+    """torch's own figures for one device over the seconds since the run's first record, in bytes."""
+
+    allocated: Series = field(default_factory=Series)
+    reserved: Series = field(default_factory=Series)
+    peak_allocated: Series = field(default_factory=Series)
+    peak_reserved: Series = field(default_factory=Series)
+
+
+@dataclass(frozen=True)
+class Crash:
+    """How the trainer died, in the hub's words."""
+
+    kind: str
+    hint: str
+    returncode: int | None
+    signal: str
+    last_step: int | None
+    traceback: str
+    tail: tuple[str, ...]
+
+
+@dataclass
+class RunState:
+    """Everything the workbench shows of one run."""
+
+    state: str = "starting"
+    why: str = ""
+    step: int | None = None
+    max_steps: int | None = None
+    epoch: float | None = None
+    origin: float | None = None  # unix seconds of the first record seen: x = 0 of everything over time
+    first_time: float | None = None
+    last_time: float | None = None
+    state_time: float = -math.inf
+    attempt: int = 0
+    attempt_from: float = -math.inf  # the newest attempt took over after this step
+    metrics: dict[str, Series] = field(default_factory=dict)
+    step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
+    seconds_at_step: Series = field(default_factory=Series)
+    gpus: dict[str, GpuHistory] = field(default_factory=dict)
+    gpu_now: GpuSample = NO_GPU
+    torch: list[TorchMemory] = field(default_factory=list)
+    host_now: HostReading = NO_HOST
+    ram: Series = field(default_factory=Series)
+    tree_rss: Series = field(default_factory=Series)
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_LOG_LINES))
+    log_seen: int = 0  # lines ever seen: how many of them are new is the difference
+    events: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
+    events_seen: int = 0
+    commands: dict[str, CommandState] = field(default_factory=dict)
+    samples: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=500))
+    hello: dict[str, dict[str, Any]] = field(default_factory=dict)  # "hub", "trainer" → their hello records
+    crash: Crash | None = None
+    not_finite: tuple[str, int] | None = None  # the first metric that was not a number, and its step
+    unknown: int = 0  # records of kinds this version does not know
+    records: int = 0
+
+    @property
+    def caps(self) -> tuple[str, ...]:
+        """The commands this trainer takes, as its hello says."""
+        caps = self.hello.get("trainer", {}).get("caps")
+        names = [cap.get("name") if isinstance(cap, Mapping) else cap for cap in caps] if isinstance(caps, list) else []
+        return tuple(name for name in names if isinstance(name, str))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come, unless the run is resumed."""
+        return self.state in FINAL
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds between the first and the last record."""
+        return None if self.first_time is None or self.last_time is None else self.last_time - self.first_time
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last step: the median of the last step times, which a slow evaluation does not bend."""
+        if self.over or not self.step_seconds or self.step is None or self.max_steps is None:
+            return None
+        return max(0, self.max_steps - self.step) * median(self.step_seconds)
+
+    def value(self, name: str) -> float | None:
+        """The newest value of a metric."""
+        series = self.metrics.get(name)
+        return series.last if series else None
+
+    def marks(self) -> Iterator[Event]:
+        """The events that belong to a step."""
+        return (event for event in self.events if event.step is not None)
