@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from tuitune.text import printable
+from tuitune.workbench.commands import registry
 
 if TYPE_CHECKING:
     from tuitune.recipe.problems import Problem
-    from tuitune.workbench.commands.registry import Command
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,14 @@ class Symbol:
 
 
 class View(Widget):
-    """One editor tab. `kind` is what a command's `when` refers to; `key` is unique ("recipe:/abs/path")."""
+    """One editor tab. `kind` is what a command's `when` refers to; `key` is unique ("recipe:/abs/path").
+
+    Commands of the registry that hold for the kind reach the view's `action_…` methods. Their plain keys (letters, arrows) become
+    bindings of the view, so they count only while the keyboard is in it; the others are the app's and count everywhere.
+    """
 
     kind: ClassVar[str] = ""
-    commands: ClassVar[tuple[Command, ...]] = ()
+    commands: ClassVar[tuple[registry.Command, ...]] = ()
     DEFAULT_CSS = "View { width: 1fr; height: 1fr; }"
 
     dirty: reactive[bool] = reactive(False, init=False)
@@ -76,11 +81,27 @@ class View(Widget):
             super().__init__()
             self.view = view
 
+    def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
+        plain: list[BindingType] = [
+            Binding(key, f"command('{command.id}')", command.title, show=False)
+            for command in registry.all_commands()
+            if cls.kind in command.when.split()
+            for key in command.keys
+            if registry.is_plain(key)
+        ]
+        cls.BINDINGS = [*cls.__dict__.get("BINDINGS", ()), *plain]
+        super().__init_subclass__(*args, **kwargs)
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.problems: list[Problem] = []
         """The last list posted with ProblemsChanged; F8, Run and the status bar read it."""
+
+    async def action_command(self, command_id: str) -> None:
+        """A plain key of the registry was pressed in this view."""
+        handler = registry.by_id(command_id).handler
+        await self.run_action(handler if hasattr(self, f"action_{handler}") else f"app.{handler}")
 
     @property
     def key(self) -> str:
