@@ -50,27 +50,51 @@ def trainer_records(
     """What a trainer writes from loading to its last step; evaluates each 20 steps and saves a checkpoint each 25."""
     dice = random.Random(first)
     last = max_steps or steps
-    yield {"t": start, "ev": "hello", "proto": 1, "pid": 4711, "host": "box", "world": 1, "versions": {"torch": "2.13.0"},
-           "caps": [{"name": "stop"}, {"name": "save"}, {"name": "evaluate"}]}  # fmt: skip
+    yield {
+        "t": start,
+        "ev": "hello",
+        "proto": 1,
+        "pid": 4711,
+        "host": "box",
+        "world": 1,
+        "versions": {"torch": "2.13.0"},
+        "caps": [{"name": "stop"}, {"name": "save"}, {"name": "evaluate"}],
+    }
     yield {"t": start + 0.1, "ev": "state", "s": "loading", "step": first - 1}
     yield {"t": start + 4, "ev": "state", "s": "running", "step": first - 1}
     for step in range(first, steps + 1):
         now = start + 4 + (step - first + 1) * step_seconds
         loss = 0.6 + 1.9 * math.exp(-step / (last / 5)) + dice.gauss(0, 0.05)
         yield {
-            "t": now, "ev": "metrics", "step": step, "max_steps": last, "epoch": round(step / last * 3, 4), "loss": round(loss, 4),
+            "t": now,
+            "ev": "metrics",
+            "step": step,
+            "max_steps": last,
+            "epoch": round(step / last * 3, 4),
+            "loss": round(loss, 4),
             "grad_norm": round(0.4 + 2 * math.exp(-step / 10) + abs(dice.gauss(0, 0.1)), 4),
-            "learning_rate": 2e-4 * max(0.0, 1 - step / last), "tokens": step * 4096, "tokens_per_second": 4096 / step_seconds + dice.gauss(0, 200),
-            "step_ms": step_seconds * 1000, "mean_token_accuracy": round(1 - loss / 4, 4), "entropy": round(loss * 0.9, 4),
+            "learning_rate": 2e-4 * max(0.0, 1 - step / last),
+            "tokens": step * 4096,
+            "tokens_per_second": 4096 / step_seconds + dice.gauss(0, 200),
+            "step_ms": step_seconds * 1000,
+            "mean_token_accuracy": round(1 - loss / 4, 4),
+            "entropy": round(loss * 0.9, 4),
             "mem": torch_memory(step, gpus),
-        }  # fmt: skip
+        }
         if step % 20 == 0:
             yield {"t": now + 0.1, "ev": "state", "s": "evaluating", "step": step}
             yield {"t": now + 0.3, "ev": "eval", "step": step, "metrics": {"eval_loss": round(loss + 0.1, 4), "eval_runtime": 0.2}}
             yield {"t": now + 0.3, "ev": "state", "s": "running", "step": step}
         if step % 25 == 0:
-            yield {"t": now + 0.4, "ev": "checkpoint", "step": step, "path": f"checkpoints/checkpoint-{step}", "bytes": 39_000_000,
-                   "seconds": 0.2, "complete": True}  # fmt: skip
+            yield {
+                "t": now + 0.4,
+                "ev": "checkpoint",
+                "step": step,
+                "path": f"checkpoints/checkpoint-{step}",
+                "bytes": 39_000_000,
+                "seconds": 0.2,
+                "complete": True,
+            }
 
 
 def torch_memory(step: int, gpus: int) -> list[dict[str, int]] | None:
@@ -85,13 +109,24 @@ def gpu_record(time: float, gpus: int = 1, *, busy: bool = True) -> dict[str, An
     """One sample of the hub: an H200 each, with somebody else's process beside ours on the first."""
     devices = [
         {
-            "index": index, "uuid": f"GPU-{index:08x}", "name": "NVIDIA H200", "util": 97 if busy else 0, "mem_used": 21 * GIB, "mem_total": 140 * GIB,
+            "index": index,
+            "uuid": f"GPU-{index:08x}",
+            "name": "NVIDIA H200",
+            "util": 97 if busy else 0,
+            "mem_used": 21 * GIB,
+            "mem_total": 140 * GIB,
             "proc_mem": int(10.2 * GIB) if busy else None,
             "others": [{"pid": 999, "user": "ada", "name": "python", "mem": int(10.1 * GIB)}] if index == 0 else [],
-            "power": 540.0, "power_limit": 700.0, "temp": 61, "sm_clock": 1980, "mem_clock": 3201, "reasons": ["sw power cap"] if busy else [], "ecc": 0,
+            "power": 540.0,
+            "power_limit": 700.0,
+            "temp": 61,
+            "sm_clock": 1980,
+            "mem_clock": 3201,
+            "reasons": ["sw power cap"] if busy else [],
+            "ecc": 0,
         }
         for index in range(gpus)
-    ]  # fmt: skip
+    ]
     return {"t": time, "ev": "gpu", "devices": devices, "driver": "580.65", "error": None}
 
 
@@ -130,9 +165,17 @@ def hub_records(
                 "offset": second * 40,
             }
     if final == "crash":
-        yield {"t": start + seconds, "ev": "crash", "rc": 1, "signal": None, "class": "gpu out of memory", "last_step": step,
-               "traceback": "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory.",
-               "hint": "The GPU ran out of memory at step 60: halve per_device_train_batch_size.", "tail": ["torch.OutOfMemoryError"]}  # fmt: skip
+        yield {
+            "t": start + seconds,
+            "ev": "crash",
+            "rc": 1,
+            "signal": None,
+            "class": "gpu out of memory",
+            "last_step": step,
+            "traceback": "Traceback (most recent call last):\ntorch.OutOfMemoryError: CUDA out of memory.",
+            "hint": "The GPU ran out of memory at step 60: halve per_device_train_batch_size.",
+            "tail": ["torch.OutOfMemoryError"],
+        }
         yield {"t": start + seconds, "ev": "end", "step": step, "reason": "failed"}
     elif final:
         yield {"t": start + seconds, "ev": "state", "s": final, "step": step}
@@ -140,9 +183,15 @@ def hub_records(
 
 
 def write_run(
-    root: Path, name: str = "gsm8k-20261120-101500", *, steps: int = 60, max_steps: int | None = None, gpus: int = 0, final: str | None = "done",
+    root: Path,
+    name: str = "gsm8k-20261120-101500",
+    *,
+    steps: int = 60,
+    max_steps: int | None = None,
+    gpus: int = 0,
+    final: str | None = "done",
     attempts: int = 1,
-) -> Path:  # fmt: skip
+) -> Path:
     """A run directory under `root`; `attempts` 2 resumes from the checkpoint at 25 after the first died at step 40."""
     run = root / name
     (run / "journal").mkdir(parents=True)
@@ -163,8 +212,9 @@ def write_run(
 
 def write_manifest(run: Path, *, state: str, steps: int, max_steps: int) -> None:
     """The manifest that belongs to it, of a run whose processes are gone."""
-    from tuitune.runs import manifest
     from tuitune.runs.directory import RunDirectory
+
+    from tuitune.runs import manifest
 
     manifest.write(RunDirectory(run), manifest_of(run, state=state, steps=steps, max_steps=max_steps))
 
@@ -174,10 +224,20 @@ def manifest_of(run: Path, *, state: str, steps: int, max_steps: int) -> Any:
     from tuitune.runs.manifest import Manifest
 
     return Manifest(
-        name=run.name.rsplit("-", 2)[0], created=START, ended=None if state == "running" else START + 40, recipe_path="recipes/gsm8k.yaml",
-        workspace=str(run.parent.parent), versions={}, attempt=1, state="failed" if state == "crash" else state, step=steps, max_steps=max_steps,
-        why=None, hub=None, trainer=None,
-    )  # fmt: skip
+        name=run.name.rsplit("-", 2)[0],
+        created=START,
+        ended=None if state == "running" else START + 40,
+        recipe_path="recipes/gsm8k.yaml",
+        workspace=str(run.parent.parent),
+        versions={},
+        attempt=1,
+        state="failed" if state == "crash" else state,
+        step=steps,
+        max_steps=max_steps,
+        why=None,
+        hub=None,
+        trainer=None,
+    )
 
 
 def append(run: Path, source: str, records: Iterable[dict[str, Any]]) -> None:

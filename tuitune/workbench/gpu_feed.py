@@ -43,11 +43,11 @@ class GpuNow:
 
 
 class GpuFeed:
-    """`changed` is called from any thread when `now` is new; it must be thread-safe (post a message)."""
+    """The newest figures in `now`; whoever shows them listens."""
 
-    def __init__(self, changed: Callable[[], object]) -> None:
+    def __init__(self) -> None:
         self.now = GpuNow()
-        self._changed = changed
+        self._listeners: tuple[Callable[[], object], ...] = ()
         self._offered = -STALE
         self._stop: threading.Event | None = None
         self._thread: threading.Thread | None = None
@@ -61,6 +61,14 @@ class GpuFeed:
     def watching(self) -> bool:
         """Whether somebody looks."""
         return self._stop is not None
+
+    def listen(self, changed: Callable[[], object]) -> None:
+        """Have `changed` called, from any thread, when `now` is new; it must be thread-safe (post a message)."""
+        self._listeners = (*self._listeners, changed)
+
+    def unlisten(self, changed: Callable[[], object]) -> None:
+        """Undo `listen`."""
+        self._listeners = tuple(listener for listener in self._listeners if listener != changed)
 
     def watch(self) -> None:
         """Start sampling (again); call it when the panel becomes visible."""
@@ -95,4 +103,5 @@ class GpuFeed:
     def _set(self, now: GpuNow) -> None:
         if now != self.now:
             self.now = now
-            self._changed()
+            for listener in self._listeners:
+                listener()

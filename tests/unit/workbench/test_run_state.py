@@ -198,9 +198,32 @@ def test_names_without_end_do_not_fill_the_memory() -> None:
 
 
 GARBAGE: list[Any] = [
-    None, True, False, 0, -1, 1e308, 2**80, "nan", "inf", "-inf", "", "text", "\x1b[2J", [], [None], [[1]], {}, {"a": {}}, float("nan"),
-    float("inf"), {"alloc": "x", "reserved": [1, None]}, [{"index": "a", "others": 3, "reasons": "x"}, 5], ["a", {"name": 3}], b"bytes", {1: 2},
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1e308,
+    2**80,
+    "nan",
+    "inf",
+    "-inf",
+    "",
+    "text",
+    "\x1b[2J",
+    [],
+    [None],
+    [[1]],
+    {},
+    {"a": {}},
+    float("nan"),
+    float("inf"),
+    {"alloc": "x", "reserved": [1, None]},
+    [{"index": "a", "others": 3, "reasons": "x"}, 5],
+    ["a", {"name": 3}],
+    b"bytes",
+    {1: 2},
+]
 
 
 @pytest.mark.parametrize("seed", range(40))

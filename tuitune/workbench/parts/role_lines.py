@@ -1,0 +1,92 @@
+"""A few lines of text in roles (title, dim, warn …) that repaint only where a line changed. Knows nothing of runs or GPUs."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+Piece = tuple[str, str]  # (text, role); role "" = the plain foreground
+Line = tuple[Piece, ...]
+
+ROLES = ("title", "dim", "good", "warn", "error", "one", "two", "three", "rest", "chip")
+
+
+class RoleLines(Widget):
+    """Shows the lines given to `show`; as high as there are lines unless the style says otherwise. A line too long is cut with "…"."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"role--{role}" for role in ROLES}
+    DEFAULT_CSS = """
+    RoleLines { height: auto; width: 1fr; }
+    RoleLines > .role--title { text-style: bold; }
+    RoleLines > .role--dim { color: $text-muted; }
+    RoleLines > .role--good { color: $success; }
+    RoleLines > .role--warn { color: $warning; text-style: bold; }
+    RoleLines > .role--error { color: $error; text-style: bold; }
+    RoleLines > .role--one { color: $primary; }
+    RoleLines > .role--two { color: $accent; }
+    RoleLines > .role--three { color: $success; }
+    RoleLines > .role--rest { color: $text-disabled; }
+    RoleLines > .role--chip { color: $primary; text-style: bold reverse; }
+    """
+
+    def __init__(self, lines: Sequence[Line] = (), *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.lines: tuple[Line, ...] = tuple(lines)
+
+    def show(self, lines: Sequence[Line]) -> None:
+        """Replace the lines; only those that differ are painted again."""
+        old, self.lines = self.lines, tuple(lines)
+        if len(old) != len(self.lines):
+            self.refresh(layout=True)
+            return
+        changed = [Region(0, y, max(1, self.size.width), 1) for y, (before, after) in enumerate(zip(old, self.lines)) if before != after]
+        if changed:
+            self.refresh(*changed)
+
+    def text(self) -> str:
+        """The lines without their roles."""
+        return "\n".join("".join(text for text, _ in line) for line in self.lines)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return len(self.lines)
+
+    def render_line(self, y: int) -> Strip:
+        width, plain = self.size.width, self.rich_style
+        if y >= len(self.lines):
+            return Strip.blank(width, plain)
+        styles: dict[str, Style] = {"": plain}
+        segments = []
+        for text, role in self.lines[y]:
+            if role not in styles:
+                styles[role] = plain + self.get_component_rich_style(f"role--{role}", partial=True)
+            segments.append(Segment(text, styles[role]))
+        strip = Strip(segments)
+        if strip.cell_length > width > 1:
+            strip = Strip([*strip.crop(0, width - 1), Segment("…", plain)])
+        return strip.adjust_cell_length(width, plain)
+
+
+def bar(width: int, parts: Sequence[tuple[float | None, str]], total: float | None) -> Line:
+    """A bar of `width` cells: each part (amount, role) as full blocks in its order, what is left of `total` as light shade.
+
+    Amounts of the parts add up (they do not overlap). A part above zero is at least one cell wide while there is room.
+    """
+    if not total or total <= 0 or width <= 0:
+        return (("─" * max(0, width), "rest"),)
+    pieces: list[Piece] = []
+    used, amount_so_far = 0, 0.0
+    for amount, role in parts:
+        if amount is None or not 0 < amount < float("inf"):
+            continue
+        amount_so_far += amount
+        end = min(width, max(used + 1, round(width * amount_so_far / total)))
+        if end > used:
+            pieces.append(("█" * (end - used), role))
+            used = end
+    if used < width:
+        pieces.append(("░" * (width - used), "rest"))
+    return tuple(pieces)
