@@ -65,7 +65,7 @@ def test_many_other_processes_are_counted_not_listed() -> None:
 
 
 def test_a_bar_adds_its_parts_up_and_never_hides_a_small_one() -> None:
-    assert bar(10, [(50, "one"), (25, "two")], 100) == (("█████", "one"), ("███", "two"), ("░░", "rest"))
-    assert bar(10, [(0.1, "one")], 100) == (("█", "one"), ("░" * 9, "rest"))
-    assert bar(10, [(500, "one"), (1, "two")], 100) == (("█" * 10, "one"),)
-    assert bar(4, [(None, "one")], None) == (("────", "rest"),)
+    assert bar(10, [(50, "one", "█"), (25, "two", "▚")], 100) == (("█████", "one"), ("▚▚▚", "two"), ("··", "rest"))
+    assert bar(10, [(0.1, "one", "█")], 100) == (("█", "one"), ("·" * 9, "rest"))
+    assert bar(10, [(500, "one", "█"), (1, "two", "▚")], 100) == (("█" * 10, "one"),)
+    assert bar(4, [(None, "one", "█")], None) == (("────", "rest"),)

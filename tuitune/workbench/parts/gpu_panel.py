@@ -86,7 +86,7 @@ def gpu_lines(gpu: GpuReading, torch: TorchFigures | None, width: int, *, of_run
     name = gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
     ours = gpu.process if of_run else None
     others = None if gpu.used is None or ours is None else max(0.0, gpu.used - ours)
-    parts = [(ours, "one"), (others, "two")] if ours is not None else [(gpu.used, "two" if gpu.others else "one")]
+    parts = [(ours, "one", "█"), (others, "two", "▚")] if ours is not None else [(gpu.used, "two", "▚")]
     lines: list[Line] = [
         ((f"GPU {gpu.index} ", "title"), (name, "title")),
         bar(width, parts, gpu.total),
@@ -98,7 +98,7 @@ def gpu_lines(gpu: GpuReading, torch: TorchFigures | None, width: int, *, of_run
             lines.append(_pair("   reserved", figures.size(torch.reserved), width))
             lines.append(_pair("   allocated", figures.size(torch.allocated), width))
     if others or gpu.others:
-        lines.append(_pair("█ others", figures.size(others) if others is not None else "", width, "two"))
+        lines.append(_pair("▚ others", figures.size(others) if others is not None else "", width, "two"))
     for process in gpu.others[:4]:
         lines.append(_pair(f"   {process.user} {process.name}", figures.size(process.memory), width))
     if len(gpu.others) > 4:
@@ -122,9 +122,9 @@ def host_lines(host: HostReading, width: int) -> list[Line]:
     lines: list[Line] = [
         (("BOX", "title"),),
         _pair("cpu", figures.percent(host.cpu), width),
-        bar(width, [(host.cpu, "three")], 100),
+        bar(width, [(host.cpu, "three", "█")], 100),
         _pair("RAM", f"{figures.gib(host.ram_used)}/{figures.gib(host.ram_total)} GiB", width),
-        bar(width, [(host.tree_rss, "one"), (others, "two")], host.ram_total),
+        bar(width, [(host.tree_rss, "one", "█"), (others, "two", "▚")], host.ram_total),
     ]
     if host.tree_rss:
         lines.append(_pair("█ this run", figures.size(host.tree_rss), width, "one"))

@@ -70,23 +70,24 @@ class RoleLines(Widget):
         return strip.adjust_cell_length(width, plain)
 
 
-def bar(width: int, parts: Sequence[tuple[float | None, str]], total: float | None) -> Line:
-    """A bar of `width` cells: each part (amount, role) as full blocks in its order, what is left of `total` as light shade.
+def bar(width: int, parts: Sequence[tuple[float | None, str, str]], total: float | None) -> Line:
+    """A bar of `width` cells: each part (amount, role, glyph) in its order, what is left of `total` as dots.
 
-    Amounts of the parts add up (they do not overlap). A part above zero is at least one cell wide while there is room.
+    Amounts add up (they do not overlap). A part above zero is at least one cell wide while there is room; parts differ by glyph, so
+    that the bar reads without colours.
     """
     if not total or total <= 0 or width <= 0:
         return (("─" * max(0, width), "rest"),)
     pieces: list[Piece] = []
-    used, amount_so_far = 0, 0.0
-    for amount, role in parts:
+    used, so_far = 0, 0.0
+    for amount, role, glyph in parts:
         if amount is None or not 0 < amount < float("inf"):
             continue
-        amount_so_far += amount
-        end = min(width, max(used + 1, round(width * amount_so_far / total)))
+        so_far += amount
+        end = min(width, max(used + 1, round(width * so_far / total)))
         if end > used:
-            pieces.append(("█" * (end - used), role))
+            pieces.append((glyph * (end - used), role))
             used = end
     if used < width:
-        pieces.append(("░" * (width - used), "rest"))
+        pieces.append(("·" * (width - used), "rest"))
     return tuple(pieces)

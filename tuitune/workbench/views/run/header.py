@@ -1,0 +1,118 @@
+"""The lines above a run's charts: where it stands, its newest figures, and what went wrong in plain words. Pure functions."""
+
+from math import isfinite
+
+from tuitune.workbench import figures
+from tuitune.workbench.parts.role_lines import Line, Piece
+from tuitune.workbench.run_state import RunState
+
+SIGNS = {
+    "running": ("▶", "good"),
+    "evaluating": ("▶", "good"),
+    "saving": ("▶", "good"),
+    "done": ("✓", "good"),
+    "stopped": ("■", "warn"),
+    "stopping": ("■", "warn"),
+    "failed": ("✗", "error"),
+    "lost": ("✗", "error"),
+}
+SHORT = {
+    "learning_rate": "lr",
+    "grad_norm": "grad norm",
+    "tokens_per_second": "tok/s",
+    "eval_loss": "eval loss",
+    "mean_token_accuracy": "accuracy",
+}
+NEWEST = ("loss", "eval_loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")
+
+
+def sign(state: str) -> Piece:
+    """The sign of a state with its role: never the colour alone."""
+    return SIGNS.get(state, ("…", "dim"))
+
+
+def header_lines(state: RunState, now: float, width: int) -> list[Line]:
+    """State and progress, then the newest value of each metric; `now` in unix seconds (a living run's clock goes on between records)."""
+    mark, role = sign(state.state)
+    pieces: list[Piece] = [(f"{mark} {state.state}", role)]
+    share = state.step / state.max_steps if state.step is not None and state.max_steps else None
+    if state.step is not None:
+        pieces.append((f"  step {state.step}" + (f"/{state.max_steps}" if state.max_steps else ""), "title"))
+    if share is not None:
+        pieces += [(f" {min(1.0, share):.0%}", "dim")]
+    for label, value in (
+        ("epoch", None if state.epoch is None else f"{state.epoch:.2f}"),
+        ("eta", None if state.eta is None else figures.duration(state.eta)),
+        ("elapsed", figures.duration(elapsed(state, now))),
+        ("tok/s", figures.rate(state.value("tokens_per_second")) if state.value("tokens_per_second") is not None else None),
+    ):
+        if value is not None:
+            pieces += [(f"  {label} ", "dim"), (value, "")]
+    used = sum(len(text) for text, _ in pieces)
+    if share is not None and width - used >= 14:
+        cells = min(40, width - used - 3)
+        full = round(cells * min(1.0, share))
+        pieces += [("  ", ""), ("━" * full, "one"), ("─" * (cells - full), "rest")]
+    return [tuple(pieces), newest_line(state)]
+
+
+def newest_line(state: RunState) -> Line:
+    """The newest value of the metrics people look at."""
+    pieces: list[Piece] = []
+    for name in NEWEST:
+        value = state.value(name)
+        if value is not None:
+            pieces += [
+                ("  " if pieces else "", ""),
+                (f"{SHORT.get(name, name)} ", "dim"),
+                (figures.number(value), "" if isfinite(value) else "error"),
+            ]
+    return tuple(pieces) or (("no step yet", "dim"),)
+
+
+def elapsed(state: RunState, now: float) -> float | None:
+    """Seconds the run has taken: up to its last record when it is over, up to `now` while it lives."""
+    if state.first_time is None:
+        return None
+    end = state.last_time if state.over or state.last_time is None else max(now, state.last_time)
+    return None if end is None else end - state.first_time
+
+
+def banner(state: RunState, problem: str = "") -> tuple[str, str]:
+    """(sentence, role) about what the user has to know, ("", "") when all is well. `problem`: why the journal cannot be read."""
+    if state.state == "failed":
+        crash = state.crash
+        hint = (crash.hint if crash else "") or state.why
+        if not hint and crash:
+            how = f"signal {crash.signal}" if crash.signal else f"exit code {crash.returncode}"
+            hint = f"The trainer ended with {how} ({crash.kind})."
+        return f"✗ {hint or 'The run failed without saying why.'}  e: events and traceback  t: log", "error"
+    if state.state == "lost":
+        return f"✗ The run is lost: {state.why}.{_checkpoint_words(state)}", "error"
+    if state.not_finite is not None and not state.over:
+        name, step = state.not_finite
+        return (
+            f"! {name} is not a number since step {step}: the run learns nothing more. Shift+F5 stops it; try a lower learning_rate.",
+            "error",
+        )
+    if problem:
+        return f"! {problem}", "warn"
+    return "", ""
+
+
+def summary(state: RunState) -> str:
+    """A few words for the status bar: "▶ 412/1400 loss 0.61 27k tok/s"."""
+    parts = [f"{sign(state.state)[0]} {state.state if state.state not in ('running',) else ''}".strip()]
+    if state.step is not None:
+        parts.append(f"{state.step}/{state.max_steps}" if state.max_steps else f"step {state.step}")
+    loss, speed = state.value("loss"), state.value("tokens_per_second")
+    if loss is not None:
+        parts.append(f"loss {figures.number(loss)}")
+    if speed is not None and not state.over:
+        parts.append(f"{figures.rate(speed)} tok/s")
+    return " ".join(parts)
+
+
+def _checkpoint_words(state: RunState) -> str:
+    steps = [event.step for event in state.events if event.kind == "checkpoint" and event.step is not None]
+    return f" Its last checkpoint is at step {steps[-1]}." if steps else " It had not saved a checkpoint."
