@@ -61,7 +61,7 @@ def test_torch_devices_are_matched_to_cards_by_uuid_not_by_number() -> None:
 
 
 def test_only_the_cards_the_run_is_on_are_its_own() -> None:
-    state = run_on(2)
-    first, second = state.gpus.values()
-    first.now = first.now.__class__(0, first.now.uuid, first.now.name, process=None)
-    assert [entry.gpu for entry in run_gpus(state)] == [second]
+    record = journals.gpu_record(journals.START, 2)
+    record["devices"][0]["proc_mem"] = None
+    state = state_of({"src": "hub", **record})
+    assert [entry.gpu.now.index for entry in run_gpus(state)] == [1]
