@@ -1,0 +1,53 @@
+"""Textual edits of a recipe: take an entry out, put one in, give a value another text. All other bytes stay as they are."""
+
+import re
+
+from tuitune.recipe.problems import Edit
+from tuitune.recipe.yaml_reader import Entry
+
+
+def removal(text: str, entry: Entry, *, flow: bool) -> Edit | None:
+    """The edit that takes out `key: value`; None where that cannot be done by cutting (the key shares its line with a `- `).
+
+    In block style the whole lines go, a comment at the end of the value's line with them.
+    """
+    if entry.key is None:
+        return None
+    start, end = entry.key[0], entry.value[1]
+    if flow:
+        after = re.compile(r"\s*,[ \t]*").match(text, end)
+        if after:
+            return Edit(start, after.end(), "")
+        before = re.search(r",\s*$", text[:start])
+        return Edit(before.start() if before else start, end, "")
+    line_start = text.rfind("\n", 0, start) + 1
+    if text[line_start:start].strip(" "):
+        return None
+    stop = text.find("\n", max(end, start))
+    return Edit(line_start, stop + 1 if stop >= 0 else len(text), "")
+
+
+def insertion(text: str, entries: dict[tuple[str | int, ...], Entry], section: str, line: str) -> Edit | None:
+    """The edit that adds `line` (`key: value`) to a top-level section, making the section when it is not there.
+
+    None where the section is written in a way that cannot be extended (an alias, a scalar).
+    """
+    entry = entries.get((section,))
+    if entry is None:
+        if entries[()].style != "mapping" or re.search(r"^\.\.\.", text, re.MULTILINE):
+            return None
+        gap = "" if not text or text.endswith("\n") else "\n"
+        return Edit(len(text), len(text), f"{gap}{section}:\n  {line}\n")
+    if entry.style == "empty":
+        return Edit(entry.value[1], entry.value[1], f"\n  {line}")
+    children = [entries[path] for path in entries if len(path) == 2 and path[0] == section]
+    if entry.style == "flow mapping":
+        at = entry.value[1] - 1
+        return Edit(at, at, f", {line}" if children else line)
+    if entry.style != "mapping" or not children:
+        return None
+    first = min(child.key[0] for child in children if child.key)
+    indent = first - (text.rfind("\n", 0, first) + 1)
+    stop = text.find("\n", entry.value[1])
+    at = stop if stop >= 0 else len(text)
+    return Edit(at, at, f"\n{' ' * indent}{line}")

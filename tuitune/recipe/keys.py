@@ -1,0 +1,159 @@
+"""Judging one key: unknown, renamed, removed, or at home in another section; with the edit that puts it right."""
+
+from tuitune.recipe import aliases
+from tuitune.recipe.document import Document
+from tuitune.recipe.edits import insertion, removal
+from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity
+from tuitune.recipe.schema import Schema
+from tuitune.recipe.sections import FieldSpec
+from tuitune.recipe.values import as_yaml, fits, nearest, out_of_choices, out_of_range
+from tuitune.text import printable
+
+SECTIONS = ("model", "quantization", "peft", "tokenizer", "dataset", "training", "watch", "launch", "output")
+
+
+def key_problem(document: Document, schema: Schema, path: Path, task: str) -> Problem | None:
+    """What is wrong with the key at the end of `path`; None when it may stand there."""
+    name = str(path[-1])
+    section = str(path[0]) if len(path) > 1 else ""
+    if len(path) == 2 and section == "training" and name in aliases.HOMES:
+        return _at_home_elsewhere(document, schema, path)
+    fields = schema.fields(path[:-1], task)
+    if fields is None or schema.field(path, task) is not None:
+        return None
+    renamed = aliases.RENAMED.get(section, {}).get(name) if len(path) <= 2 else None
+    if renamed is not None and (renamed.new is None or renamed.new in fields):
+        return _renamed(document, path, renamed)
+    return _moved(document, schema, path, task) or _unknown(document, schema, path, task, fields)
+
+
+def problem_at_key(document: Document, code: str, message: str, path: Path, fix: Fix | None, severity: Severity = "error") -> Problem:
+    span = document.key_span(path)
+    return Problem(code, severity, message, span.line, span.column, span.end_line, span.end_column, path, fix)
+
+
+def remove(document: Document, path: Path, title: str) -> Fix | None:
+    """The fix that takes out the entry at `path`; with its section when it is the only thing there."""
+    edit = remove_edit(document, path)
+    return Fix(title, (edit,)) if edit else None
+
+
+def remove_edit(document: Document, path: Path) -> Edit | None:
+    if not document.editable(path):
+        return None
+    siblings = [other for other in document.entries if len(other) == len(path) and other[:-1] == path[:-1]]
+    if len(path) == 2 and len(siblings) == 1:
+        path = path[:1]
+        entry = document.entries[path]
+        if entry.key is None or "#" in document.text[entry.key[0] : entry.value[1]]:
+            return None  # a comment would go too
+    parent = document.entries.get(path[:-1])
+    return removal(document.text, document.entries[path], flow=parent is not None and parent.style == "flow mapping")
+
+
+def rename(document: Document, path: Path, new: str, value: str | None = None) -> Fix | None:
+    """Give the key another name (and another value); when the new name is there already, take the old entry out."""
+    if not document.editable(path):
+        return None
+    if (*path[:-1], new) in document.entries:
+        return remove(document, path, f"Remove `{printable(str(path[-1]))}`: `{new}` is set here")
+    entry = document.entries[path]
+    assert entry.key is not None
+    edits = [Edit(*entry.key, new)]
+    if value is not None:
+        edits.append(Edit(*entry.value, value))
+    return Fix(f"Rename to `{new}`" if value is None else f"Write `{new}: {value}`", tuple(edits))
+
+
+def move(document: Document, schema: Schema, path: Path, section: str, key: str) -> Fix | None:
+    """Take the entry out and put it into `section` as `key`, where its value is a scalar that may stand there."""
+    value = _value(document, path)
+    spec = schema.field((section, key))
+    title = f"Move to `{section}:`" + (f" as `{key}`" if key != path[-1] else "")
+    if spec is None or isinstance(value, list | dict) or not document.editable(path):
+        return None
+    if not fits(value, spec) or out_of_choices(value, spec) or out_of_range(section, key, value):
+        return None
+    out = remove_edit(document, path)
+    if out is None or (section, key) in document.entries:
+        return Fix(f"Remove: `{section}.{key}` is set", (out,)) if out else None
+    into = insertion(document.text, document.entries, section, f"{key}: {as_yaml(value)}")
+    return Fix(title, (out, into)) if into and not out.start < into.start < out.end else None
+
+
+def _value(document: Document, path: Path) -> object:
+    value: object = document.data
+    for part in path:
+        value = value[part]  # type: ignore[index]
+    return value
+
+
+def _at_home_elsewhere(document: Document, schema: Schema, path: Path) -> Problem:
+    home = aliases.HOMES[str(path[-1])]
+    message = f"`{path[-1]}` has its home in {home.advice}, not in `training:`"
+    fix = move(document, schema, path, home.section, home.key) if home.key else None
+    return problem_at_key(document, "RCP013", message, path, fix)
+
+
+def _renamed(document: Document, path: Path, renamed: aliases.Renamed) -> Problem:
+    name = path[-1]
+    because = f": {renamed.why}" if renamed.why else ""
+    if renamed.new is None:
+        return problem_at_key(
+            document, "RCP012", f"`{name}` is no longer an option{because}", path, remove(document, path, f"Remove `{name}`")
+        )
+    message = f"`{name}` is now `{renamed.new}`{because}"
+    if renamed.value is None:
+        return problem_at_key(document, "RCP012", message, path, rename(document, path, renamed.new))
+    text = renamed.value(_value(document, path))
+    fix = rename(document, path, renamed.new, text) if text is not None else remove(document, path, f"Remove `{name}`")
+    return problem_at_key(document, "RCP012", message, path, fix)
+
+
+def _moved(document: Document, schema: Schema, path: Path, task: str) -> Problem | None:
+    """A key that another section knows, or that belongs to another task's config."""
+    name = str(path[-1])
+    section = str(path[0]) if len(path) > 1 else ""
+    if len(path) > 2:
+        return None
+    for other in SECTIONS:
+        if other != section and name in (schema.fields((other,), task) or {}):
+            where = f"not in `{section}:`" if section else "not at the top of the recipe"
+            return problem_at_key(
+                document, "RCP013", f"`{name}` belongs in section `{other}:`, {where}", path, move(document, schema, path, other, name)
+            )
+    if section == "training":
+        owners = [known for known in schema.tasks.values() if name in schema.training_fields(known.name)]
+        if owners:
+            names = ", ".join(f"{known.config} (task {known.name})" for known in owners[:3])
+            message = f"`{name}` is a field of {names}, not of {schema.tasks[task].config}"
+            return problem_at_key(document, "RCP011", message, path, remove(document, path, f"Remove `{name}`"))
+    return None
+
+
+def _unknown(document: Document, schema: Schema, path: Path, task: str, fields: "dict[str, FieldSpec] | object") -> Problem:
+    names = list(schema.fields(path[:-1], task) or {})
+    name = str(path[-1])
+    guess = nearest(name, [known for known in names if (*path[:-1], known) not in document.entries])
+    hint = f": did you mean `{guess}`?" if guess else _hint(names)
+    message = f"`{printable(name, limit=60)}` is {_owner(schema, path[:-1], task)}{hint}"
+    return problem_at_key(document, "RCP011", message, path, rename(document, path, guess) if guess else None)
+
+
+def _hint(names: list[str]) -> str:
+    return f": the keys here are {', '.join(names)}" if len(names) <= 12 else ": Ctrl+Space lists the keys that there are"
+
+
+def _owner(schema: Schema, path: Path, task: str) -> str:
+    """ "no field of SFTConfig (trl 1.16.0)" """
+    if path == ("training",):
+        return f"no field of {schema.tasks[task].config if task in schema.tasks else 'SFTConfig'} (trl {schema.versions.get('trl', '?')})"
+    if path == ("peft",):
+        return f"no field of LoraConfig (peft {schema.versions.get('peft', '?')})"
+    if path == ("quantization",):
+        return f"no parameter of BitsAndBytesConfig (transformers {schema.versions.get('transformers', '?')})"
+    if not path:
+        return "no section of a recipe"
+    if path[-1] == "columns":
+        return "no column target"
+    return "no key of " + (f"a source in `{path[0]}.{path[1]}`" if isinstance(path[-1], int) else f"section `{'.'.join(map(str, path))}`")

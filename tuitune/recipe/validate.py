@@ -1,0 +1,234 @@
+"""Is this recipe right? Every finding with its place and, where there is one, the edit that puts it right."""
+
+from collections.abc import Iterator
+
+from tuitune.recipe import aliases
+from tuitune.recipe.document import Document
+from tuitune.recipe.keys import key_problem, problem_at_key, remove
+from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity
+from tuitune.recipe.schema import Schema
+from tuitune.recipe.sections import AUTO, FieldSpec
+from tuitune.recipe.values import as_yaml, expected, fits, nearest, out_of_choices, out_of_range, repaired, shown
+from tuitune.text import printable
+
+
+def validate(document: Document, schema: Schema) -> list[Problem]:
+    """All problems of the recipe, those of the YAML included, sorted by position. An empty list: it can be trained."""
+    problems = list(document.problems)
+    if document.data:
+        task, found = _task(document, schema)
+        problems += found
+        problems += _mapping(document, schema, (), document.data, task)
+        problems += _contradictions(document)
+    unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
+    return sorted(unique.values(), key=lambda problem: (problem.line, problem.column, problem.code))
+
+
+def task_of(document: Document, schema: Schema) -> str:
+    """The recipe's task, sft when it has none that is known."""
+    task = document.data.get("task")
+    return task if isinstance(task, str) and task in schema.tasks else "sft"
+
+
+def _task(document: Document, schema: Schema) -> tuple[str, list[Problem]]:
+    path: Path = ("task",)
+    task = document.data.get("task")
+    if not isinstance(task, str):
+        return "sft", []  # missing or of a wrong type: said by _mapping
+    known = schema.tasks.get(task)
+    if known is None:
+        stable = ", ".join(name for name, spec in schema.tasks.items() if not spec.experimental)
+        guess = nearest(task, list(schema.tasks))
+        message = f"`{printable(task, limit=40)}` is no task of the installed TRL: it has {stable}, and experimental ones"
+        return "sft", [_at_value(document, "RCP018", message, path, _rewrite(document, path, guess) if guess else None)]
+    if known.experimental:
+        message = f"{known.config} is in trl.experimental: it may change or go in any release of TRL"
+        return task, [_at_value(document, "RCP019", message, path, None, "warning")]
+    return task, []
+
+
+def _mapping(document: Document, schema: Schema, path: Path, data: dict[str, object], task: str) -> Iterator[Problem]:
+    """The keys and values of the mapping at `path`, and what is missing in it."""
+    fields = schema.fields(path, task)
+    if fields is None:
+        return
+    for key, value in data.items():
+        here = (*path, key)
+        problem = key_problem(document, schema, here, task)
+        spec = schema.field(here, task)
+        if problem is not None:
+            yield problem
+        elif spec is not None:
+            yield from _value(document, schema, here, value, spec, task)
+    if document.readable:
+        yield from (_missing(document, (*path, name)) for name, spec in fields.items() if spec.required and name not in data)
+    if path[-1:] == ("columns",):
+        yield from _columns(document, path, data, task)
+
+
+def _missing(document: Document, path: Path) -> Problem:
+    name, where = path[-1], path[:-1]
+    message = f"`{name}:` is missing" + (f" in `{'.'.join(map(str, where))}`" if where else "")
+    fix = None
+    if path == ("task",):
+        first = min((entry.key[0] for entry in document.entries.values() if entry.key), default=0)
+        line_start = document.text.rfind("\n", 0, first) + 1
+        if first == line_start and document.entries[()].style == "mapping":
+            fix = Fix("Add `task: sft`", (Edit(first, first, "task: sft\n"),))
+    if path == ("task",) or not where:
+        return Problem("RCP010", "error", message, 1, 1, 1, 1, path, fix)
+    span = document.key_span(where)
+    return Problem("RCP010", "error", message, span.line, span.column, span.end_line, span.end_column, path, None)
+
+
+def _value(document: Document, schema: Schema, path: Path, value: object, spec: FieldSpec, task: str) -> Iterator[Problem]:
+    """One value against its field; goes on into sections and lists."""
+    section, name = str(path[0]), str(path[-1])
+    if value == "auto" and (section, name) in AUTO:
+        return
+    if value is None and "null" in spec.types and len(path) == 1:
+        if document.entry(path).style == "empty":
+            message = f"section `{name}:` is empty: it has no effect"
+            yield problem_at_key(document, "RCP023", message, path, remove(document, path, f"Remove `{name}:`"), "warning")
+        return
+    if not fits(value, spec):
+        yield _wrong_type(document, path, value, spec)
+        return
+    if spec.deprecated:
+        message = f"`{name}`: {spec.deprecated}"
+        yield problem_at_key(document, "RCP020", message, path, remove(document, path, f"Remove `{name}`"), "warning")
+    if path != ("task",):
+        yield from _choice(document, path, value, spec)
+    right = out_of_range(section, name, value)
+    if right is not None:
+        message = f"`{name}` must be {right}, not {shown(value)}"
+        yield _at_value(document, "RCP017", message, path, _default_fix(document, path, spec))
+    yield from _below(document, schema, path, value, task)
+
+
+def _below(document: Document, schema: Schema, path: Path, value: object, task: str) -> Iterator[Problem]:
+    if isinstance(value, dict):
+        yield from _mapping(document, schema, path, value, task)
+    if isinstance(value, list) and schema.fields((*path, 0), task) is not None:
+        if not value and path == ("dataset", "train"):
+            yield _at_value(document, "RCP010", "`train:` has no source: add `- path: …`", path, None)
+        for index, item in enumerate(value):
+            if isinstance(item, dict):
+                yield from _mapping(document, schema, (*path, index), item, task)
+
+
+def _wrong_type(document: Document, path: Path, value: object, spec: FieldSpec) -> Problem:
+    name = path[-1]
+    if value == "auto":
+        message = f"`{name}` cannot be `auto`: it must be {expected(spec)}"
+        return _at_value(document, "RCP022", message, path, _default_fix(document, path, spec))
+    if value is None:
+        message = f"`{name}` has no value: it must be {expected(spec)}"
+        return _at_value(document, "RCP015", message, path, _default_fix(document, path, spec))
+    if spec.type.startswith("list[dict]") and isinstance(value, str):
+        fix = _rewrite(document, path, f"[{{path: {as_yaml(value)}}}]")
+        return _at_value(document, "RCP015", f"`{name}` must be a list of sources: `- path: {shown(value)}`", path, fix)
+    if spec.type.startswith("list[dict]") and isinstance(value, list):
+        wrong = next(index for index, item in enumerate(value) if not isinstance(item, dict))
+        here = (*path, wrong)
+        fix = _rewrite(document, here, f"{{path: {as_yaml(value[wrong])}}}") if isinstance(value[wrong], str) else None
+        return _at_value(document, "RCP015", f"a source is a mapping: `- path: {shown(value[wrong])}`", here, fix)
+    text = repaired(value, spec)
+    shape = "a mapping" if isinstance(value, dict) else f"the list {shown(value)}" if isinstance(value, list) else shown(value)
+    quoted = " in quotes" if isinstance(value, str) and document.entry(path).style == "quoted" else ""
+    message = f"`{name}` must be {expected(spec)}, not {printable(shape)}{quoted}"
+    return _at_value(document, "RCP015", message, path, _rewrite(document, path, text) if text is not None else None)
+
+
+def _choice(document: Document, path: Path, value: object, spec: FieldSpec) -> Iterator[Problem]:
+    for word in out_of_choices(value, spec):
+        guess = nearest(word, spec.choices, cutoff=0.75 if spec.open_choices else 0.5)
+        if spec.open_choices and guess is None:
+            continue
+        here: Path = (*path, value.index(word)) if isinstance(value, list) else path
+        hint = (
+            f": did you mean `{guess}`?"
+            if guess
+            else f": it has {', '.join(spec.choices[:12])}" + (", …" if len(spec.choices) > 12 else "")
+        )
+        message = f"`{printable(word, limit=40)}` is not a value of `{path[-1]}`{hint}"
+        severity: Severity = "warning" if spec.open_choices else "error"
+        yield _at_value(document, "RCP016", message, here, _rewrite(document, here, as_yaml(guess)) if guess else None, severity)
+
+
+_FAMILIES = (
+    ("messages", {"messages", "tools"}),
+    ("text", {"text"}),
+    ("user and assistant", {"system", "user", "assistant", "reasoning", "tools"}),
+    ("prompt and completion", {"prompt", "completion", "label", "tools"}),
+    ("chosen and rejected", {"prompt", "system", "user", "chosen", "rejected", "tools"}),
+)
+_TOGETHER = (("assistant", ("user",)), ("completion", ("prompt",)), ("chosen", ("rejected",)), ("rejected", ("chosen",)))
+
+
+def _columns(document: Document, path: Path, columns: dict[str, object], task: str) -> Iterator[Problem]:
+    """Targets that make no row together."""
+    targets = {target for target in columns if any(target in family for _, family in _FAMILIES)}
+    if not targets:
+        return
+    if not any(targets <= family for _, family in _FAMILIES):
+        ways = "; ".join(name for name, _ in _FAMILIES)
+        message = f"the columns {', '.join(sorted(targets))} do not go together: a row is one of {ways}"
+        yield problem_at_key(document, "RCP021", message, path, None)
+        return
+    for target, partners in _TOGETHER:
+        for partner in partners:
+            if target in targets and partner not in targets:
+                yield problem_at_key(document, "RCP021", f"`{target}` needs a column for `{partner}` beside it", (*path, target), None)
+    if task == "sft" and "user" in targets and "assistant" not in targets:
+        yield problem_at_key(
+            document, "RCP021", "`user` needs a column for `assistant` beside it: there is nothing to learn", (*path, "user"), None
+        )
+
+
+def _contradictions(document: Document) -> Iterator[Problem]:
+    """Settings of which only one can hold."""
+    training, quantization = _section(document, "training"), _section(document, "quantization")
+    for new, old in aliases.TWINS:
+        if new in training and old in training:
+            path = ("training", old)
+            message = f"`{old}` is the former name of `{new}`, which is set here too"
+            yield problem_at_key(document, "RCP014", message, path, remove(document, path, f"Remove `{old}`"))
+    if training.get("bf16") is True and training.get("fp16") is True:
+        path = ("training", "fp16")
+        yield problem_at_key(document, "RCP014", "`bf16` and `fp16` exclude each other", path, remove(document, path, "Remove `fp16`"))
+    if quantization.get("load_in_4bit") is True and quantization.get("load_in_8bit") is True:
+        path = ("quantization", "load_in_8bit")
+        message = "`load_in_4bit` and `load_in_8bit` exclude each other"
+        yield problem_at_key(document, "RCP014", message, path, remove(document, path, "Remove `load_in_8bit`"))
+    quantized = quantization.get("load_in_4bit") is True or quantization.get("load_in_8bit") is True
+    if quantized and document.readable and not document.data.get("peft") and not _section(document, "model").get("adapter"):
+        message = "quantised weights cannot be trained: add a `peft:` section, or remove `quantization:`"
+        yield problem_at_key(document, "RCP014", message, ("quantization",), None)
+
+
+def _section(document: Document, name: str) -> dict[str, object]:
+    section = document.data.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _rewrite(document: Document, path: Path, text: str) -> Fix | None:
+    if not document.editable(path):
+        return None
+    entry = document.entries[path]
+    if entry.style in ("mapping", "sequence", "block"):
+        return None  # spread over lines: an edit would need the indentation too
+    return Fix(f"Write `{text}`", (Edit(*entry.value, f" {text}" if entry.style == "empty" else text),))
+
+
+def _default_fix(document: Document, path: Path, spec: FieldSpec) -> Fix | None:
+    """Take the entry out where a default steps in."""
+    if spec.required or len(path) != 2:
+        return None
+    default = "" if spec.default is None else f": the default {shown(spec.default)} holds"
+    return remove(document, path, f"Remove `{path[-1]}`{default}")
+
+
+def _at_value(document: Document, code: str, message: str, path: Path, fix: Fix | None, severity: Severity = "error") -> Problem:
+    span = document.value_span(path)
+    return Problem(code, severity, message, span.line, span.column, span.end_line, span.end_column, path, fix)
