@@ -35,7 +35,7 @@ class RunFeed:
         self._notify = notify
         self._told = False
         self._waiting: deque[dict[str, Any]] = deque()
-        self._alive: bool | None = None
+        self.alive: bool | None = None  # whether hub or trainer live; None while nobody knows
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name=f"run-feed {run.name}", daemon=True)
 
@@ -59,9 +59,9 @@ class RunFeed:
                 run_reduce.reduce(self.state, waiting.popleft())
             if monotonic() > deadline:
                 return True
-        if self._alive is False and not self.replaying:
+        if self.alive is False and not self.replaying:
             run_reduce.lost(self.state, "its processes are gone without a last word (killed, or the box restarted)")
-        elif self._alive:
+        elif self.alive:
             run_reduce.found(self.state)
         return False
 
@@ -89,8 +89,8 @@ class RunFeed:
                     alive = self._look_at_processes()
                     if alive is False:  # they may have written their last words between the two looks
                         self._waiting.extend(tail.poll(CHUNK))
-                    changed |= alive != self._alive
-                    self._alive = alive
+                    changed |= alive != self.alive
+                    self.alive = alive
             if records or changed:
                 self._tell()
             if not (records and self.replaying):

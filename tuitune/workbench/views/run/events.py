@@ -1,0 +1,92 @@
+"""The events tab and the effective config of a run as rows of text. Pure functions; the pages put them into lists."""
+
+import json
+from pathlib import Path
+from time import localtime, strftime
+from typing import Any
+
+from tuitune.errors import UserError
+from tuitune.recipe.ledger import read_ledger
+from tuitune.text import printable
+from tuitune.workbench.parts.role_lines import Line, Piece
+from tuitune.workbench.run_state import Event, RunState
+
+SIGNS: dict[str, Piece] = {
+    "checkpoint": ("◆", "good"),
+    "eval": ("◇", "one"),
+    "command": ("»", "one"),
+    "applied": ("✓", "good"),
+    "refused": ("✗", "error"),
+    "crash": ("✗", "error"),
+    "number": ("!", "error"),
+    "oom": ("!", "error"),
+    "attempt": ("↻", "warn"),
+    "end": ("■", "title"),
+}
+SOURCES = {"recipe": "", "default": "dim", "preset": "one", "adjusted": "warn"}
+
+
+def event_line(event: Event) -> Line:
+    """Time, sign, step and what happened."""
+    mark, role = SIGNS.get(event.kind, ("·", "dim"))
+    step = f"step {event.step}" if event.step is not None else ""
+    return (
+        (f"{clock(event.time)} ", "dim"),
+        (mark, role),
+        (f" {step:<12}", "dim"),
+        (event.text, "" if role in ("dim", "good", "one") else role),
+    )
+
+
+def traceback_lines(state: RunState) -> list[Line]:
+    """After a crash: its traceback or the log's tail, line by line."""
+    crash = state.crash
+    if crash is None:
+        return []
+    if crash.traceback:
+        return [(("", ""),), (("traceback", "title"),), *(((line, ""),) for line in crash.traceback.splitlines())]
+    return [(("", ""),), (("the log's last lines", "title"),), *(((line, ""),) for line in crash.tail)] if crash.tail else []
+
+
+def config_lines(effective: Path, width: int) -> list[Line]:
+    """Every value the run trains with: section, key, value, where it came from and why. Says so when there is no ledger yet."""
+    try:
+        entries = read_ledger(effective)
+    except FileNotFoundError:
+        return [(("The trainer has not written its effective config yet: it does when the model is loaded.", "dim"),)]
+    except (OSError, ValueError, UserError) as error:
+        return [((printable(f"{effective.name} cannot be read: {error}", limit=300), "error"),)]
+    rows = sorted(entries, key=lambda entry: entry.source == "default")  # what somebody decided comes first
+    keys = max((len(f"{entry.section}.{entry.key}") for entry in rows), default=0)
+    keys = min(keys, max(12, width // 2))
+    lines: list[Line] = []
+    for entry in rows:
+        name = printable(f"{entry.section}.{entry.key}" if entry.section else entry.key, limit=80)
+        source = f"recipe line {entry.line}" if entry.source == "recipe" and entry.line else entry.source
+        pieces: list[Piece] = [
+            (f"{name:<{keys}} ", "dim" if entry.source == "default" else ""),
+            (f"{value_text(entry.value):<24}", "title" if entry.source != "default" else ""),
+        ]
+        pieces.append((f" {source}", SOURCES.get(entry.source, "")))
+        if entry.why:
+            pieces.append((f"  {printable(entry.why)}", "dim"))
+        lines.append(tuple(pieces))
+    return lines
+
+
+def value_text(value: Any) -> str:
+    """A value as the recipe would write it, in one line."""
+    if isinstance(value, str):
+        return printable(value, limit=200)
+    try:
+        return printable(json.dumps(value, ensure_ascii=False), limit=200)
+    except (TypeError, ValueError):
+        return printable(str(value), limit=200)
+
+
+def clock(time: float) -> str:
+    """The wall clock of a record."""
+    try:
+        return strftime("%H:%M:%S", localtime(time))
+    except (OverflowError, ValueError, OSError):
+        return "--:--:--"
