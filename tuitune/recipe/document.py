@@ -40,7 +40,7 @@ class Document:
     @property
     def readable(self) -> bool:
         """Whether the text is YAML down to its end, so that what is not in `data` is really not there."""
-        return not any(problem.severity == "error" and problem.code not in ("RCP003", "RCP004") for problem in self.problems)
+        return not any(problem.severity == "error" and problem.code != "RCP004" for problem in self.problems)
 
     @property
     def spans(self) -> dict[Path, tuple[Span | None, Span]]:

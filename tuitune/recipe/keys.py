@@ -1,9 +1,12 @@
 """Judging one key: unknown, renamed, removed, or at home in another section; with the edit that puts it right."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from tuitune.recipe import aliases
 from tuitune.recipe.document import Document
 from tuitune.recipe.edits import insertion, removal
-from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity
+from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity, dotted
 from tuitune.recipe.schema import Schema
 from tuitune.recipe.sections import FieldSpec
 from tuitune.recipe.values import as_yaml, fits, nearest, out_of_choices, out_of_range
@@ -12,19 +15,31 @@ from tuitune.text import printable
 SECTIONS = ("model", "quantization", "peft", "tokenizer", "dataset", "training", "watch", "launch", "output")
 
 
-def key_problem(document: Document, schema: Schema, path: Path, task: str) -> Problem | None:
-    """What is wrong with the key at the end of `path`; None when it may stand there."""
+@dataclass(frozen=True)
+class KeyFinding:
+    """A wrong key, and the name in the same mapping that it will have once it is put right (None when it goes elsewhere)."""
+
+    problem: Problem
+    becomes: str | None = None
+
+
+def judge_key(document: Document, schema: Schema, path: Path, known_as: Path, task: str) -> KeyFinding | None:
+    """What is wrong with the key at the end of `path`; None when it may stand there.
+
+    `known_as` is the path that the schema is asked for: it differs from `path` below a key that is itself misspelt.
+    """
     name = str(path[-1])
-    section = str(path[0]) if len(path) > 1 else ""
+    section = str(known_as[0]) if len(path) > 1 else ""
     if len(path) == 2 and section == "training" and name in aliases.HOMES:
-        return _at_home_elsewhere(document, schema, path)
-    fields = schema.fields(path[:-1], task)
-    if fields is None or schema.field(path, task) is not None:
+        return KeyFinding(_at_home_elsewhere(document, schema, path))
+    fields = schema.fields(known_as[:-1], task)
+    if fields is None or schema.field(known_as, task) is not None:
         return None
     renamed = aliases.RENAMED.get(section, {}).get(name) if len(path) <= 2 else None
     if renamed is not None and (renamed.new is None or renamed.new in fields):
         return _renamed(document, path, renamed)
-    return _moved(document, schema, path, task) or _unknown(document, schema, path, task, fields)
+    moved = _moved(document, schema, path, section, task)
+    return KeyFinding(moved) if moved else _unknown(document, schema, path, known_as, task, fields)
 
 
 def problem_at_key(document: Document, code: str, message: str, path: Path, fix: Fix | None, severity: Severity = "error") -> Problem:
@@ -65,10 +80,10 @@ def rename(document: Document, path: Path, new: str, value: str | None = None) -
     return Fix(f"Rename to `{new}`" if value is None else f"Write `{new}: {value}`", tuple(edits))
 
 
-def move(document: Document, schema: Schema, path: Path, section: str, key: str) -> Fix | None:
+def move(document: Document, schema: Schema, path: Path, section: str, key: str, task: str = "sft") -> Fix | None:
     """Take the entry out and put it into `section` as `key`, where its value is a scalar that may stand there."""
     value = _value(document, path)
-    spec = schema.field((section, key))
+    spec = schema.field((section, key), task)
     title = f"Move to `{section}:`" + (f" as `{key}`" if key != path[-1] else "")
     if spec is None or isinstance(value, list | dict) or not document.editable(path):
         return None
@@ -95,33 +110,30 @@ def _at_home_elsewhere(document: Document, schema: Schema, path: Path) -> Proble
     return problem_at_key(document, "RCP013", message, path, fix)
 
 
-def _renamed(document: Document, path: Path, renamed: aliases.Renamed) -> Problem:
+def _renamed(document: Document, path: Path, renamed: aliases.Renamed) -> KeyFinding:
     name = path[-1]
     because = f": {renamed.why}" if renamed.why else ""
     if renamed.new is None:
-        return problem_at_key(
-            document, "RCP012", f"`{name}` is no longer an option{because}", path, remove(document, path, f"Remove `{name}`")
-        )
+        message = f"`{name}` is no longer an option{because}"
+        return KeyFinding(problem_at_key(document, "RCP012", message, path, remove(document, path, f"Remove `{name}`")))
     message = f"`{name}` is now `{renamed.new}`{because}"
     if renamed.value is None:
-        return problem_at_key(document, "RCP012", message, path, rename(document, path, renamed.new))
+        return KeyFinding(problem_at_key(document, "RCP012", message, path, rename(document, path, renamed.new)), renamed.new)
     text = renamed.value(_value(document, path))
     fix = rename(document, path, renamed.new, text) if text is not None else remove(document, path, f"Remove `{name}`")
-    return problem_at_key(document, "RCP012", message, path, fix)
+    return KeyFinding(problem_at_key(document, "RCP012", message, path, fix))
 
 
-def _moved(document: Document, schema: Schema, path: Path, task: str) -> Problem | None:
+def _moved(document: Document, schema: Schema, path: Path, section: str, task: str) -> Problem | None:
     """A key that another section knows, or that belongs to another task's config."""
     name = str(path[-1])
-    section = str(path[0]) if len(path) > 1 else ""
     if len(path) > 2:
         return None
     for other in SECTIONS:
         if other != section and name in (schema.fields((other,), task) or {}):
             where = f"not in `{section}:`" if section else "not at the top of the recipe"
-            return problem_at_key(
-                document, "RCP013", f"`{name}` belongs in section `{other}:`, {where}", path, move(document, schema, path, other, name)
-            )
+            message = f"`{name}` belongs in section `{other}:`, {where}"
+            return problem_at_key(document, "RCP013", message, path, move(document, schema, path, other, name, task))
     if section == "training":
         owners = [known for known in schema.tasks.values() if name in schema.training_fields(known.name)]
         if owners:
@@ -131,23 +143,21 @@ def _moved(document: Document, schema: Schema, path: Path, task: str) -> Problem
     return None
 
 
-def _unknown(document: Document, schema: Schema, path: Path, task: str, fields: "dict[str, FieldSpec] | object") -> Problem:
-    names = list(schema.fields(path[:-1], task) or {})
-    name = str(path[-1])
-    guess = nearest(name, [known for known in names if (*path[:-1], known) not in document.entries])
-    hint = f": did you mean `{guess}`?" if guess else _hint(names)
-    message = f"`{printable(name, limit=60)}` is {_owner(schema, path[:-1], task)}{hint}"
-    return problem_at_key(document, "RCP011", message, path, rename(document, path, guess) if guess else None)
-
-
-def _hint(names: list[str]) -> str:
-    return f": the keys here are {', '.join(names)}" if len(names) <= 12 else ": Ctrl+Space lists the keys that there are"
+def _unknown(document: Document, schema: Schema, path: Path, known_as: Path, task: str, fields: Mapping[str, FieldSpec]) -> KeyFinding:
+    name = printable(str(path[-1]), limit=60)
+    guess = nearest(str(path[-1]), [known for known in fields if (*path[:-1], known) not in document.entries])
+    if guess:
+        hint = f": did you mean `{guess}`?"
+    else:
+        hint = f": the keys here are {', '.join(fields)}" if len(fields) <= 12 else ", and none is like it"
+    message = f"`{name}` is {_owner(schema, known_as[:-1], task)}{hint}"
+    return KeyFinding(problem_at_key(document, "RCP011", message, path, rename(document, path, guess) if guess else None), guess)
 
 
 def _owner(schema: Schema, path: Path, task: str) -> str:
     """ "no field of SFTConfig (trl 1.16.0)" """
     if path == ("training",):
-        return f"no field of {schema.tasks[task].config if task in schema.tasks else 'SFTConfig'} (trl {schema.versions.get('trl', '?')})"
+        return f"no field of {schema.tasks[task].config} (trl {schema.versions.get('trl', '?')})"
     if path == ("peft",):
         return f"no field of LoraConfig (peft {schema.versions.get('peft', '?')})"
     if path == ("quantization",):
@@ -156,4 +166,4 @@ def _owner(schema: Schema, path: Path, task: str) -> str:
         return "no section of a recipe"
     if path[-1] == "columns":
         return "no column target"
-    return "no key of " + (f"a source in `{path[0]}.{path[1]}`" if isinstance(path[-1], int) else f"section `{'.'.join(map(str, path))}`")
+    return f"no key of a source in `{dotted(path[:-1])}`" if isinstance(path[-1], int) else f"no key of section `{dotted(path)}`"

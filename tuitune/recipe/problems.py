@@ -82,3 +82,9 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
         text = text[: edit.start] + edit.text + text[edit.end :]
         limit = edit.start
     return text
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: dataset.train[0].columns"""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")

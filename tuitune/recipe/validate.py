@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from tuitune.recipe import aliases
 from tuitune.recipe.document import Document
-from tuitune.recipe.keys import key_problem, problem_at_key, remove
-from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity
+from tuitune.recipe.keys import judge_key, problem_at_key, remove
+from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity, dotted
 from tuitune.recipe.schema import Schema
 from tuitune.recipe.sections import AUTO, FieldSpec
 from tuitune.recipe.values import as_yaml, expected, fits, nearest, out_of_choices, out_of_range, repaired, shown
@@ -18,7 +18,7 @@ def validate(document: Document, schema: Schema) -> list[Problem]:
     if document.data:
         task, found = _task(document, schema)
         problems += found
-        problems += _mapping(document, schema, (), document.data, task)
+        problems += _mapping(document, schema, (), (), document.data, task)
         problems += _contradictions(document)
     unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
     return sorted(unique.values(), key=lambda problem: (problem.line, problem.column, problem.code))
@@ -47,44 +47,50 @@ def _task(document: Document, schema: Schema) -> tuple[str, list[Problem]]:
     return task, []
 
 
-def _mapping(document: Document, schema: Schema, path: Path, data: dict[str, object], task: str) -> Iterator[Problem]:
-    """The keys and values of the mapping at `path`, and what is missing in it."""
-    fields = schema.fields(path, task)
+def _mapping(document: Document, schema: Schema, path: Path, known_as: Path, data: dict[str, object], task: str) -> Iterator[Problem]:
+    """The keys and values of the mapping at `path`, and what is missing in it.
+
+    `known_as` is where the schema has this mapping: below a misspelt key its values are judged too, as if the key were right.
+    """
+    fields = schema.fields(known_as, task)
     if fields is None:
         return
+    present = set(data)
     for key, value in data.items():
-        here = (*path, key)
-        problem = key_problem(document, schema, here, task)
-        spec = schema.field(here, task)
-        if problem is not None:
-            yield problem
-        elif spec is not None:
-            yield from _value(document, schema, here, value, spec, task)
+        here, known = (*path, key), (*known_as, key)
+        finding = judge_key(document, schema, here, known, task)
+        if finding is not None:
+            yield finding.problem
+            if finding.becomes is None or finding.becomes in data:
+                continue
+            present.add(finding.becomes)
+            known = (*known_as, finding.becomes)
+        spec = schema.field(known, task)
+        if spec is not None:
+            yield from _value(document, schema, here, known, value, spec, task)
     if document.readable:
-        yield from (_missing(document, (*path, name)) for name, spec in fields.items() if spec.required and name not in data)
-    if path[-1:] == ("columns",):
+        yield from (_missing(document, path, (*known_as, name)) for name, spec in fields.items() if spec.required and name not in present)
+    if known_as[-1:] == ("columns",):
         yield from _columns(document, path, data, task)
 
 
-def _missing(document: Document, path: Path) -> Problem:
-    name, where = path[-1], path[:-1]
-    message = f"`{name}:` is missing" + (f" in `{'.'.join(map(str, where))}`" if where else "")
+def _missing(document: Document, where: Path, known_as: Path) -> Problem:
+    """The required key at the end of `known_as` is not in the mapping written at `where`."""
+    message = f"`{known_as[-1]}:` is missing" + (f" in `{dotted(known_as[:-1])}`" if where else "")
+    if where:
+        span = document.key_span(where)
+        return Problem("RCP010", "error", message, span.line, span.column, span.end_line, span.end_column, (*where, known_as[-1]))
     fix = None
-    if path == ("task",):
-        first = min((entry.key[0] for entry in document.entries.values() if entry.key), default=0)
-        line_start = document.text.rfind("\n", 0, first) + 1
-        if first == line_start and document.entries[()].style == "mapping":
-            fix = Fix("Add `task: sft`", (Edit(first, first, "task: sft\n"),))
-    if path == ("task",) or not where:
-        return Problem("RCP010", "error", message, 1, 1, 1, 1, path, fix)
-    span = document.key_span(where)
-    return Problem("RCP010", "error", message, span.line, span.column, span.end_line, span.end_column, path, None)
+    if known_as == ("task",) and document.entries[()].style == "mapping":
+        first = document.entries[()].value[0]
+        fix = Fix("Add `task: sft`", (Edit(first, first, "task: sft\n"),))
+    return Problem("RCP010", "error", message, 1, 1, 1, 1, known_as, fix)
 
 
-def _value(document: Document, schema: Schema, path: Path, value: object, spec: FieldSpec, task: str) -> Iterator[Problem]:
+def _value(document: Document, schema: Schema, path: Path, known_as: Path, value: object, spec: FieldSpec, task: str) -> Iterator[Problem]:
     """One value against its field; goes on into sections and lists."""
-    section, name = str(path[0]), str(path[-1])
-    if value == "auto" and (section, name) in AUTO:
+    section, name = str(known_as[0]), str(known_as[-1])
+    if value == "auto" and (section, spec.name) in AUTO:
         return
     if value is None and "null" in spec.types and len(path) == 1:
         if document.entry(path).style == "empty":
@@ -92,33 +98,33 @@ def _value(document: Document, schema: Schema, path: Path, value: object, spec: 
             yield problem_at_key(document, "RCP023", message, path, remove(document, path, f"Remove `{name}:`"), "warning")
         return
     if not fits(value, spec):
-        yield _wrong_type(document, path, value, spec)
+        yield _wrong_type(document, path, name, value, spec)
         return
     if spec.deprecated:
-        message = f"`{name}`: {spec.deprecated}"
-        yield problem_at_key(document, "RCP020", message, path, remove(document, path, f"Remove `{name}`"), "warning")
+        yield problem_at_key(
+            document, "RCP020", f"`{name}`: {spec.deprecated}", path, remove(document, path, f"Remove `{name}`"), "warning"
+        )
     if path != ("task",):
-        yield from _choice(document, path, value, spec)
-    right = out_of_range(section, name, value)
+        yield from _choice(document, path, name, value, spec)
+    right = out_of_range(section, spec.name, value)
     if right is not None:
-        message = f"`{name}` must be {right}, not {shown(value)}"
+        message = f"`{name}` must be {right}, not {_written(document, path, value)}"
         yield _at_value(document, "RCP017", message, path, _default_fix(document, path, spec))
-    yield from _below(document, schema, path, value, task)
+    yield from _below(document, schema, path, known_as, value, task)
 
 
-def _below(document: Document, schema: Schema, path: Path, value: object, task: str) -> Iterator[Problem]:
+def _below(document: Document, schema: Schema, path: Path, known_as: Path, value: object, task: str) -> Iterator[Problem]:
     if isinstance(value, dict):
-        yield from _mapping(document, schema, path, value, task)
-    if isinstance(value, list) and schema.fields((*path, 0), task) is not None:
-        if not value and path == ("dataset", "train"):
+        yield from _mapping(document, schema, path, known_as, value, task)
+    if isinstance(value, list) and schema.fields((*known_as, 0), task) is not None:
+        if not value and known_as == ("dataset", "train"):
             yield _at_value(document, "RCP010", "`train:` has no source: add `- path: …`", path, None)
         for index, item in enumerate(value):
             if isinstance(item, dict):
-                yield from _mapping(document, schema, (*path, index), item, task)
+                yield from _mapping(document, schema, (*path, index), (*known_as, index), item, task)
 
 
-def _wrong_type(document: Document, path: Path, value: object, spec: FieldSpec) -> Problem:
-    name = path[-1]
+def _wrong_type(document: Document, path: Path, name: str, value: object, spec: FieldSpec) -> Problem:
     if value == "auto":
         message = f"`{name}` cannot be `auto`: it must be {expected(spec)}"
         return _at_value(document, "RCP022", message, path, _default_fix(document, path, spec))
@@ -134,13 +140,22 @@ def _wrong_type(document: Document, path: Path, value: object, spec: FieldSpec) 
         fix = _rewrite(document, here, f"{{path: {as_yaml(value[wrong])}}}") if isinstance(value[wrong], str) else None
         return _at_value(document, "RCP015", f"a source is a mapping: `- path: {shown(value[wrong])}`", here, fix)
     text = repaired(value, spec)
-    shape = "a mapping" if isinstance(value, dict) else f"the list {shown(value)}" if isinstance(value, list) else shown(value)
-    quoted = " in quotes" if isinstance(value, str) and document.entry(path).style == "quoted" else ""
-    message = f"`{name}` must be {expected(spec)}, not {printable(shape)}{quoted}"
+    message = f"`{name}` must be {expected(spec)}, not {_written(document, path, value)}"
     return _at_value(document, "RCP015", message, path, _rewrite(document, path, text) if text is not None else None)
 
 
-def _choice(document: Document, path: Path, value: object, spec: FieldSpec) -> Iterator[Problem]:
+def _written(document: Document, path: Path, value: object) -> str:
+    """The value as the user wrote it, for messages."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return f"the list {printable(shown(value))}"
+    entry = document.entries.get(path)
+    written = document.text[slice(*entry.value)] if entry is not None and entry.style in ("plain", "quoted") else shown(value)
+    return printable(written, limit=40)
+
+
+def _choice(document: Document, path: Path, name: str, value: object, spec: FieldSpec) -> Iterator[Problem]:
     for word in out_of_choices(value, spec):
         guess = nearest(word, spec.choices, cutoff=0.75 if spec.open_choices else 0.5)
         if spec.open_choices and guess is None:
@@ -151,7 +166,7 @@ def _choice(document: Document, path: Path, value: object, spec: FieldSpec) -> I
             if guess
             else f": it has {', '.join(spec.choices[:12])}" + (", …" if len(spec.choices) > 12 else "")
         )
-        message = f"`{printable(word, limit=40)}` is not a value of `{path[-1]}`{hint}"
+        message = f"`{printable(word, limit=40)}` is not a value of `{name}`{hint}"
         severity: Severity = "warning" if spec.open_choices else "error"
         yield _at_value(document, "RCP016", message, here, _rewrite(document, here, as_yaml(guess)) if guess else None, severity)
 
@@ -159,7 +174,7 @@ def _choice(document: Document, path: Path, value: object, spec: FieldSpec) -> I
 _FAMILIES = (
     ("messages", {"messages", "tools"}),
     ("text", {"text"}),
-    ("user and assistant", {"system", "user", "assistant", "reasoning", "tools"}),
+    ("user and assistant", {"system", "user", "assistant", "reasoning", "tools", "label"}),
     ("prompt and completion", {"prompt", "completion", "label", "tools"}),
     ("chosen and rejected", {"prompt", "system", "user", "chosen", "rejected", "tools"}),
 )
@@ -176,6 +191,8 @@ def _columns(document: Document, path: Path, columns: dict[str, object], task: s
         message = f"the columns {', '.join(sorted(targets))} do not go together: a row is one of {ways}"
         yield problem_at_key(document, "RCP021", message, path, None)
         return
+    if task in ("dpo", "reward") and "chosen" not in targets:
+        yield problem_at_key(document, "RCP021", f"task {task} needs columns for `chosen` and `rejected`", path, None)
     for target, partners in _TOGETHER:
         for partner in partners:
             if target in targets and partner not in targets:

@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tuitune.recipe.sections import FieldSpec
@@ -75,37 +76,41 @@ def as_yaml(value: object) -> str:
 
 def repaired(value: object, spec: FieldSpec) -> str | None:
     """The YAML text that was most likely meant where `value` has the wrong type; None when there is no good guess."""
-    for guess in _guesses(value, spec):
+    for guess, text in _guesses(value, spec):
         if fits(guess, spec) and not out_of_choices(guess, spec):
-            return as_yaml(guess)
+            return text
     return None
 
 
-def _guesses(value: object, spec: FieldSpec) -> list[object]:
-    guesses: list[object] = []
-    if isinstance(value, list) and len(value) == 1:
-        guesses.append(value[0])
-    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-        guesses.append(int(value))
+def _guesses(value: object, spec: FieldSpec) -> Iterator[tuple[object, str]]:
+    """Other readings of `value`, each with its YAML text, the likeliest first."""
     if isinstance(value, str):
-        text = value.strip()
-        if text.lower() in _WORDS:
-            guesses.append(_WORDS[text.lower()])
-        if text.lower() == "none":
-            guesses.append(None)
-        guesses.append(plain_value(text))
-        guesses.append(plain_value(re.sub(r"(?<=\d)[_,'](?=\d)", "", text)))
-        if number := re.match(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", text):
-            guesses.append(plain_value(number[0]))
+        yield from _readings(value.strip())
+    if isinstance(value, list) and len(value) == 1:
+        yield value[0], as_yaml(value[0])
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        yield int(value), str(int(value))
     if isinstance(value, bool) and spec.choices:
-        guesses.append({True: "yes", False: "no"}[value])  # eval_strategy: false
+        for word in ("yes", "steps") if value else ("no", "none"):  # eval_strategy: false
+            yield word, word
     if isinstance(value, int | float) and not isinstance(value, bool):
-        guesses.append(shown(value))
         if value in (0, 1):
-            guesses.append(bool(value))
+            yield bool(value), "true" if value else "false"
+        yield str(value), as_yaml(str(value))
     if not isinstance(value, list | dict) and value is not None:
-        guesses += [[value], [{"path": value}]]
-    return [guess for guess in guesses if not (isinstance(guess, list) and guess and isinstance(guess[0], dict))]
+        yield [value], as_yaml([value])
+
+
+def _readings(text: str) -> Iterator[tuple[object, str]]:
+    """What a word may have been meant to be: a truth value, null, a number without quotes, separators or trailing letters."""
+    if text.lower() in _WORDS:
+        yield _WORDS[text.lower()], "true" if _WORDS[text.lower()] else "false"
+    if text.lower() in ("none", "null", ""):
+        yield None, "null"
+    number = re.match(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", text)
+    for candidate in (text, re.sub(r"(?<=\d)[_,'](?=\d)", "", text), number[0] if number else ""):
+        if isinstance(plain_value(candidate), int | float):
+            yield plain_value(candidate), candidate
 
 
 def out_of_choices(value: object, spec: FieldSpec) -> list[str]:

@@ -148,12 +148,15 @@ class _Builder:
                 self._close(end)
 
     def unwind(self) -> None:
-        """Close what a fault left open, so that the part above it is understood."""
+        """Close what a fault left open, so that the part above it is understood; half a `[…]` or `{…}` is dropped."""
+        self.values = 0
         while self.stack:
-            if self.stack[-1].key is None or isinstance(self.stack[-1].data, list):
-                self._close(self.stack[-1].end)
+            if self.stack[-1].flow:
+                self.stack.pop()
+                if self.stack:
+                    self.stack[-1].key = None
             else:
-                self._put(None, 1, self.stack[-1].end, self.stack[-1].end, "empty", None)
+                self._close(self.stack[-1].end)
 
     def _scalar(self, event: Any, start: int, end: int) -> None:
         self._refuse_tag(event, start, end)
