@@ -1,0 +1,97 @@
+"""The runs of a workspace: the list that `tuitune runs` and the runs table show, and finding one by what a person types."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tuitune.errors import UserError
+from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import LIVING, read_manifest
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run in a list. `state` is corrected by liveness; `why` explains a failed or unreadable one; times are unix seconds."""
+
+    id: str
+    path: Path
+    name: str
+    state: str
+    step: int | None = None
+    max_steps: int | None = None
+    loss: float | None = None
+    created: float | None = None
+    ended: float | None = None
+    why: str | None = None
+    recipe_path: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it trains (or pauses, saves …) right now."""
+        return self.state in LIVING
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for --json."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def list_runs(root: Path) -> list[RunSummary]:
+    """All runs under `root`, newest first; a folder with a damaged manifest is listed as "unreadable", one without is no run."""
+    try:
+        folders = [path for path in root.iterdir() if path.is_dir()]
+    except OSError:
+        return []
+    found = [summary for path in folders if (summary := summarize(RunDirectory(path)))]
+    return sorted(found, key=lambda run: (run.created or 0.0, run.id), reverse=True)
+
+
+def summarize(run: RunDirectory) -> RunSummary | None:
+    """One run's line in the list, or None when the folder is no run at all."""
+    if not run.manifest.exists():
+        return None
+    try:
+        manifest = read_manifest(run)
+    except UserError as error:
+        return RunSummary(id=run.name, path=run.path, name=run.name, state="unreadable", why=str(error))
+    state = manifest.living_state()
+    why = manifest.why
+    if state == "lost":
+        why = "its hub and trainer are gone without a word: the box was restarted, or both were killed"
+    return RunSummary(
+        id=run.name,
+        path=run.path,
+        name=manifest.name,
+        state=state,
+        step=manifest.step,
+        max_steps=manifest.max_steps,
+        loss=manifest.loss,
+        created=manifest.created,
+        ended=manifest.ended,
+        why=why,
+        recipe_path=manifest.recipe_path,
+    )
+
+
+def find_run(root: Path, text: str) -> RunDirectory:
+    """The run a person means: a path, an id, a unique beginning of one, or the recipe's name when one run of it lives.
+
+    UserError names the candidates.
+    """
+    as_path = Path(text)
+    if RunDirectory(as_path).manifest.exists():
+        return RunDirectory(as_path.resolve())
+    runs = list_runs(root)
+    matching = [run for run in runs if run.id == text] or [run for run in runs if run.id.startswith(text)]
+    living = [run for run in matching if run.alive]
+    if len(matching) != 1 and len(living) == 1:
+        matching = living
+    if len(matching) == 1:
+        return RunDirectory(matching[0].path.resolve())
+    if matching:
+        raise UserError(f"{text!r} can be {_names([run.id for run in matching])}; name more of it")
+    known = f"there are {_names([run.id for run in runs])}" if runs else "there are none yet: tuitune train RECIPE starts one"
+    raise UserError(f"no run {text!r} in {root}: {known}")
+
+
+def _names(ids: list[str]) -> str:
+    return ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
