@@ -34,7 +34,6 @@ CODES = {
     "RCP021": "dataset columns that do not go together",
     "RCP022": "`auto` where nothing can be chosen automatically",
     "RCP023": "an empty section",
-    "RCP024": "the installed training libraries could not be read",
 }
 
 
