@@ -4,6 +4,7 @@ A command is answered twice: "queued" at once (it is on its way to the trainer),
 boundary. The same id again gets the stored answer and is not applied twice. What happens is told through `on_event`, which journals it.
 """
 
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -49,8 +50,6 @@ class CommandServer:
         socket.linger = 0
         filter_uid = getattr(zmq, "IPC_FILTER_UID", None)
         if filter_uid is not None:
-            import os
-
             socket.setsockopt(filter_uid, os.getuid())
         socket.bind(endpoint)
         return socket
@@ -120,10 +119,10 @@ class CommandServer:
                 for command in self._waiting():
                     self._forward(command)
         elif identity == self._trainer_identity and message.get("k") == "result":
-            command = self._commands.get(str(message.get("id")))
-            if command is not None:
-                rest = {key: value for key, value in message.items() if key not in ("k", "v", "id", "s")}
-                self._finish(command, str(message.get("s", "failed")), **rest)
+            answered = self._commands.get(str(message.get("id")))
+            if answered is not None:
+                rest = {key: value for key, value in message.items() if key not in ("k", "v", "id", "s", "op")}
+                self._finish(answered, str(message.get("s", "failed")), **rest)
 
     def trainer_gone(self) -> None:
         """The trainer has ended: what it had not answered is answered for it."""
