@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.bus.envelope import encode
+from tuitune.runs import manifest as manifest_module
+from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import Manifest, Process
 
 GIB = 1 << 30
 START = 1_795_000_000.0
@@ -211,33 +214,23 @@ def write_run(
 
 
 def write_manifest(run: Path, *, state: str, steps: int, max_steps: int) -> None:
-    """The manifest that belongs to it, of a run whose processes are gone."""
-    from tuitune.runs.directory import RunDirectory
-
-    from tuitune.runs import manifest
-
-    manifest.write(RunDirectory(run), manifest_of(run, state=state, steps=steps, max_steps=max_steps))
-
-
-def manifest_of(run: Path, *, state: str, steps: int, max_steps: int) -> Any:
-    """The Manifest itself."""
-    from tuitune.runs.manifest import Manifest
-
-    return Manifest(
+    """The manifest that belongs to it, of a run whose processes are gone (a pid with a start time no process has)."""
+    gone = Process(pid=1, start_ticks=-1)
+    manifest = Manifest(
         name=run.name.rsplit("-", 2)[0],
         created=START,
         ended=None if state == "running" else START + 40,
         recipe_path="recipes/gsm8k.yaml",
         workspace=str(run.parent.parent),
-        versions={},
-        attempt=1,
         state="failed" if state == "crash" else state,
+        why="The GPU ran out of memory at step 60." if state == "crash" else None,
         step=steps,
         max_steps=max_steps,
-        why=None,
-        hub=None,
-        trainer=None,
+        loss=0.61,
+        hub=gone,
+        trainer=gone,
     )
+    manifest_module.write_manifest(RunDirectory(run), manifest)
 
 
 def append(run: Path, source: str, records: Iterable[dict[str, Any]]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from tuitune.bus.journal import JournalTail
 from tuitune.errors import UserError
-from tuitune.runs import manifest
 from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import LIVING, read_manifest
 from tuitune.workbench import run_reduce
 from tuitune.workbench.run_state import RunState
 
@@ -35,9 +35,14 @@ class RunFeed:
         self._notify = notify
         self._told = False
         self._waiting: deque[dict[str, Any]] = deque()
-        self.alive: bool | None = None  # whether hub or trainer live; None while nobody knows
+        self._fate = ""  # what the manifest and /proc say: a state, "lost" among them
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name=f"run-feed {run.name}", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the run's processes live, as far as this box can see."""
+        return self._fate in LIVING
 
     def start(self) -> None:
         """Start reading from the journal's beginning."""
@@ -59,8 +64,8 @@ class RunFeed:
                 run_reduce.reduce(self.state, waiting.popleft())
             if monotonic() > deadline:
                 return True
-        if self.alive is False and not self.replaying:
-            run_reduce.lost(self.state, "its processes are gone without a last word (killed, or the box restarted)")
+        if self._fate == "lost" and not self.replaying:
+            run_reduce.lost(self.state, "its hub and trainer are gone without a last word: both were killed, or the box was restarted")
         elif self.alive:
             run_reduce.found(self.state)
         return False
@@ -86,24 +91,22 @@ class RunFeed:
                 self.replaying = False
                 if monotonic() - looked >= LIVENESS:
                     looked = monotonic()
-                    alive = self._look_at_processes()
-                    if alive is False:  # they may have written their last words between the two looks
+                    fate = self._look_at_processes()
+                    if fate == "lost":  # they may have written their last words between the two looks
                         self._waiting.extend(tail.poll(CHUNK))
-                    changed |= alive != self.alive
-                    self.alive = alive
+                    changed |= fate != self._fate
+                    self._fate = fate
             if records or changed:
                 self._tell()
             if not (records and self.replaying):
                 self._stop.wait(IDLE if self.problem or self.state.over else LIVE)
 
-    def _look_at_processes(self) -> bool | None:
-        """Whether hub or trainer live; None when the manifest does not say."""
+    def _look_at_processes(self) -> str:
+        """The run's state corrected by whether its processes live: "lost" when they are gone; "" when the manifest does not say."""
         try:
-            found = manifest.read(self.run)
-        except (OSError, ValueError, UserError):
-            return None
-        processes = [process for process in (found.hub, found.trainer) if process is not None]
-        return any(process.alive() for process in processes) if processes else None
+            return read_manifest(self.run).living_state()
+        except UserError:
+            return ""
 
     def _tell(self) -> None:
         if not self._told:
