@@ -43,6 +43,6 @@ class HostSampler:
 
     def _disk_free(self) -> int | None:
         try:
-            return psutil.disk_usage(str(self.disk)).free
+            return int(psutil.disk_usage(str(self.disk)).free)
         except OSError:
             return None

@@ -1,0 +1,82 @@
+"""Which GPUs a run uses, and the lease that keeps two runs of this user from taking one card unasked.
+
+A lease is a flock on a file per GPU UUID, held by the run's hub: the kernel lets go of it however the hub dies.
+"""
+
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from tuitune.bus.sockets import user_folder
+from tuitune.errors import UserError
+
+
+@dataclass
+class Lease:
+    """The cards a run holds (UUIDs; none on a box without GPU or when the recipe asks for the CPU) and the locks that say so."""
+
+    uuids: list[str]
+    locks: list[TextIO]
+
+    def environment(self) -> dict[str, str]:
+        """What the trainer needs to see these cards and no others."""
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.uuids)} if self.uuids else {}
+
+    def release(self) -> None:
+        """Let the cards go."""
+        for lock in self.locks:
+            lock.close()
+        self.locks.clear()
+
+
+def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, environment: Mapping[str, str] = os.environ) -> Lease:
+    """Cards for `launch.gpus` (auto: the free one with the most free memory; 1; 0, "none" or "cpu": no card).
+
+    devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice. UserError when every card is taken.
+    """
+    if str(wanted).lower() in ("0", "none", "cpu"):
+        return Lease([], [])
+    if str(wanted) not in ("auto", "1", "None"):
+        raise UserError(f"launch.gpus: {wanted}: this version trains on one GPU; write 1 or auto")
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and "MIG-" in visible:
+        return Lease([], [])  # a MIG slice was chosen by hand, and NVML's per-card numbers do not apply to it
+    candidates = [device for device in devices if device.get("uuid") and _is_visible(device, visible)]
+    candidates.sort(key=lambda device: (device.get("mem_total") or 0) - (device.get("mem_used") or 0), reverse=True)
+    holders = []
+    for device in candidates:
+        lock, holder = _lock(str(device["uuid"]), run)
+        if lock is not None:
+            return Lease([str(device["uuid"])], [lock])
+        holders.append(f"GPU {device.get('index')} by {holder}")
+    if holders:
+        raise UserError(
+            f"every GPU here already trains: {'; '.join(holders)}. Wait for it or stop it (tuitune send RUN stop), or set launch.gpus: cpu"
+        )
+    return Lease([], [])
+
+
+def _is_visible(device: Mapping[str, Any], visible: str | None) -> bool:
+    if visible is None:
+        return True
+    words = [word.strip() for word in visible.split(",") if word.strip()]
+    return any(word == str(device.get("index")) or str(device.get("uuid", "")).startswith(word) for word in words)
+
+
+def _lock(uuid: str, run: Path) -> tuple[TextIO | None, str]:
+    """(the lock, "") or (None, the run that holds it)."""
+    file = (user_folder() / f"{uuid}.lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another run"
+        file.close()
+        return None, holder
+    file.truncate(0)
+    file.write(str(run))
+    file.flush()
+    return file, ""
