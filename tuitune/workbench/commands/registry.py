@@ -6,6 +6,7 @@ nothing of Textual's widgets and no view, so that it can be read before the firs
 `python -m tuitune.workbench.commands.registry` prints the README's key table.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ FORBIDDEN_KEYS = frozenset(
     + [f"ctrl+shift+{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 )
 ALWAYS = "always"
+KINDS = ("recipe", "run", "runs", "data", "text")  # of views; views/catalog.py says which class shows which
+_FUNCTION_KEY = re.compile(r"(shift\+)?f\d+")
 MAX_FOOTER = 6
 
 _KEY_NAMES = {
@@ -97,9 +100,7 @@ def by_id(command_id: str) -> Command:
 
 def is_plain(key: str) -> bool:
     """Whether a key is one that text fields need themselves: everything but function keys and combinations with Ctrl or Alt."""
-    if key.startswith(("ctrl+", "alt+")):
-        return False
-    return not (key.removeprefix("shift+").startswith("f") and key.removeprefix("shift+f").isdigit())
+    return not (key.startswith(("ctrl+", "alt+")) or _FUNCTION_KEY.fullmatch(key))
 
 
 def key_label(key: str) -> str:
