@@ -156,7 +156,7 @@ def hub_records(
         if gpus:
             yield gpu_record(start + second, gpus)
         elif second == 0:
-            yield {"t": start, "ev": "gpu", "devices": [], "driver": None, "error": "No NVIDIA driver was found on this box."}
+            yield {"t": start, "ev": "gpu", "devices": [], "driver": None, "error": "no NVIDIA GPU: training runs on the CPU"}
         yield host_record(start + second)
         if second % 5 == 0:
             yield {

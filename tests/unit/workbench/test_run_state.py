@@ -98,7 +98,7 @@ def test_torch_memory_is_read_in_every_shape_it_may_come_in(memory: object) -> N
 def test_without_a_gpu_the_sentence_and_the_box_are_kept() -> None:
     state = state_of(*whole_run())
     assert state.gpus == {}
-    assert state.gpu_now.error == "No NVIDIA driver was found on this box."
+    assert state.gpu_now.error == "no NVIDIA GPU: training runs on the CPU"
     assert state.host_now.ram_total == 23 * journals.GIB
     assert state.tree_rss.last == pytest.approx(1.9 * journals.GIB)
 

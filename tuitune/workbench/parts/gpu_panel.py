@@ -14,7 +14,6 @@ from tuitune.workbench.gpu_reading import GpuReading, HostReading
 from tuitune.workbench.parts.role_lines import Line, RoleLines, bar
 
 WIDTH = 30
-NO_GPU_WORDS = "No NVIDIA GPU: training runs on the CPU."
 
 
 class GpuPanel(VerticalScroll, can_focus=False):
@@ -75,7 +74,8 @@ def panel_lines(now: GpuNow, width: int) -> list[Line]:
         lines += gpu_lines(device, now.torch.get(device.key), width, of_run=bool(now.run))
         lines.append(())
     if not now.sample.devices and now.sample.error:
-        lines += [*wrapped(NO_GPU_WORDS, width, "title"), *wrapped(now.sample.error, width, "dim"), ()]
+        sentence = now.sample.error[:1].upper() + now.sample.error[1:]
+        lines += [*wrapped(sentence if sentence.endswith(".") else f"{sentence}.", width, "warn" if "CPU" not in sentence else ""), ()]
     elif not now.sample.devices:
         lines += [(("Looking for GPUs …", "dim"),), ()]
     return lines + host_lines(now.host, width)

@@ -50,12 +50,12 @@ def traceback_lines(state: RunState) -> list[Line]:
 
 def config_lines(effective: Path, width: int) -> list[Line]:
     """Every value the run trains with: section, key, value, where it came from and why. Says so when there is no ledger yet."""
+    if not effective.exists():
+        return [(("The trainer has not written its effective config yet: it does when the model is loaded.", "dim"),)]
     try:
         entries = read_ledger(effective)
-    except FileNotFoundError:
-        return [(("The trainer has not written its effective config yet: it does when the model is loaded.", "dim"),)]
-    except (OSError, ValueError, UserError) as error:
-        return [((printable(f"{effective.name} cannot be read: {error}", limit=300), "error"),)]
+    except UserError as error:
+        return [((printable(str(error), limit=300), "error"),)]
     rows = sorted(entries, key=lambda entry: entry.source == "default")  # what somebody decided comes first
     keys = max((len(f"{entry.section}.{entry.key}") for entry in rows), default=0)
     keys = min(keys, max(12, width // 2))
