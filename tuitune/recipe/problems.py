@@ -34,6 +34,7 @@ CODES = {
     "RCP021": "dataset columns that do not go together",
     "RCP022": "`auto` where nothing can be chosen automatically",
     "RCP023": "an empty section",
+    "RCP024": "a name that cannot name a folder",
 }
 
 

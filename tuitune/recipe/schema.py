@@ -4,17 +4,14 @@ The libraries' part is a JSON file in the cache, one per version set, made by a 
 that may import torch: this module and everything that uses it may not.
 """
 
-import hashlib
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -141,6 +138,8 @@ def from_json(document: Mapping[str, Any]) -> Schema:
 
 def installed_versions() -> dict[str, str]:
     """Version of each training library, "missing" where it is not installed. Reads package metadata only."""
+    from importlib import metadata  # 25 ms
+
     versions = {}
     for library in LIBRARIES:
         try:
@@ -152,6 +151,8 @@ def installed_versions() -> dict[str, str]:
 
 def cache_path() -> FilePath:
     """The cache file of the installed version set (it need not exist)."""
+    import hashlib
+
     key = json.dumps([FORMAT, sys.version_info[:2], sorted(installed_versions().items())])
     return cache_dir() / f"schema-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
 
@@ -192,7 +193,9 @@ def load_schema(
 
 
 def _export(time_limit_s: float, cancel: threading.Event | None) -> bytes:
-    """Run the exporter in its own process group; its standard output."""
+    """Run the exporter; its standard output."""
+    import subprocess
+
     command = [sys.executable, "-m", "tuitune.analyst.export_schema"]
     environment = {**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)

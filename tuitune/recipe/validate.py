@@ -1,5 +1,6 @@
 """Is this recipe right? Every finding with its place and, where there is one, the edit that puts it right."""
 
+import re
 from collections.abc import Iterator
 
 from tuitune.recipe import aliases
@@ -19,6 +20,7 @@ def validate(document: Document, schema: Schema) -> list[Problem]:
         task, found = _task(document, schema)
         problems += found
         problems += _mapping(document, schema, (), (), document.data, task)
+        problems += _name(document)
         problems += _contradictions(document)
     unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
     return sorted(unique.values(), key=lambda problem: (problem.line, problem.column, problem.code))
@@ -45,6 +47,15 @@ def _task(document: Document, schema: Schema) -> tuple[str, list[Problem]]:
         message = f"{known.config} is in trl.experimental: it may change or go in any release of TRL"
         return task, [_at_value(document, "RCP019", message, path, None, "warning")]
     return task, []
+
+
+def _name(document: Document) -> Iterator[Problem]:
+    """Run directories are called after the recipe."""
+    name = document.data.get("name")
+    if isinstance(name, str) and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,63}", name, re.ASCII):
+        plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64].strip("-._")
+        message = "`name` names the run's folder: up to 64 letters, digits, `-`, `_` and `.`, the first a letter or digit"
+        yield _at_value(document, "RCP024", message, ("name",), _rewrite(document, ("name",), as_yaml(plain)) if plain else None)
 
 
 def _mapping(document: Document, schema: Schema, path: Path, known_as: Path, data: dict[str, object], task: str) -> Iterator[Problem]:
@@ -97,6 +108,9 @@ def _value(document: Document, schema: Schema, path: Path, known_as: Path, value
             message = f"section `{name}:` is empty: it has no effect"
             yield problem_at_key(document, "RCP023", message, path, remove(document, path, f"Remove `{name}:`"), "warning")
         return
+    if value == "" and spec.required:
+        yield _at_value(document, "RCP010", f"`{name}` is empty: it must be {expected(spec)}", path, None)
+        return
     if not fits(value, spec):
         yield _wrong_type(document, path, name, value, spec)
         return
@@ -133,12 +147,12 @@ def _wrong_type(document: Document, path: Path, name: str, value: object, spec: 
         return _at_value(document, "RCP015", message, path, _default_fix(document, path, spec))
     if spec.type.startswith("list[dict]") and isinstance(value, str):
         fix = _rewrite(document, path, f"[{{path: {as_yaml(value)}}}]")
-        return _at_value(document, "RCP015", f"`{name}` must be a list of sources: `- path: {shown(value)}`", path, fix)
+        return _at_value(document, "RCP015", f"`{name}` must be a list of sources: `- path: {printable(shown(value))}`", path, fix)
     if spec.type.startswith("list[dict]") and isinstance(value, list):
         wrong = next(index for index, item in enumerate(value) if not isinstance(item, dict))
         here = (*path, wrong)
         fix = _rewrite(document, here, f"{{path: {as_yaml(value[wrong])}}}") if isinstance(value[wrong], str) else None
-        return _at_value(document, "RCP015", f"a source is a mapping: `- path: {shown(value[wrong])}`", here, fix)
+        return _at_value(document, "RCP015", f"a source is a mapping: `- path: {printable(shown(value[wrong]))}`", here, fix)
     text = repaired(value, spec)
     message = f"`{name}` must be {expected(spec)}, not {_written(document, path, value)}"
     return _at_value(document, "RCP015", message, path, _rewrite(document, path, text) if text is not None else None)
@@ -235,7 +249,7 @@ def _rewrite(document: Document, path: Path, text: str) -> Fix | None:
     entry = document.entries[path]
     if entry.style in ("mapping", "sequence", "block"):
         return None  # spread over lines: an edit would need the indentation too
-    return Fix(f"Write `{text}`", (Edit(*entry.value, f" {text}" if entry.style == "empty" else text),))
+    return Fix(f"Write `{printable(text, limit=60)}`", (Edit(*entry.value, f" {text}" if entry.style == "empty" else text),))
 
 
 def _default_fix(document: Document, path: Path, spec: FieldSpec) -> Fix | None:
