@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 HINTS = {
     "gpu_oom": "the GPU ran out of memory: halve per_device_train_batch_size and double gradient_accumulation_steps, or shorten max_length",
-    "host_oom": "the kernel killed the trainer because RAM ran out: fewer dataloader workers, a smaller data set in memory, or a box with more RAM",
+    "host_oom": "the kernel killed the trainer because RAM ran out: fewer dataloader workers, less data, or a box with more RAM",
     "killed": "somebody or something killed the trainer (signal 9): checkpoints written so far are whole; see who else works on this box",
     "terminated": "the trainer was told to end (signal 15) before it could save",
-    "cuda_fault": "a CUDA kernel failed, and this process cannot go on: start the run again; if it happens at the same step, look at the data there",
+    "cuda_fault": "a CUDA kernel failed and took the process with it: start again; if it is the same step, look at the data there",
     "nccl": "the GPUs lost contact with each other (NCCL): look at the log of the rank that died first",
     "native_crash": "native code crashed; the stack of the moment is in the log, and the last library in it is the suspect",
     "disk_full": "the disk is full: make room (old checkpoints are the usual find), then start the run again",

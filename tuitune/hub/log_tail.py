@@ -1,0 +1,62 @@
+"""The trainer's output: it writes to a file (so that it outlives its hub), and the hub reads the file's new lines into the journal."""
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from tuitune.secrets import Masker
+from tuitune.text import printable
+
+MAX_LINE = 8 << 10  # bytes of one log record's text
+MAX_LINES_PER_POLL = 40  # a trainer that shouts must not drown the journal; the file has every line
+
+
+class LogTail:
+    """New lines of a growing log file. `recent` keeps the last ones for the crash report."""
+
+    def __init__(self, path: Path, masker: Masker) -> None:
+        self.path = path
+        self.recent: deque[str] = deque(maxlen=200)
+        self._masker = masker
+        self._offset = 0
+        self._partial = b""
+
+    def poll(self) -> Iterator[tuple[int, str]]:
+        """(byte offset of the line in the file, its text), safe to show and without secrets; a progress bar's redraws count once."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read(1 << 20)
+        except OSError:
+            return
+        start = self._offset - len(self._partial)
+        self._offset += len(data)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > 1 << 20:
+            lines, self._partial = [*lines, self._partial], b""
+        left_out = 0
+        for number, raw in enumerate(lines):
+            text = self._readable(raw)
+            offset, start = start, start + len(raw) + 1
+            if not text.strip():
+                continue
+            self.recent.append(text)
+            if number < MAX_LINES_PER_POLL or number >= len(lines) - MAX_LINES_PER_POLL:
+                yield offset, text
+            else:
+                left_out += 1
+        if left_out:
+            yield start, f"… {left_out} more lines in {self.path.name}"
+
+    def rest(self) -> Iterator[tuple[int, str]]:
+        """What is left when nothing more will be written, an unfinished last line included."""
+        yield from self.poll()
+        text = self._readable(self._partial)
+        if text.strip():
+            self.recent.append(text)
+            yield self._offset - len(self._partial), text
+        self._partial = b""
+
+    def _readable(self, raw: bytes) -> str:
+        shown = raw.rstrip(b"\r").rpartition(b"\r")[2][:MAX_LINE]
+        return printable(self._masker.mask(shown.decode("utf-8", "replace")), newlines=True)
