@@ -28,7 +28,7 @@ from tuitune.hub.host import HostSampler
 from tuitune.hub.lease import Lease, take_lease
 from tuitune.hub.log_tail import LogTail
 from tuitune.runs.directory import RunDirectory
-from tuitune.runs.manifest import Process, read_manifest, write_manifest
+from tuitune.runs.manifest import LIVING, Process, read_manifest, write_manifest
 from tuitune.secrets import Masker
 from tuitune.versions import installed
 
@@ -69,6 +69,7 @@ class Supervisor:
         self.log = LogTail(run.log / f"{self.manifest.attempt}.rank0.txt", Masker())
         self.trainer: subprocess.Popen[bytes] | None = None
         self.trainer_error: str | None = None
+        self.verdict = ""
         self.ending = threading.Event()
         self.stops_asked = 0
         self.manifest_due = 0.0
@@ -118,7 +119,8 @@ class Supervisor:
             versions=self.manifest.versions,
             attempt=self.manifest.attempt,
         )
-        self._state("starting")
+        self.journal.emit("state", s="starting")
+        self._write_manifest()
 
     def _start_trainer(self, lease: Lease) -> None:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **lease.environment()}
@@ -157,7 +159,7 @@ class Supervisor:
         self._read_events()
         server.trainer_gone()
         if code == 0:
-            self._end(self.manifest.state if self.manifest.state in ("done", "stopped") else "done", None)
+            self._end("stopped" if self.verdict == "stopped" else "done", None)
             return 0
         fault = classify(code, "\n".join(self.log.recent), kills, self.trainer_error)
         if fault.kind != "user_error":
@@ -176,9 +178,10 @@ class Supervisor:
         return 1
 
     def _end(self, state: str, why: str | None) -> None:
-        self.manifest.ended = time.time()
-        self._state(state, why)
+        self.manifest.state, self.manifest.why, self.manifest.ended = state, why, time.time()
+        self.journal.emit("state", s=state, step=self.manifest.step, why=why)
         self.journal.emit("end", step=self.manifest.step, reason=state, error=why if state == "failed" else None)
+        self._write_manifest()  # last: whoever reads the end here finds the whole story in the journal
 
     def _linger(self, server: CommandServer) -> None:
         deadline = time.monotonic() + LINGER_S
@@ -197,11 +200,11 @@ class Supervisor:
                 continue
             match record.get("ev"):
                 case "state":
-                    state = str(record.get("s"))
-                    # a trainer that fails says so before it exits; the verdict is the hub's
-                    if state != "failed":
-                        self.manifest.state = state
+                    if record.get("s") in LIVING:
+                        self.manifest.state = record["s"]
                         self.manifest_due = 0.0
+                    else:
+                        self.verdict = str(record.get("s"))  # it is over when the process has ended, not before
                 case "metrics":
                     self.manifest.step = record.get("step", self.manifest.step)
                     self.manifest.max_steps = record.get("max_steps", self.manifest.max_steps)
@@ -228,12 +231,6 @@ class Supervisor:
             self.journal.emit("gpu", **gpu.sample())
             self.journal.emit("host", **host.sample())
         gpu.close()
-
-    def _state(self, state: str, why: str | None = None) -> None:
-        self.manifest.state = state
-        self.manifest.why = why
-        self.journal.emit("state", s=state, step=self.manifest.step, why=why)
-        self._write_manifest()
 
     def _write_manifest(self) -> None:
         self.manifest_due = time.monotonic() + MANIFEST_EVERY_S
