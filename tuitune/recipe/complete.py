@@ -7,7 +7,7 @@ from typing import Literal
 
 from tuitune.recipe.cursor import Cursor, key_path, locate
 from tuitune.recipe.document import Document
-from tuitune.recipe.problems import Path, dotted
+from tuitune.recipe.problems import KeyPath, dotted
 from tuitune.recipe.schema import Schema
 from tuitune.recipe.sections import AUTO, COMMON, FieldSpec
 from tuitune.recipe.values import as_yaml, shown
@@ -34,7 +34,7 @@ class Symbol:
     """A key of the recipe, for the `@` list; line and column from 1."""
 
     name: str
-    path: Path
+    path: KeyPath
     line: int
     column: int
 
@@ -131,7 +131,7 @@ def _key(spec: FieldSpec, cursor: Cursor) -> Completion:
     return Completion(spec.name + ending, "section" if opens_below else "key", detail(spec), spec.doc, cursor.word_start)
 
 
-def _words(path: Path, spec: FieldSpec, schema: Schema, *, item: bool) -> list[str]:
+def _words(path: KeyPath, spec: FieldSpec, schema: Schema, *, item: bool) -> list[str]:
     """The values worth offering, as YAML: choices, truth values, auto, null."""
     words = [as_yaml(word) for word in (schema.tasks if path == ("task",) else spec.choices)]
     if item:

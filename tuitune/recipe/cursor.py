@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from tuitune.recipe.problems import Path
+from tuitune.recipe.problems import KeyPath
 
 _KEY = re.compile(r"""(?P<lead>[ ]*(?:- +)*)(?P<key>"[^"]*"|'[^']*'|[^\s#{}\[\],:'"&*!|>%@`-][^\s#:,{}\[\]]*)\s*:(?P<after>[ \t].*|)$""")
 _LEAD = re.compile(r"[ ]*(?:-(?:[ ]+|$))*")
@@ -24,7 +24,7 @@ class Cursor:
     siblings: the other keys of the same mapping.
     """
 
-    path: Path
+    path: KeyPath
     part: Literal["key", "value", "item", "none"]
     word: str = ""
     word_start: int = 1
@@ -77,7 +77,7 @@ def locate(text: str, line: int, column: int) -> Cursor:
     return Cursor(path, part, word, len(before) - len(word) + 1, colon, outline.keys_of(path, but=row))
 
 
-def key_path(text: str, line: int) -> Path:
+def key_path(text: str, line: int) -> KeyPath:
     """The path of the key on a line (of the mapping around it when the line has none): for the bread crumbs."""
     lines = text.split("\n")
     row = min(max(line - 1, 0), len(lines) - 1)
@@ -90,7 +90,7 @@ class _Outline:
 
     def __init__(self, lines: list[str]) -> None:
         self._levels: list[tuple[_Level, ...] | None] = []  # above each line; None inside a `|` text
-        self._keys: list[tuple[int, Path, str]] = []
+        self._keys: list[tuple[int, KeyPath, str]] = []
         levels: tuple[_Level, ...] = ()
         text_indent: int | None = None
         for row, raw in enumerate(lines):
@@ -114,7 +114,7 @@ class _Outline:
     def before(self, row: int) -> tuple[_Level, ...] | None:
         return self._levels[row]
 
-    def keys_of(self, path: Path, *, but: int) -> frozenset[str]:
+    def keys_of(self, path: KeyPath, *, but: int) -> frozenset[str]:
         """The keys of the mapping at `path`, those on line `but` left out."""
         return frozenset(key for row, parent, key in self._keys if parent == path and row != but)
 
@@ -131,7 +131,7 @@ def _descend(levels: tuple[_Level, ...], shape: _Shape) -> tuple[_Level, ...]:
     return levels if shape.key is None else (*levels, _Level(shape.indent, shape.key))
 
 
-def _path(levels: tuple[_Level, ...]) -> Path:
+def _path(levels: tuple[_Level, ...]) -> KeyPath:
     return tuple(level.part for level in levels)
 
 
@@ -176,7 +176,7 @@ def _open_brackets(text: str) -> list[tuple[int, str]]:
     return stack
 
 
-def _in_flow(outer: Path, current: str, before: str, opened: list[tuple[int, str]]) -> Cursor:
+def _in_flow(outer: KeyPath, current: str, before: str, opened: list[tuple[int, str]]) -> Cursor:
     """Inside the brackets `opened` on the cursor's line, which begin at the value of `outer`."""
     path: list[str | int] = list(outer)
     for index, (position, bracket) in enumerate(opened):

@@ -6,12 +6,12 @@
 import bisect
 import codecs
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from tuitune.errors import UserError
 from tuitune.recipe.edits import removal
-from tuitune.recipe.problems import Edit, Fix, Path, Problem
+from tuitune.recipe.problems import Edit, Fix, KeyPath, Problem
 from tuitune.recipe.yaml_reader import MAX_CHARACTERS, Entry, Fault, read
 from tuitune.text import printable
 
@@ -31,9 +31,9 @@ class Span:
 @dataclass
 class Document:
     text: str
-    file: FilePath | None
+    file: Path | None
     data: dict[str, Any]
-    entries: dict[Path, Entry] = field(default_factory=dict)
+    entries: dict[KeyPath, Entry] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _line_starts: list[int] = field(default_factory=list, repr=False)
 
@@ -43,8 +43,8 @@ class Document:
         return not any(problem.severity == "error" and problem.code != "RCP004" for problem in self.problems)
 
     @property
-    def spans(self) -> dict[Path, tuple[Span | None, Span]]:
-        """Path → (span of the key or None, span of the value), for everything that is written in the text."""
+    def spans(self) -> dict[KeyPath, tuple[Span | None, Span]]:
+        """KeyPath → (span of the key or None, span of the value), for everything that is written in the text."""
         return {path: (self.span_at(*entry.key) if entry.key else None, self.span_at(*entry.value)) for path, entry in self.entries.items()}
 
     def span_at(self, start: int, end: int) -> Span:
@@ -52,22 +52,22 @@ class Document:
         line, end_line = bisect.bisect_right(starts, start), bisect.bisect_right(starts, end)
         return Span(line, start - starts[line - 1] + 1, end_line, end - starts[end_line - 1] + 1, start, end)
 
-    def entry(self, path: Path) -> Entry:
+    def entry(self, path: KeyPath) -> Entry:
         """The entry of `path`, or of the nearest thing around it that is written (values behind an alias are at the alias)."""
         while path not in self.entries and path:
             path = path[:-1]
         return self.entries.get(path, Entry(None, (0, 0), "mapping"))
 
-    def key_span(self, path: Path) -> Span:
+    def key_span(self, path: KeyPath) -> Span:
         entry = self.entry(path)
         return self.span_at(*(entry.key or entry.value))
 
-    def value_span(self, path: Path) -> Span:
+    def value_span(self, path: KeyPath) -> Span:
         """The value's span; the key's where nothing is written as value."""
         entry = self.entry(path)
         return self.span_at(*(entry.key if entry.style == "empty" and entry.key else entry.value))
 
-    def editable(self, path: Path) -> bool:
+    def editable(self, path: KeyPath) -> bool:
         """Whether the value of `path` is written in place, so that an edit of it changes nothing else (not behind an alias)."""
         entry = self.entries.get(path)
         return (
@@ -77,7 +77,7 @@ class Document:
         )
 
 
-def parse(text: str, file: FilePath | None = None) -> Document:
+def parse(text: str, file: Path | None = None) -> Document:
     """Read `text`. Whatever is wrong with it is in `problems`; `data` holds what could be understood ({} when it is no mapping)."""
     document = Document(text, file, {})
     document._line_starts = [0, *(index + 1 for index, char in enumerate(text) if char == "\n")]
@@ -101,7 +101,7 @@ def parse(text: str, file: FilePath | None = None) -> Document:
     return document
 
 
-def read_document(path: FilePath) -> Document:
+def read_document(path: Path) -> Document:
     """Read a recipe file. Raises UserError when it cannot be opened; wrong encoding is a problem in the document."""
     try:
         with path.open("rb") as file:
@@ -111,7 +111,7 @@ def read_document(path: FilePath) -> Document:
     return decode(raw, path)
 
 
-def decode(raw: bytes, file: FilePath | None = None) -> Document:
+def decode(raw: bytes, file: Path | None = None) -> Document:
     """The document of a file's bytes; bytes that are not UTF-8 are reported with their offset and shown as U+FFFD."""
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         document = parse("", file)
@@ -134,23 +134,26 @@ def _problem(document: Document, fault: Fault, fix: Fix | None = None, severity:
     return Problem(fault.code, severity, fault.message, span.line, span.column, span.end_line, span.end_column, fault.path, fix)  # type: ignore[arg-type]
 
 
-def _fix(text: str, fault: Fault, entries: dict[Path, Entry]) -> Fix | None:
+def _fix(text: str, fault: Fault, entries: dict[KeyPath, Entry]) -> Fix | None:
     if fault.code == "RCP003":
-        return _tabs_to_blanks(text)
+        return _tabs_to_blanks(text, fault.start)
     if fault.code == "RCP004" and fault.repeated is not None:
         edit = removal(text, fault.repeated, flow=entries.get(fault.path[:-1], fault.repeated).style == "flow mapping")
         return Fix(f"Remove this second `{fault.path[-1]}`", (edit,)) if edit else None
     return None
 
 
-def _tabs_to_blanks(text: str) -> Fix:
-    """Every tab in front of a line's first character becomes two blanks: the indent that recipes use."""
+def _tabs_to_blanks(text: str, at: int) -> Fix:
+    """Indentation with tabs in it becomes steps of two blanks, in all lines; a tab elsewhere (at `at`) one blank."""
     edits, offset = [], 0
-    for line in text.splitlines(keepends=True):
-        indent = len(line) - len(line.lstrip(" \t"))
-        edits += [Edit(offset + at, offset + at + 1, "  ") for at in range(indent) if line[at] == "\t"]
-        offset += len(line)
-    return Fix("Indent with blanks", tuple(edits))
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip(" \t"))]
+        if "\t" in indent and line.strip():
+            edits.append(Edit(offset, offset + len(indent), "  " * (len(indent.expandtabs(2)) // 2)))
+        offset += len(line) + 1
+    if not any(edit.start <= at < edit.end for edit in edits):
+        edits.append(Edit(at, at + 1, " "))
+    return Fix("Replace tabs by blanks", tuple(edits))
 
 
 def _not_a_mapping(data: object, text: str) -> Fault:

@@ -11,7 +11,7 @@ def removal(text: str, entry: Entry, *, flow: bool) -> Edit | None:
 
     In block style the whole lines go, a comment at the end of the value's line with them.
     """
-    if entry.key is None:
+    if entry.key is None or spread(text, entry):
         return None
     start, end = entry.key[0], entry.value[1]
     if flow:
@@ -25,6 +25,11 @@ def removal(text: str, entry: Entry, *, flow: bool) -> Edit | None:
         return None
     stop = text.find("\n", max(end, start))
     return Edit(line_start, stop + 1 if stop >= 0 else len(text), "")
+
+
+def spread(text: str, entry: Entry) -> bool:
+    """Whether a value goes on in the next line: mostly a line below that is indented too far, or a lost quote, so nothing is cut."""
+    return entry.style in ("plain", "quoted") and "\n" in text[slice(*entry.value)]
 
 
 def insertion(text: str, entries: dict[tuple[str | int, ...], Entry], section: str, line: str) -> Edit | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tuitune.recipe import aliases
 from tuitune.recipe.document import Document
 from tuitune.recipe.edits import insertion, removal
-from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity, dotted
+from tuitune.recipe.problems import Edit, Fix, KeyPath, Problem, Severity, dotted
 from tuitune.recipe.schema import Schema
 from tuitune.recipe.sections import FieldSpec
 from tuitune.recipe.values import as_yaml, fits, nearest, out_of_choices, out_of_range
@@ -23,7 +23,7 @@ class KeyFinding:
     becomes: str | None = None
 
 
-def judge_key(document: Document, schema: Schema, path: Path, known_as: Path, task: str) -> KeyFinding | None:
+def judge_key(document: Document, schema: Schema, path: KeyPath, known_as: KeyPath, task: str) -> KeyFinding | None:
     """What is wrong with the key at the end of `path`; None when it may stand there.
 
     `known_as` is the path that the schema is asked for: it differs from `path` below a key that is itself misspelt.
@@ -42,19 +42,20 @@ def judge_key(document: Document, schema: Schema, path: Path, known_as: Path, ta
     return KeyFinding(moved) if moved else _unknown(document, schema, path, known_as, task, fields)
 
 
-def problem_at_key(document: Document, code: str, message: str, path: Path, fix: Fix | None, severity: Severity = "error") -> Problem:
+def problem_at_key(document: Document, code: str, message: str, path: KeyPath, fix: Fix | None, severity: Severity = "error") -> Problem:
     span = document.key_span(path)
     return Problem(code, severity, message, span.line, span.column, span.end_line, span.end_column, path, fix)
 
 
-def remove(document: Document, path: Path, title: str) -> Fix | None:
+def remove(document: Document, path: KeyPath, title: str) -> Fix | None:
     """The fix that takes out the entry at `path`; with its section when it is the only thing there."""
     edit = remove_edit(document, path)
     return Fix(title, (edit,)) if edit else None
 
 
-def remove_edit(document: Document, path: Path) -> Edit | None:
-    if not document.editable(path):
+def remove_edit(document: Document, path: KeyPath) -> Edit | None:
+    """As `remove`. None as well where the text is broken: what the entry's end or its neighbours are is not known then."""
+    if not document.readable or not document.editable(path):
         return None
     siblings = [other for other in document.entries if len(other) == len(path) and other[:-1] == path[:-1]]
     if len(path) == 2 and len(siblings) == 1:
@@ -66,9 +67,9 @@ def remove_edit(document: Document, path: Path) -> Edit | None:
     return removal(document.text, document.entries[path], flow=parent is not None and parent.style == "flow mapping")
 
 
-def rename(document: Document, path: Path, new: str, value: str | None = None) -> Fix | None:
+def rename(document: Document, path: KeyPath, new: str, value: str | None = None) -> Fix | None:
     """Give the key another name (and another value); when the new name is there already, take the old entry out."""
-    if not document.editable(path):
+    if not document.readable or not document.editable(path):
         return None
     if (*path[:-1], new) in document.entries:
         return remove(document, path, f"Remove `{printable(str(path[-1]))}`: `{new}` is set here")
@@ -80,13 +81,16 @@ def rename(document: Document, path: Path, new: str, value: str | None = None) -
     return Fix(f"Rename to `{new}`" if value is None else f"Write `{new}: {value}`", tuple(edits))
 
 
-def move(document: Document, schema: Schema, path: Path, section: str, key: str, task: str = "sft") -> Fix | None:
+def move(document: Document, schema: Schema, path: KeyPath, section: str, key: str, task: str = "sft") -> Fix | None:
     """Take the entry out and put it into `section` as `key`, where its value is a scalar that may stand there."""
     value = _value(document, path)
     spec = schema.field((section, key), task)
     title = f"Move to `{section}:`" + (f" as `{key}`" if key != path[-1] else "")
     if spec is None or isinstance(value, list | dict) or not document.editable(path):
         return None
+    top = schema.fields(()) or {}
+    if section not in document.data and any(nearest(str(key), [section]) for key in document.data if key not in top):
+        return None  # the section is there, misspelt: that comes first
     if not fits(value, spec) or out_of_choices(value, spec) or out_of_range(section, key, value):
         return None
     out = remove_edit(document, path)
@@ -96,21 +100,21 @@ def move(document: Document, schema: Schema, path: Path, section: str, key: str,
     return Fix(title, (out, into)) if into and not out.start < into.start < out.end else None
 
 
-def _value(document: Document, path: Path) -> object:
+def _value(document: Document, path: KeyPath) -> object:
     value: object = document.data
     for part in path:
         value = value[part]  # type: ignore[index]
     return value
 
 
-def _at_home_elsewhere(document: Document, schema: Schema, path: Path) -> Problem:
+def _at_home_elsewhere(document: Document, schema: Schema, path: KeyPath) -> Problem:
     home = aliases.HOMES[str(path[-1])]
     message = f"`{path[-1]}` has its home in {home.advice}, not in `training:`"
     fix = move(document, schema, path, home.section, home.key) if home.key else None
     return problem_at_key(document, "RCP013", message, path, fix)
 
 
-def _renamed(document: Document, path: Path, renamed: aliases.Renamed) -> KeyFinding:
+def _renamed(document: Document, path: KeyPath, renamed: aliases.Renamed) -> KeyFinding:
     name = path[-1]
     because = f": {renamed.why}" if renamed.why else ""
     if renamed.new is None:
@@ -124,7 +128,7 @@ def _renamed(document: Document, path: Path, renamed: aliases.Renamed) -> KeyFin
     return KeyFinding(problem_at_key(document, "RCP012", message, path, fix))
 
 
-def _moved(document: Document, schema: Schema, path: Path, section: str, task: str) -> Problem | None:
+def _moved(document: Document, schema: Schema, path: KeyPath, section: str, task: str) -> Problem | None:
     """A key that another section knows, or that belongs to another task's config."""
     name = str(path[-1])
     if len(path) > 2:
@@ -143,7 +147,9 @@ def _moved(document: Document, schema: Schema, path: Path, section: str, task: s
     return None
 
 
-def _unknown(document: Document, schema: Schema, path: Path, known_as: Path, task: str, fields: Mapping[str, FieldSpec]) -> KeyFinding:
+def _unknown(
+    document: Document, schema: Schema, path: KeyPath, known_as: KeyPath, task: str, fields: Mapping[str, FieldSpec]
+) -> KeyFinding:
     name = printable(str(path[-1]), limit=60)
     guess = nearest(str(path[-1]), [known for known in fields if (*path[:-1], known) not in document.entries])
     if guess:
@@ -154,7 +160,7 @@ def _unknown(document: Document, schema: Schema, path: Path, known_as: Path, tas
     return KeyFinding(problem_at_key(document, "RCP011", message, path, rename(document, path, guess) if guess else None), guess)
 
 
-def _owner(schema: Schema, path: Path, task: str) -> str:
+def _owner(schema: Schema, path: KeyPath, task: str) -> str:
     """ "no field of SFTConfig (trl 1.16.0)" """
     if path == ("training",):
         return f"no field of {schema.tasks[task].config} (trl {schema.versions.get('trl', '?')})"

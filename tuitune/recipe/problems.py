@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
-Path = tuple[str | int, ...]  # ("dataset", "train", 0, "path")
+KeyPath = tuple[str | int, ...]  # ("dataset", "train", 0, "path")
 
 CODES = {
     "RCP001": "the text is not YAML",
@@ -64,7 +64,7 @@ class Problem:
     column: int
     end_line: int
     end_column: int
-    path: Path = ()
+    path: KeyPath = ()
     fix: Fix | None = None
 
 
@@ -84,7 +84,7 @@ def apply_edits(text: str, edits: Iterable[Edit]) -> str:
     return text
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """A path as people write it: dataset.train[0].columns"""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")

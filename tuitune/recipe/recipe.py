@@ -12,7 +12,7 @@ from typing import Any
 from tuitune.errors import UserError
 from tuitune.recipe.aliases import canonical_name, twin
 from tuitune.recipe.document import Document, read_document
-from tuitune.recipe.problems import Path as KeyPath
+from tuitune.recipe.problems import KeyPath
 from tuitune.recipe.report import one_line
 from tuitune.recipe.schema import Schema, load_schema
 from tuitune.recipe.sections import AUTO_TRAINING

@@ -12,14 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from tuitune.errors import UserError
 from tuitune.files import cache_dir, write_atomically
 from tuitune.recipe import sections
 from tuitune.recipe.aliases import HOMES, canonical_name, twin
-from tuitune.recipe.problems import Path
+from tuitune.recipe.problems import KeyPath
 from tuitune.recipe.sections import FieldSpec
 from tuitune.text import printable
 
@@ -52,7 +52,7 @@ class Schema:
     model: Mapping[str, FieldSpec]
     _merged: dict[str, dict[str, FieldSpec]] = field(default_factory=dict, repr=False, compare=False)
 
-    def fields(self, path: Path, task: str = "sft") -> Mapping[str, FieldSpec] | None:
+    def fields(self, path: KeyPath, task: str = "sft") -> Mapping[str, FieldSpec] | None:
         """The keys allowed in the mapping at `path` (() = top level); None where any key, or none at all, is allowed."""
         if path == ("training",):
             return self.training_fields(task)
@@ -64,7 +64,7 @@ class Schema:
             return self._model_fields
         return sections.OWN.get(tuple("*" if isinstance(part, int) else part for part in path))
 
-    def field(self, path: Path, task: str = "sft") -> FieldSpec | None:
+    def field(self, path: KeyPath, task: str = "sft") -> FieldSpec | None:
         """The field at `path`, under its own or its other library version's name."""
         fields = self.fields(path[:-1], task) if path and isinstance(path[-1], str) else None
         if fields is None:
@@ -149,7 +149,7 @@ def installed_versions() -> dict[str, str]:
     return versions
 
 
-def cache_path() -> FilePath:
+def cache_path() -> Path:
     """The cache file of the installed version set (it need not exist)."""
     import hashlib
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 from tuitune.recipe import aliases
 from tuitune.recipe.document import Document
+from tuitune.recipe.edits import spread
 from tuitune.recipe.keys import judge_key, problem_at_key, remove
-from tuitune.recipe.problems import Edit, Fix, Path, Problem, Severity, dotted
+from tuitune.recipe.problems import Edit, Fix, KeyPath, Problem, Severity, dotted
 from tuitune.recipe.schema import Schema
 from tuitune.recipe.sections import AUTO, FieldSpec
 from tuitune.recipe.values import as_yaml, expected, fits, nearest, out_of_choices, out_of_range, repaired, shown
@@ -17,9 +18,7 @@ def validate(document: Document, schema: Schema) -> list[Problem]:
     """All problems of the recipe, those of the YAML included, sorted by position. An empty list: it can be trained."""
     problems = list(document.problems)
     if document.data:
-        task, found = _task(document, schema)
-        problems += found
-        problems += _mapping(document, schema, (), (), document.data, task)
+        problems += _mapping(document, schema, (), (), document.data, task_of(document, schema))
         problems += _name(document)
         problems += _contradictions(document)
     unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
@@ -32,21 +31,16 @@ def task_of(document: Document, schema: Schema) -> str:
     return task if isinstance(task, str) and task in schema.tasks else "sft"
 
 
-def _task(document: Document, schema: Schema) -> tuple[str, list[Problem]]:
-    path: Path = ("task",)
-    task = document.data.get("task")
-    if not isinstance(task, str):
-        return "sft", []  # missing or of a wrong type: said by _mapping
+def _task(document: Document, schema: Schema, path: KeyPath, task: str) -> Iterator[Problem]:
     known = schema.tasks.get(task)
     if known is None:
-        stable = ", ".join(name for name, spec in schema.tasks.items() if not spec.experimental)
-        guess = nearest(task, list(schema.tasks))
-        message = f"`{printable(task, limit=40)}` is no task of the installed TRL: it has {stable}, and experimental ones"
-        return "sft", [_at_value(document, "RCP018", message, path, _rewrite(document, path, guess) if guess else None)]
-    if known.experimental:
+        stable = [name for name, spec in schema.tasks.items() if not spec.experimental]
+        guess = nearest(task, stable) or nearest(task, list(schema.tasks))
+        message = f"`{printable(task, limit=40)}` is no task of the installed TRL: it has {', '.join(stable)}, and experimental ones"
+        yield _at_value(document, "RCP018", message, path, _rewrite(document, path, guess) if guess else None)
+    elif known.experimental:
         message = f"{known.config} is in trl.experimental: it may change or go in any release of TRL"
-        return task, [_at_value(document, "RCP019", message, path, None, "warning")]
-    return task, []
+        yield _at_value(document, "RCP019", message, path, None, "warning")
 
 
 def _name(document: Document) -> Iterator[Problem]:
@@ -58,7 +52,7 @@ def _name(document: Document) -> Iterator[Problem]:
         yield _at_value(document, "RCP024", message, ("name",), _rewrite(document, ("name",), as_yaml(plain)) if plain else None)
 
 
-def _mapping(document: Document, schema: Schema, path: Path, known_as: Path, data: dict[str, object], task: str) -> Iterator[Problem]:
+def _mapping(document: Document, schema: Schema, path: KeyPath, known_as: KeyPath, data: dict[str, object], task: str) -> Iterator[Problem]:
     """The keys and values of the mapping at `path`, and what is missing in it.
 
     `known_as` is where the schema has this mapping: below a misspelt key its values are judged too, as if the key were right.
@@ -85,7 +79,7 @@ def _mapping(document: Document, schema: Schema, path: Path, known_as: Path, dat
         yield from _columns(document, path, data, task)
 
 
-def _missing(document: Document, where: Path, known_as: Path) -> Problem:
+def _missing(document: Document, where: KeyPath, known_as: KeyPath) -> Problem:
     """The required key at the end of `known_as` is not in the mapping written at `where`."""
     message = f"`{known_as[-1]}:` is missing" + (f" in `{dotted(known_as[:-1])}`" if where else "")
     if where:
@@ -98,7 +92,9 @@ def _missing(document: Document, where: Path, known_as: Path) -> Problem:
     return Problem("RCP010", "error", message, 1, 1, 1, 1, known_as, fix)
 
 
-def _value(document: Document, schema: Schema, path: Path, known_as: Path, value: object, spec: FieldSpec, task: str) -> Iterator[Problem]:
+def _value(
+    document: Document, schema: Schema, path: KeyPath, known_as: KeyPath, value: object, spec: FieldSpec, task: str
+) -> Iterator[Problem]:
     """One value against its field; goes on into sections and lists."""
     section, name = str(known_as[0]), str(known_as[-1])
     if value == "auto" and (section, spec.name) in AUTO:
@@ -118,7 +114,9 @@ def _value(document: Document, schema: Schema, path: Path, known_as: Path, value
         yield problem_at_key(
             document, "RCP020", f"`{name}`: {spec.deprecated}", path, remove(document, path, f"Remove `{name}`"), "warning"
         )
-    if path != ("task",):
+    if known_as == ("task",):
+        yield from _task(document, schema, path, str(value))
+    else:
         yield from _choice(document, path, name, value, spec)
     right = out_of_range(section, spec.name, value)
     if right is not None:
@@ -127,7 +125,7 @@ def _value(document: Document, schema: Schema, path: Path, known_as: Path, value
     yield from _below(document, schema, path, known_as, value, task)
 
 
-def _below(document: Document, schema: Schema, path: Path, known_as: Path, value: object, task: str) -> Iterator[Problem]:
+def _below(document: Document, schema: Schema, path: KeyPath, known_as: KeyPath, value: object, task: str) -> Iterator[Problem]:
     if isinstance(value, dict):
         yield from _mapping(document, schema, path, known_as, value, task)
     if isinstance(value, list) and schema.fields((*known_as, 0), task) is not None:
@@ -138,7 +136,7 @@ def _below(document: Document, schema: Schema, path: Path, known_as: Path, value
                 yield from _mapping(document, schema, (*path, index), (*known_as, index), item, task)
 
 
-def _wrong_type(document: Document, path: Path, name: str, value: object, spec: FieldSpec) -> Problem:
+def _wrong_type(document: Document, path: KeyPath, name: str, value: object, spec: FieldSpec) -> Problem:
     if value == "auto":
         message = f"`{name}` cannot be `auto`: it must be {expected(spec)}"
         return _at_value(document, "RCP022", message, path, _default_fix(document, path, spec))
@@ -153,28 +151,30 @@ def _wrong_type(document: Document, path: Path, name: str, value: object, spec: 
         here = (*path, wrong)
         fix = _rewrite(document, here, f"{{path: {as_yaml(value[wrong])}}}") if isinstance(value[wrong], str) else None
         return _at_value(document, "RCP015", f"a source is a mapping: `- path: {printable(shown(value[wrong]))}`", here, fix)
-    text = repaired(value, spec)
+    text = repaired(value, spec, str(path[0]))
     message = f"`{name}` must be {expected(spec)}, not {_written(document, path, value)}"
     return _at_value(document, "RCP015", message, path, _rewrite(document, path, text) if text is not None else None)
 
 
-def _written(document: Document, path: Path, value: object) -> str:
+def _written(document: Document, path: KeyPath, value: object) -> str:
     """The value as the user wrote it, for messages."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
         return f"the list {printable(shown(value))}"
     entry = document.entries.get(path)
+    if entry is not None and spread(document.text, entry):
+        return f"{printable(shown(value))} (it goes on in the line below: is that indented too far?)"
     written = document.text[slice(*entry.value)] if entry is not None and entry.style in ("plain", "quoted") else shown(value)
     return printable(written, limit=40)
 
 
-def _choice(document: Document, path: Path, name: str, value: object, spec: FieldSpec) -> Iterator[Problem]:
+def _choice(document: Document, path: KeyPath, name: str, value: object, spec: FieldSpec) -> Iterator[Problem]:
     for word in out_of_choices(value, spec):
         guess = nearest(word, spec.choices, cutoff=0.75 if spec.open_choices else 0.5)
         if spec.open_choices and guess is None:
             continue
-        here: Path = (*path, value.index(word)) if isinstance(value, list) else path
+        here: KeyPath = (*path, value.index(word)) if isinstance(value, list) else path
         hint = (
             f": did you mean `{guess}`?"
             if guess
@@ -195,7 +195,7 @@ _FAMILIES = (
 _TOGETHER = (("assistant", ("user",)), ("completion", ("prompt",)), ("chosen", ("rejected",)), ("rejected", ("chosen",)))
 
 
-def _columns(document: Document, path: Path, columns: dict[str, object], task: str) -> Iterator[Problem]:
+def _columns(document: Document, path: KeyPath, columns: dict[str, object], task: str) -> Iterator[Problem]:
     """Targets that make no row together."""
     targets = {target for target in columns if any(target in family for _, family in _FAMILIES)}
     if not targets:
@@ -243,16 +243,16 @@ def _section(document: Document, name: str) -> dict[str, object]:
     return section if isinstance(section, dict) else {}
 
 
-def _rewrite(document: Document, path: Path, text: str) -> Fix | None:
+def _rewrite(document: Document, path: KeyPath, text: str) -> Fix | None:
     if not document.editable(path):
         return None
     entry = document.entries[path]
-    if entry.style in ("mapping", "sequence", "block"):
-        return None  # spread over lines: an edit would need the indentation too
+    if entry.style in ("mapping", "sequence", "block") or spread(document.text, entry):
+        return None  # over several lines: an edit would need the indentation too
     return Fix(f"Write `{printable(text, limit=60)}`", (Edit(*entry.value, f" {text}" if entry.style == "empty" else text),))
 
 
-def _default_fix(document: Document, path: Path, spec: FieldSpec) -> Fix | None:
+def _default_fix(document: Document, path: KeyPath, spec: FieldSpec) -> Fix | None:
     """Take the entry out where a default steps in."""
     if spec.required or len(path) != 2:
         return None
@@ -260,6 +260,6 @@ def _default_fix(document: Document, path: Path, spec: FieldSpec) -> Fix | None:
     return remove(document, path, f"Remove `{path[-1]}`{default}")
 
 
-def _at_value(document: Document, code: str, message: str, path: Path, fix: Fix | None, severity: Severity = "error") -> Problem:
+def _at_value(document: Document, code: str, message: str, path: KeyPath, fix: Fix | None, severity: Severity = "error") -> Problem:
     span = document.value_span(path)
     return Problem(code, severity, message, span.line, span.column, span.end_line, span.end_column, path, fix)

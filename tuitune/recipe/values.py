@@ -74,10 +74,10 @@ def as_yaml(value: object) -> str:
     return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value is None or isinstance(value, bool) else str(value)
 
 
-def repaired(value: object, spec: FieldSpec) -> str | None:
+def repaired(value: object, spec: FieldSpec, section: str) -> str | None:
     """The YAML text that was most likely meant where `value` has the wrong type; None when there is no good guess."""
     for guess, text in _guesses(value, spec):
-        if fits(guess, spec) and not out_of_choices(guess, spec):
+        if fits(guess, spec) and not out_of_choices(guess, spec) and not out_of_range(section, spec.name, guess):
             return text
     return None
 
@@ -107,8 +107,9 @@ def _readings(text: str) -> Iterator[tuple[object, str]]:
         yield _WORDS[text.lower()], "true" if _WORDS[text.lower()] else "false"
     if text.lower() in ("none", "null", ""):
         yield None, "null"
-    number = re.match(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", text)
-    for candidate in (text, re.sub(r"(?<=\d)[_,'](?=\d)", "", text), number[0] if number else ""):
+    number = re.match(r"([-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?)[ ]?[A-Za-z%]*$", text)
+    closed_up = re.sub(r"(?<=[\d.eE+-])[_, '](?=[\d.eE+-])", "", text)
+    for candidate in (text, closed_up, number[1] if number else ""):
         if isinstance(plain_value(candidate), int | float):
             yield plain_value(candidate), candidate
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuitune.recipe.problems import Path
+from tuitune.recipe.problems import KeyPath
 from tuitune.text import printable
 
 MAX_CHARACTERS = 1 << 20  # a recipe is some hundred lines; a file this long is a mistake (a data set, most likely)
@@ -48,14 +48,14 @@ class Fault:
     message: str
     start: int
     end: int
-    path: Path = ()
+    path: KeyPath = ()
     repeated: Entry | None = None
 
 
 @dataclass
 class Reading:
     data: Any = None
-    entries: dict[Path, Entry] = field(default_factory=dict)
+    entries: dict[KeyPath, Entry] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
 
@@ -107,7 +107,7 @@ class _Frame:
     """A mapping or list that is being filled."""
 
     data: dict[str, Any] | list[Any]
-    path: Path
+    path: KeyPath
     start: int
     end: int  # of the last thing inside: block collections have no closing mark of their own
     flow: bool
@@ -222,7 +222,7 @@ class _Builder:
         frame.key, frame.key_at, frame.end = name, (start, end), end
         frame.duplicate = name in frame.data and name not in frame.merged
 
-    def _child_path(self) -> Path:
+    def _child_path(self) -> KeyPath:
         if not self.stack:
             return ()
         frame = self.stack[-1]
@@ -262,7 +262,7 @@ class _Builder:
             recorded[path] = entry
         frame.key, frame.key_at, frame.duplicate = None, None, False
 
-    def _merge(self, frame: _Frame, value: Any, entry: Entry, recorded: dict[Path, Entry]) -> None:
+    def _merge(self, frame: _Frame, value: Any, entry: Entry, recorded: dict[KeyPath, Entry]) -> None:
         """`<<: *base`: take over the keys that are not written here; they are reported where the alias stands."""
         sources = value if isinstance(value, list) else [value]
         key_at = entry.key or entry.value
