@@ -1,0 +1,124 @@
+"""From a row's own columns to what TRL trains on.
+
+`columns` of a recipe maps target to source. The shapes that come out are TRL's:
+    {"messages": […]}                                     conversational, every turn in one list
+    {"prompt": […], "completion": […]}                    conversational; TRL's loss is on the completion by default
+    {"prompt": str, "completion": str} or {"text": str}   raw strings, no chat template
+    {"prompt"?: …, "chosen": …, "rejected": …}            preferences, strings or conversations
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tuitune.dataset.sources import Row
+from tuitune.errors import UserError
+from tuitune.text import printable
+
+ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
+PASSED_ON = ("tools", "chat_template_kwargs", "label", "prompt", "chosen", "rejected")  # columns of TRL's own that keep their name
+STRINGS = ("prompt", "completion", "text")
+
+# (columns that must be there, the mapping) in order of preference
+_KNOWN: tuple[tuple[frozenset[str], dict[str, str]], ...] = (
+    (frozenset({"chosen", "rejected", "prompt"}), {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}),
+    (frozenset({"chosen", "rejected"}), {"chosen": "chosen", "rejected": "rejected"}),
+    (frozenset({"messages"}), {"messages": "messages"}),
+    (frozenset({"conversations"}), {"messages": "conversations"}),
+    (frozenset({"prompt", "completion"}), {"prompt": "prompt", "completion": "completion"}),
+    (frozenset({"question", "answer"}), {"user": "question", "assistant": "answer"}),
+    (frozenset({"instruction", "input", "output"}), {"user": "instruction", "context": "input", "assistant": "output"}),
+    (frozenset({"instruction", "output"}), {"user": "instruction", "assistant": "output"}),
+    (frozenset({"instruction", "response"}), {"user": "instruction", "assistant": "response"}),
+    (frozenset({"prompt", "response"}), {"user": "prompt", "assistant": "response"}),
+    (frozenset({"text"}), {"text": "text"}),
+)
+
+
+def guess_columns(names: Collection[str]) -> dict[str, str] | None:
+    """The mapping that column names of well-known data sets ask for (GSM8K, Alpaca, ShareGPT, messages …), or None."""
+    return next((dict(mapping) for needed, mapping in _KNOWN if needed <= set(names)), None)
+
+
+def mapping_for(row: Row, columns: Mapping[str, str] | None) -> dict[str, str]:
+    """The recipe's mapping, or the one the first row's names ask for; UserError with an example when neither will do."""
+    names = ", ".join(printable(name) for name in row.data)
+    if not columns:
+        guessed = guess_columns(row.data)
+        if guessed is None:
+            raise UserError(
+                f"{printable(row.file)} has the columns {names}, which tuitune does not know by name; say what they are, "
+                "e.g. columns: {user: QUESTION_COLUMN, assistant: ANSWER_COLUMN}"
+            )
+        return guessed
+    missing = [source for source in columns.values() if source not in row.data]
+    if missing:
+        raise UserError(f"{printable(row.file)} has no column {printable(missing[0])!r}; it has {names}. Correct `columns` of that source")
+    return dict(columns)
+
+
+def convert(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
+    """One row in TRL's shape. UserError names file and line of a row that does not fit."""
+    values = {target: row.data.get(source) for target, source in columns.items()}
+    if "assistant" in values or "user" in values:
+        return {**_conversation(values, row), **_passed_on(values)}
+    if "messages" in values:
+        return {"messages": _messages(values["messages"], row), **_passed_on(values)}
+    if "chosen" in values or "rejected" in values:
+        return {name: _text_or_messages(values[name], name, row) for name in ("prompt", "chosen", "rejected") if name in values}
+    found = {name: _string(values[name], name, row) for name in STRINGS if name in values}
+    if "text" not in found and not {"prompt", "completion"} <= set(found):
+        raise UserError(
+            f"{printable(row.file)}: columns {sorted(columns)} make no training row; give user and assistant, messages, or text"
+        )
+    return {**found, **_passed_on({key: value for key, value in values.items() if key not in found})}
+
+
+def _conversation(values: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    question = _string(values.get("user"), "user", row)
+    context = values.get("context")
+    if isinstance(context, str) and context.strip():
+        question = f"{question}\n\n{context}"
+    prompt = [{"role": "user", "content": question}]
+    if values.get("system"):
+        prompt.insert(0, {"role": "system", "content": _string(values["system"], "system", row)})
+    answer = {"role": "assistant", "content": _string(values.get("assistant"), "assistant", row)}
+    if values.get("reasoning"):
+        answer["reasoning_content"] = _string(values["reasoning"], "reasoning", row)
+    return {"prompt": prompt, "completion": [answer]}
+
+
+def _messages(value: Any, row: Row) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not value:
+        raise _unfit(row, "messages", value, "a list of {role, content}")
+    turns = []
+    for turn in value:
+        if not isinstance(turn, dict):
+            raise _unfit(row, "messages", turn, "turns that are objects {role, content}")
+        role = turn.get("role", turn.get("from"))
+        if not isinstance(role, str):
+            raise _unfit(row, "role", role, "a role in every turn")
+        content = turn.get("content", turn.get("value"))
+        rest = {key: item for key, item in turn.items() if key not in ("role", "from", "content", "value") and item is not None}
+        turns.append({"role": ROLES.get(role, role), "content": "" if content is None else content, **rest})
+    return turns
+
+
+def _text_or_messages(value: Any, name: str, row: Row) -> Any:
+    return _messages(value, row) if isinstance(value, list) else _string(value, name, row)
+
+
+def _string(value: Any, name: str, row: Row) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise _unfit(row, name, value, "text")
+
+
+def _passed_on(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in PASSED_ON if values.get(name) is not None}
+
+
+def _unfit(row: Row, name: str, value: Any, wanted: str) -> UserError:
+    shown = "nothing" if value is None else printable(repr(value), limit=60)
+    return UserError(f"{printable(row.file)}:{row.line}: {name} is {shown}, where {wanted} is needed; mend or remove that row")
