@@ -19,7 +19,6 @@ def validate(document: Document, schema: Schema) -> list[Problem]:
     problems = list(document.problems)
     if document.data:
         problems += _mapping(document, schema, (), (), document.data, task_of(document, schema))
-        problems += _name(document)
         problems += _contradictions(document)
     unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
     return sorted(unique.values(), key=lambda problem: (problem.line, problem.column, problem.code))
@@ -43,13 +42,12 @@ def _task(document: Document, schema: Schema, path: KeyPath, task: str) -> Itera
         yield _at_value(document, "RCP019", message, path, None, "warning")
 
 
-def _name(document: Document) -> Iterator[Problem]:
+def _name(document: Document, path: KeyPath, name: str) -> Iterator[Problem]:
     """Run directories are called after the recipe."""
-    name = document.data.get("name")
-    if isinstance(name, str) and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,63}", name, re.ASCII):
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,63}", name, re.ASCII):
         plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64].strip("-._")
         message = "`name` names the run's folder: up to 64 letters, digits, `-`, `_` and `.`, the first a letter or digit"
-        yield _at_value(document, "RCP024", message, ("name",), _rewrite(document, ("name",), as_yaml(plain)) if plain else None)
+        yield _at_value(document, "RCP024", message, path, _rewrite(document, path, as_yaml(plain)) if plain else None)
 
 
 def _mapping(document: Document, schema: Schema, path: KeyPath, known_as: KeyPath, data: dict[str, object], task: str) -> Iterator[Problem]:
@@ -76,7 +74,7 @@ def _mapping(document: Document, schema: Schema, path: KeyPath, known_as: KeyPat
     if document.readable:
         yield from (_missing(document, path, (*known_as, name)) for name, spec in fields.items() if spec.required and name not in present)
     if known_as[-1:] == ("columns",):
-        yield from _columns(document, path, data, task)
+        yield from _columns(document, path, present, task)
 
 
 def _missing(document: Document, where: KeyPath, known_as: KeyPath) -> Problem:
@@ -116,6 +114,8 @@ def _value(
         )
     if known_as == ("task",):
         yield from _task(document, schema, path, str(value))
+    elif known_as == ("name",):
+        yield from _name(document, path, str(value))
     else:
         yield from _choice(document, path, name, value, spec)
     right = out_of_range(section, spec.name, value)
@@ -195,7 +195,7 @@ _FAMILIES = (
 _TOGETHER = (("assistant", ("user",)), ("completion", ("prompt",)), ("chosen", ("rejected",)), ("rejected", ("chosen",)))
 
 
-def _columns(document: Document, path: KeyPath, columns: dict[str, object], task: str) -> Iterator[Problem]:
+def _columns(document: Document, path: KeyPath, columns: set[str], task: str) -> Iterator[Problem]:
     """Targets that make no row together."""
     targets = {target for target in columns if any(target in family for _, family in _FAMILIES)}
     if not targets:
