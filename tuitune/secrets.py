@@ -1,8 +1,11 @@
 """Secrets that must never reach a log, a journal or a screen: tokens by their shape, and the values of variables named like one."""
 
+import io
 import os
 import re
+import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 _SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,})")
 _NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL")
@@ -22,3 +25,27 @@ class Masker:
             if value in text:
                 text = text.replace(value, MASK)
         return _SHAPES.sub(MASK, text)
+
+
+def mask_streams() -> None:
+    """From now on this process prints no secret: stdout and stderr go through the mask, line by line."""
+    masker = Masker()
+    sys.stdout, sys.stderr = _MaskedStream(sys.stdout, masker), _MaskedStream(sys.stderr, masker)
+
+
+class _MaskedStream(io.TextIOBase):
+    def __init__(self, stream: TextIO, masker: Masker) -> None:
+        self._stream = stream
+        self._masker = masker
+
+    def write(self, text: str) -> int:
+        return self._stream.write(self._masker.mask(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()

@@ -1,0 +1,124 @@
+"""`python -m tuitune.trainer RUN`: train the recipe of a run directory. Started by the hub; works alone as well.
+
+Exit code 0: done or stopped as asked. 1: failed; a UserError is one sentence (also in the `end` event), anything else a traceback.
+"""
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuitune.bus.envelope import VERSION
+from tuitune.bus.journal import Journal
+from tuitune.bus.trainer_link import TrainerLink
+from tuitune.errors import UserError
+from tuitune.recipe.ledger import write_ledger
+from tuitune.recipe.recipe import load_recipe
+from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import Process, read_manifest
+from tuitune.secrets import mask_streams
+from tuitune.versions import installed
+
+if TYPE_CHECKING:
+    from tuitune.trainer.build import Built
+    from tuitune.trainer.telemetry import Telemetry
+
+
+def main(path: Path) -> int:
+    """Train the run at `path` to its end."""
+    mask_streams()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    run = RunDirectory(path.resolve())
+    manifest = read_manifest(run)
+    journal = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl")
+    journal.emit("state", s="loading", why="reading the libraries")
+    try:
+        # the torch stack takes seconds to load: after the first record, so that a viewer sees what it waits for
+        from tuitune.trainer.control import CAPS, StopRequest
+        from tuitune.trainer.telemetry import Telemetry
+
+        stop = StopRequest()
+        stop.listen_to_signals()
+        link = TrainerLink(run.path)
+        link.start()
+        telemetry = Telemetry(journal, link)
+        telemetry.current = "loading"
+        telemetry.start_heartbeat()
+        base = Path(manifest.recipe_path).parent if manifest.recipe_path else run.path
+        built = _build(run, base, telemetry, CAPS)
+        if not stop.asked:
+            _train(built, telemetry, stop)
+        state = "stopped" if stop.asked else "done"
+        saved = _save(built, run, telemetry) if stop.save else None
+        telemetry.state(state, step=telemetry.step, why=stop.why or None)
+        journal.emit("end", step=telemetry.step, reason=state, result=saved)
+        telemetry.close()
+        return 0
+    except UserError as error:
+        journal.emit("state", s="failed", why=str(error))
+        journal.emit("end", reason="failed", error=str(error))
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _build(run: RunDirectory, base: Path, telemetry: "Telemetry", caps: tuple[str, ...]) -> "Built":
+    from tuitune.trainer.build import build
+    from tuitune.trainer.effective import ledger
+    from tuitune.trainer.prepared import describe
+
+    recipe = load_recipe(run.recipe, base=base)
+    telemetry.journal.emit("state", s="loading", why=f"loading {recipe.model['name_or_path']} and the data")
+    started = time.monotonic()
+    built = build(recipe, run)
+    write_ledger(run.effective, ledger(built))
+    process = Process.of(os.getpid())
+    telemetry.journal.emit(
+        "hello",
+        proto=VERSION,
+        pid=os.getpid(),
+        start_ticks=process and process.start_ticks,
+        host=os.uname().nodename,
+        argv=sys.argv,
+        versions=installed(),
+        world=1,
+        device=built.box.name,
+        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in caps],
+        loading_seconds=time.monotonic() - started,
+    )
+    telemetry.journal.emit("data", **describe(built))
+    return built
+
+
+def _train(built: "Built", telemetry: "Telemetry", stop: Any) -> None:
+    from tuitune.trainer.telemetry import TelemetryCallback
+
+    trainer = built.trainer
+    trainer.telemetry, trainer.stop_request = telemetry, stop
+    trainer.add_callback(TelemetryCallback(telemetry))
+    trainer.train()
+
+
+def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str, Any]:
+    """The result into run/adapter: the LoRA adapter, or the whole model of a full fine-tuning; tokenizer and template with it."""
+    with telemetry.phase("saving"):
+        try:
+            built.trainer.save_model(str(run.adapter))
+            built.trainer.processing_class.save_pretrained(str(run.adapter))
+        except OSError as error:
+            raise UserError(
+                f"{run.adapter}: the result cannot be written ({error.strerror or error}); make room: the last checkpoint in "
+                f"{run.checkpoints} has the training so far"
+            ) from error
+        (run.adapter / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
+    adapted = hasattr(built.trainer.model, "peft_config")
+    size = sum(path.stat().st_size for path in run.adapter.rglob("*") if path.is_file())
+    return {"path": str(run.adapter), "kind": "adapter" if adapted else "model", "bytes": size}
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

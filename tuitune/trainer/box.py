@@ -1,0 +1,80 @@
+"""What depends on the box and is filled in when the recipe leaves it out; every filled-in value carries its reason into the ledger."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Box:
+    """The device that this process trains on."""
+
+    cuda: bool
+    name: str
+    capability: tuple[int, int]
+
+    @property
+    def bfloat16(self) -> bool:
+        """Whether the device multiplies bfloat16 in hardware (NVIDIA: compute capability 8.0 and newer)."""
+        return self.cuda and self.capability >= (8, 0)
+
+
+@dataclass(frozen=True)
+class FillIn:
+    """A value tuitune chose, and why."""
+
+    value: Any
+    why: str
+
+
+def look() -> Box:
+    """The box as torch sees it: the first visible CUDA device, else the CPU."""
+    if torch.cuda.is_available():
+        return Box(True, torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0))
+    return Box(False, "CPU", (0, 0))
+
+
+def training_fill_ins(written: dict[str, Any], box: Box, checkpoints: Path) -> dict[str, FillIn]:
+    """Config arguments for what `training:` does not say."""
+    filled: dict[str, FillIn] = {
+        "output_dir": FillIn(str(checkpoints), "checkpoints belong into the run directory"),
+        "report_to": FillIn("none", "metrics go to the run's journal"),
+        "disable_tqdm": FillIn(True, "progress goes to the journal, not as a bar into the log"),
+        "logging_nan_inf_filter": FillIn(False, "a loss that is no number must be seen, not smoothed away"),
+    }
+    if not box.cuda:
+        filled["use_cpu"] = FillIn(True, "no CUDA device is visible")
+        filled["dataloader_pin_memory"] = FillIn(False, "pinned memory only helps a GPU")
+    if not (written.get("bf16") or written.get("fp16")):
+        if not box.cuda:
+            filled["bf16"] = FillIn(False, "on the CPU the arithmetic stays in the model's own type")
+        elif box.bfloat16:
+            filled["bf16"] = FillIn(True, f"{box.name} multiplies bfloat16 in hardware")
+        else:
+            filled["bf16"] = FillIn(False, f"{box.name} (compute capability {box.capability[0]}.{box.capability[1]}) has no bfloat16")
+            filled["fp16"] = FillIn(True, f"{box.name} has no bfloat16; float16 with loss scaling instead")
+    if "per_device_train_batch_size" in written:
+        filled["per_device_eval_batch_size"] = FillIn(
+            written["per_device_train_batch_size"], "the training batch: the library's 8 can need more memory than training does"
+        )
+    return {key: fill for key, fill in filled.items() if key not in written}
+
+
+def model_dtype(written: str | None, box: Box) -> FillIn | None:
+    """The type to load weights in when `model.dtype` is absent or auto; None when the recipe says it."""
+    if written not in (None, "auto"):
+        return None
+    if box.bfloat16:
+        return FillIn("bfloat16", f"{box.name} multiplies bfloat16 in hardware")
+    if box.cuda:
+        return FillIn("float16", f"{box.name} has no bfloat16")
+    return FillIn("float32", "the CPU computes float32 fastest")
+
+
+def attention(written: str | None) -> FillIn | None:
+    """The attention implementation when it is absent or auto; None when the recipe says it."""
+    if written not in (None, "auto"):
+        return None
+    return FillIn("sdpa", "PyTorch's own fused attention: correct for every layout here and needs no extra package")

@@ -1,0 +1,185 @@
+"""From a recipe to the built trainer: model, tokenizer, data, config, adapter. Everything is TRL's, transformers' and peft's own."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset
+
+from tuitune.dataset.load import Split, load_split
+from tuitune.errors import UserError
+from tuitune.recipe.recipe import Recipe, canonical_training
+from tuitune.runs.directory import RunDirectory
+from tuitune.text import printable
+from tuitune.trainer.box import Box, FillIn, attention, look, model_dtype, training_fill_ins
+from tuitune.trainer.control import controlled
+from tuitune.trainer.methods import Method, method_for
+
+
+@dataclass
+class Built:
+    """The trainer and what went into it, for the ledger and the journal. `filled`: (section, key) → what tuitune chose and why."""
+
+    trainer: Any
+    method: Method
+    box: Box
+    recipe: Recipe
+    train: Split
+    eval: Split | None
+    filled: dict[tuple[str, str], FillIn] = field(default_factory=dict)
+
+
+def build(recipe: Recipe, run: RunDirectory) -> Built:
+    """Build the trainer of `recipe`; UserError for whatever the user can put right."""
+    method, box = method_for(recipe.task), look()
+    train = load_split(recipe.dataset["train"])
+    evaluation = load_split(recipe.dataset["eval"], "eval") if recipe.dataset.get("eval") else None
+    for split, name in ((train, "train"), (evaluation, "eval")):
+        if split and split.format.split()[0] not in method.shapes:
+            raise UserError(f"dataset.{name}: task {recipe.task} trains on {' or '.join(method.shapes)} rows, these are {split.format}")
+    built = Built(None, method, box, recipe, train, evaluation)
+    config = _config(built, run)
+    tokenizer = _tokenizer(recipe)
+    model = _model(built)
+    trainer_class = controlled(method.trainer)
+    built.trainer = trainer_class(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(train.rows),
+        eval_dataset=Dataset.from_list(evaluation.rows) if evaluation else None,
+        processing_class=tokenizer,
+        peft_config=_peft_config(built),
+    )
+    _set_adapter_dtype(built)
+    return built
+
+
+def _config(built: Built, run: RunDirectory) -> Any:
+    recipe, config_class = built.recipe, built.method.config
+    arguments = canonical_training(recipe, {item.name for item in fields(config_class)})
+    for key, fill in training_fill_ins(arguments, built.box, run.checkpoints).items():
+        built.filled["training", key] = fill
+        arguments[key] = fill.value
+    if arguments.get("eval_strategy", "no") != "no" and built.eval is None:
+        line = recipe.line("training", "eval_strategy")
+        raise UserError(
+            f"{recipe.file}:{line}: eval_strategy asks for evaluation, but dataset.eval names no data; add it or remove eval_strategy"
+        )
+    try:
+        return config_class(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{recipe.file}:{recipe.line('training')}: {config_class.__name__} refuses this: {printable(str(error))}"
+        ) from error
+
+
+def _tokenizer(recipe: Recipe) -> Any:
+    tokenizer = _from_pretrained(transformers.AutoTokenizer, recipe)
+    wanted = recipe.tokenizer
+    if wanted.get("add_special_tokens"):
+        raise UserError(
+            "tokenizer.add_special_tokens: new tokens cannot be trained by this version yet; use one of the tokenizer's reserved tokens"
+        )
+    if wanted.get("pad_token"):
+        if tokenizer.convert_tokens_to_ids(wanted["pad_token"]) in (None, tokenizer.unk_token_id):
+            raise UserError(f"tokenizer.pad_token: {wanted['pad_token']!r} is no token of this tokenizer; choose one that is")
+        tokenizer.pad_token = wanted["pad_token"]
+    if wanted.get("chat_template"):
+        path = Path(wanted["chat_template"])
+        try:
+            tokenizer.chat_template = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"tokenizer.chat_template: {printable(str(path))} cannot be read ({error})") from error
+    return tokenizer
+
+
+def _model(built: Built) -> Any:
+    recipe = built.recipe
+    section = recipe.model
+    arguments: dict[str, Any] = {"use_safetensors": True}
+    for key, fill in (
+        ("dtype", model_dtype(section.get("dtype"), built.box)),
+        ("attn_implementation", attention(section.get("attn_implementation"))),
+    ):
+        if fill:
+            built.filled["model", key] = fill
+        arguments[key] = fill.value if fill else section[key]
+    if recipe.quantization:
+        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**recipe.quantization)
+    if built.box.cuda:
+        arguments["device_map"] = {"": 0}
+    auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM
+    if built.method.sequence_model:
+        arguments["num_labels"] = 1
+    model = _from_pretrained(auto, recipe, **arguments)
+    if section.get("adapter"):
+        import peft
+
+        if recipe.peft:
+            raise UserError("model.adapter continues that adapter, and peft: would add another; remove one of the two")
+        model = peft.PeftModel.from_pretrained(model, section["adapter"], is_trainable=True)
+    return model
+
+
+def _from_pretrained(auto: Any, recipe: Recipe, **arguments: Any) -> Any:
+    """auto.from_pretrained for the recipe's model; failures become one sentence with the remedy."""
+    name = str(recipe.model["name_or_path"])
+    shared = {key: recipe.model[key] for key in ("revision", "trust_remote_code") if recipe.model.get(key) is not None}
+    try:
+        return auto.from_pretrained(name, **shared, **arguments)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise UserError(f"{recipe.file}:{recipe.line('model', 'name_or_path')}: {_why_not_loaded(name, error)}") from error
+
+
+def _why_not_loaded(name: str, error: Exception) -> str:
+    shown, reason = printable(name), printable(str(error).strip().partition("\n")[0], limit=240)
+    path = Path(name)
+    if path.is_absolute() and not path.exists():
+        return f"the model folder {shown} does not exist"
+    if type(error).__name__ == "SafetensorError":
+        return f"the weights of {shown} are damaged or cut off ({reason}); download or copy them again"
+    if "safetensors" in str(error) and ("no file named" in str(error) or "does not appear to have" in str(error)):
+        return (
+            f"{shown} has no safetensors weights, and tuitune loads no pickled ones (.bin); convert it, or take another copy of the model"
+        )
+    if "trust_remote_code" in str(error):
+        return f"{shown} needs code of its own; read that code, then set model.trust_remote_code: true, or choose another model"
+    if not path.exists() and isinstance(error, OSError):
+        return f"the model {shown} is neither a folder nor to be had from cache or Hub ({reason}); check name, network, `hf auth login`"
+    return f"the model {shown} cannot be loaded: {type(error).__name__}: {reason}"
+
+
+def _peft_config(built: Built) -> Any:
+    import peft
+
+    if built.recipe.peft is None:
+        return None
+    arguments = dict(built.recipe.peft)
+    if "task_type" not in arguments:
+        fill = FillIn(built.method.lora_task, f"follows from task {built.recipe.task}")
+        built.filled["peft", "task_type"] = fill
+        arguments["task_type"] = fill.value
+    try:
+        return peft.LoraConfig(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{built.recipe.file}:{built.recipe.line('peft')}: LoraConfig refuses this: {printable(str(error))}") from error
+
+
+def _set_adapter_dtype(built: Built) -> None:
+    """Adapter weights in `launch.adapter_dtype`. TRL leaves 4-bit runs' adapters in bfloat16, where AdamW rounds small updates away
+    (training-facts.md 1.3), so the default is float32; "trl" keeps what TRL made."""
+    if built.recipe.peft is None and not built.recipe.model.get("adapter"):
+        return
+    wanted = built.recipe.launch.get("adapter_dtype")
+    if wanted in (None, "auto"):
+        wanted = "float32"
+        built.filled["launch", "adapter_dtype"] = FillIn(wanted, "bfloat16 adapters lose small updates to rounding")
+    if wanted != "trl":
+        dtype = getattr(torch, wanted)
+        for parameter in built.trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(dtype)

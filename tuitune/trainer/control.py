@@ -1,0 +1,136 @@
+"""Commands at step boundaries: a mixin over any transformers Trainer.
+
+The boundary is the end of `_maybe_log_save_evaluate`: the step's own log, evaluation and checkpoint are done, and a stop there runs no
+extra micro-batch (run-control.md 2.1). Private names it leans on are pinned by tests/contract/test_trainer_internals.py. It touches
+neither data order nor random state: with no command the losses are those of the plain trainer.
+"""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tuitune.trainer.checkpoints import mark_complete
+
+if TYPE_CHECKING:
+    from tuitune.trainer.telemetry import Telemetry
+
+CAPS = ("stop", "save", "evaluate", "kill")
+
+
+class StopRequest:
+    """Set by a signal or a `stop` command; looked at at every boundary."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.save = True
+        self.why = ""
+
+    def ask(self, why: str, *, save: bool = True) -> None:
+        """Stop at the next boundary."""
+        self.asked, self.why, self.save = True, why, save
+
+    def listen_to_signals(self) -> None:
+        """SIGTERM and SIGINT save and end; the second one aborts. A hang-up is nothing to a run."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.asked:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.ask(signal.Signals(number).name)
+
+
+def controlled(trainer_class: type[Any]) -> type[Any]:
+    """`trainer_class` with the control mixin on top."""
+    return type(f"Controlled{trainer_class.__name__}", (ControlMixin, trainer_class), {})
+
+
+class ControlMixin:
+    """Set `telemetry` and `stop_request` before `train()`; without them it is the plain trainer."""
+
+    telemetry: "Telemetry | None" = None
+    stop_request: StopRequest | None = None
+    control: Any
+    model: Any
+    state: Any
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        def again() -> None:
+            super(ControlMixin, self)._maybe_log_save_evaluate(*args, **kwargs)  # type: ignore[misc]
+
+        again()
+        if self.telemetry is None or self.stop_request is None:
+            return
+        self.telemetry.boundary(self.state.global_step)
+        for command in self.telemetry.link.take():
+            self._apply(command, again)
+        if self.stop_request.asked and not self.control.should_training_stop:
+            self.telemetry.state("stopping", step=self.state.global_step, why=self.stop_request.why)
+            self.control.should_training_stop = True
+            if self.stop_request.save:
+                self._now("save", again)
+
+    def _apply(self, command: dict[str, Any], again: Any) -> None:
+        assert self.telemetry is not None
+        assert self.stop_request is not None
+        op, step, error = command.get("op"), self.state.global_step, None
+        arguments = command.get("args") or {}
+        if op == "stop":
+            self.stop_request.ask(f"stop by {command.get('by') or 'a command'}", save=arguments.get("save") is not False)
+        elif op == "evaluate" and getattr(self, "eval_dataset", None) is None:
+            error = "the recipe names no evaluation data (dataset.eval)"
+        elif op in ("save", "evaluate"):
+            self._now(op, again)
+        else:
+            error = f"unknown op {op!r}; this trainer takes {', '.join(CAPS)}"
+        self.telemetry.journal.emit("applied", id=command.get("id"), op=op, step=step, ok=error is None, error=error)
+        self.telemetry.link.reply(str(command.get("id")), error is None, error, step=step)
+
+    def _now(self, what: str, again: Any) -> None:
+        """Save or evaluate at this boundary: the step's log is guarded by its number, so only the wanted part runs again."""
+        setattr(self.control, f"should_{what}", True)
+        again()
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The trainer's own step; counts the tokens that went in (padding apart) without waiting for the GPU."""
+        if self.telemetry is not None:
+            self.telemetry.count(inputs)
+        result: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        return result
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """The trainer's own checkpoint, then our mark that it is whole. A full disk costs this checkpoint, not the run."""
+        inherited: Any = super()
+        if self.telemetry is None:
+            inherited._save_checkpoint(*args, **kwargs)
+            return
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
+        step, started = self.state.global_step, time.monotonic()
+        with self.telemetry.phase("saving"):
+            try:
+                inherited._save_checkpoint(*args, **kwargs)
+                size = mark_complete(folder, step)
+            except OSError as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                reason = error.strerror or str(error)
+                self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), complete=False, error=reason)
+                return
+        seconds = time.monotonic() - started
+        self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), bytes=size, seconds=seconds, complete=True)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The trainer's own evaluation, its state told."""
+        inherited: Any = super()
+        if self.telemetry is None:
+            return dict(inherited.evaluate(*args, **kwargs))
+        with self.telemetry.phase("evaluating"):
+            metrics: dict[str, float] = inherited.evaluate(*args, **kwargs)
+        self.telemetry.journal.emit("eval", step=self.state.global_step, metrics=metrics)
+        return metrics

@@ -1,0 +1,84 @@
+"""The effective-config ledger of a run, read back from the trainer that was really built."""
+
+from dataclasses import fields
+from enum import Enum
+from typing import Any
+
+from tuitune.recipe.ledger import LedgerEntry, Source
+from tuitune.trainer.build import Built
+
+# Fields that say nothing about the training or hold secrets.
+_LEFT_OUT = frozenset({"hub_token", "push_to_hub_token", "local_rank", "log_level", "log_level_replica"})
+
+
+def ledger(built: Built) -> list[LedgerEntry]:
+    """Every value in force, section by section, with where it came from."""
+    trainer, recipe = built.trainer, built.recipe
+    entries = [
+        _entry(built, "recipe", "name", recipe.name),
+        _entry(built, "recipe", "task", recipe.task),
+        LedgerEntry("dataset", "format", built.train.format, "adjusted", recipe.line("dataset"), "what the columns make of the rows"),
+        LedgerEntry("dataset", "train", recipe.dataset["train"], "recipe", recipe.line("dataset", "train")),
+        LedgerEntry("dataset", "columns", built.train.columns, _columns_source(built), recipe.line("dataset", "train")),
+    ]
+    if built.eval is not None:
+        entries.append(LedgerEntry("dataset", "eval", recipe.dataset["eval"], "recipe", recipe.line("dataset", "eval")))
+    entries += _model(built)
+    for key, value in (recipe.quantization or {}).items():
+        entries.append(_entry(built, "quantization", key, value))
+    entries += _section(built, "peft", _lora(trainer.model))
+    arguments = {item.name: getattr(trainer.args, item.name) for item in fields(trainer.args) if item.name not in _LEFT_OUT}
+    return entries + _section(built, "training", arguments)
+
+
+def _model(built: Built) -> list[LedgerEntry]:
+    model, recipe = built.trainer.model, built.recipe
+    trained = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters() if parameter.requires_grad}
+    found: dict[str, Any] = {
+        **recipe.model,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attn_implementation": getattr(model.config, "_attn_implementation", None),
+    }
+    entries = [_entry(built, "model", key, value) for key, value in found.items()]
+    count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    entries.append(LedgerEntry("model", "trained_parameters", count, "adjusted", None, "counted on the built model"))
+    fill = built.filled.get(("launch", "adapter_dtype"))
+    line = recipe.line("launch", "adapter_dtype")
+    why = fill.why if fill else None
+    entries.append(LedgerEntry("launch", "adapter_dtype", "/".join(sorted(trained)), "adjusted" if fill else "recipe", line, why))
+    tokenizer = built.trainer.processing_class
+    for name in ("pad_token", "eos_token", "bos_token"):
+        entries.append(_entry(built, "tokenizer", name, getattr(tokenizer, name, None)))
+    return entries
+
+
+def _lora(model: Any) -> dict[str, Any]:
+    """The adapter's configuration as peft has it, empty for full fine-tuning."""
+    configs = getattr(model, "peft_config", None)
+    if not configs:
+        return {}
+    config = configs.get("default") or next(iter(configs.values()))
+    return {item.name: getattr(config, item.name) for item in fields(config)}
+
+
+def _section(built: Built, section: str, values: dict[str, Any]) -> list[LedgerEntry]:
+    return [_entry(built, section, key, value) for key, value in values.items()]
+
+
+def _entry(built: Built, section: str, key: str, value: Any) -> LedgerEntry:
+    """Where a value came from: filled in by us, written in the recipe (under this name or its twin), else the library's default."""
+    from tuitune.recipe.aliases import twin
+
+    recipe = built.recipe
+    path = (key,) if section == "recipe" else (section, key)
+    other = twin(key) if section == "training" else None
+    line = recipe.line(*path) or (recipe.line(section, other) if other else None)
+    fill = built.filled.get((section, key))
+    source: Source = "adjusted" if fill else "recipe" if line is not None else "default"
+    if isinstance(value, Enum):
+        value = value.value
+    return LedgerEntry(section, key, value, source, line, fill.why if fill else None)
+
+
+def _columns_source(built: Built) -> Source:
+    return "recipe" if all(source.get("columns") for source in built.recipe.dataset["train"]) else "adjusted"

@@ -1,0 +1,126 @@
+"""What a trainer tells the journal while it works: states, metrics, memory, heartbeat. Reads, and changes nothing."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from tuitune.bus.journal import Journal
+from tuitune.bus.trainer_link import TrainerLink
+
+HEARTBEAT_S = 1.0
+
+
+class Telemetry:
+    """One per trainer process. Counters are of the training proper: time spent evaluating and saving does not count as training time."""
+
+    def __init__(self, journal: Journal, link: TrainerLink) -> None:
+        self.journal = journal
+        self.link = link
+        self.current = "starting"
+        self.step = 0
+        self.last_boundary = time.monotonic()
+        self._tokens: torch.Tensor | int = 0
+        self._window_tokens = 0.0
+        self._window_started: float | None = None
+        self._window_steps = 0
+        self._apart = 0.0
+        self._stopping = threading.Event()
+
+    def state(self, state: str, *, step: int | None = None, why: str | None = None) -> None:
+        """Tell a state, once however often it is set."""
+        if state != self.current:
+            self.current = state
+            self.journal.emit("state", s=state, step=self.step if step is None else step, why=why)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """A state that lasts for a block and does not count as training time (evaluating, saving)."""
+        before, started = self.current, time.monotonic()
+        self.state(name)
+        try:
+            yield
+        finally:
+            self._apart += time.monotonic() - started
+            self.state(before)
+
+    def count(self, inputs: dict[str, Any]) -> None:
+        """Add a micro-batch's tokens, padding left out; stays on the device until a log needs the number."""
+        mask = inputs.get("attention_mask")
+        tokens = inputs.get("input_ids") if mask is None else mask
+        if isinstance(tokens, torch.Tensor):
+            self._tokens = self._tokens + (tokens.numel() if mask is None else tokens.sum())
+
+    def boundary(self, step: int) -> None:
+        """A step has ended, its log, evaluation and checkpoint included."""
+        self.step = step
+        self.last_boundary = time.monotonic()
+
+    def begin(self) -> None:
+        """The first step is about to run."""
+        self._window_started, self._apart = time.monotonic(), 0.0
+        self.state("running")
+
+    def metrics(self, logs: dict[str, Any], step: int, max_steps: int, epoch: float | None) -> None:
+        """One log of the trainer as a `metrics` event; tokens per second and step time are of the window since the last one."""
+        self.step = step
+        now, tokens = time.monotonic(), float(self._tokens)
+        speed, step_ms = None, None
+        if self._window_started is not None:
+            seconds = now - self._window_started - self._apart
+            steps = step - self._window_steps
+            if seconds > 0 and steps > 0:
+                speed, step_ms = (tokens - self._window_tokens) / seconds, 1000 * seconds / steps
+        self._window_started, self._window_tokens, self._window_steps, self._apart = now, tokens, step, 0.0
+        own = {"step": step, "max_steps": max_steps, "epoch": epoch, "tokens": int(tokens), "tokens_per_second": speed, "step_ms": step_ms}
+        self.journal.emit("metrics", **{**{key: _plain(value) for key, value in logs.items()}, **own, "mem": memory()})
+
+    def start_heartbeat(self) -> None:
+        """A record a second from a thread of its own: fresh while a step is stuck, silent when the process is."""
+        threading.Thread(target=self._beat, name="tuitune-heartbeat", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._stopping.wait(HEARTBEAT_S):
+            self.journal.emit("hb", step=self.step, phase=self.current, since_boundary_s=round(time.monotonic() - self.last_boundary, 2))
+
+    def close(self) -> None:
+        """End the heartbeat and send the last answers."""
+        self._stopping.set()
+        self.link.close()
+        self.journal.close()
+
+
+class TelemetryCallback(TrainerCallback):  # type: ignore[misc]
+    """The trainer's own events, passed to the journal."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.telemetry = telemetry
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Training time starts here."""
+        self.telemetry.begin()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """A training log has a loss; evaluations and the closing summary are told elsewhere."""
+        if logs and "loss" in logs:
+            self.telemetry.metrics(logs, state.global_step, state.max_steps, state.epoch)
+
+
+def memory() -> dict[str, int] | None:
+    """Bytes of torch's allocator on this process's GPU: live now, reserved now, and the peaks since the start; None on the CPU."""
+    if not torch.cuda.is_initialized():
+        return None
+    return {
+        "alloc": torch.cuda.memory_allocated(),
+        "reserved": torch.cuda.memory_reserved(),
+        "peak_alloc": torch.cuda.max_memory_allocated(),
+        "peak_reserved": torch.cuda.max_memory_reserved(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
