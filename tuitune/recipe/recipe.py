@@ -25,7 +25,8 @@ _DATA_ENDINGS = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".arr
 @dataclass
 class Recipe:
     """`file` is the recipe, `base` the folder that relative paths start from. Absent sections are {} or, where absence means
-    something of its own (no adapter, no quantisation), None. `lines`: line (from 1) of every key that is written."""
+    something of its own (no adapter, no quantisation), None. `lines`: line (from 1) of every key that is written.
+    `output.runs` stays as written: it is relative to the workspace, not to the recipe."""
 
     file: Path
     base: Path
@@ -77,7 +78,7 @@ def from_document(document: Document, file: Path, base: Path) -> Recipe:
         dataset={split: [_source(source, base) for source in dataset.get(split) or []] for split in ("train", "eval")},
         training=dict(data.get("training") or {}),
         launch=dict(data.get("launch") or {}),
-        output=_output(data.get("output") or {}, base),
+        output=dict(data.get("output") or {}),
         lines={path: document.key_span(path).line for path, entry in document.entries.items() if entry.key is not None},
         **{name: None if section is None else dict(section) for name, section in sections.items()},
     )
@@ -135,7 +136,3 @@ def _source(section: Mapping[str, Any], base: Path) -> dict[str, Any]:
     path = str(section["path"])
     local = str(resolve_path(path, base)) if path.endswith(_DATA_ENDINGS) else _hub_or_local(path, base)
     return {**section, "path": local}
-
-
-def _output(section: Mapping[str, Any], base: Path) -> dict[str, Any]:
-    return {**section, "runs": str(resolve_path(str(section.get("runs") or "runs"), base))}

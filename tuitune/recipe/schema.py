@@ -23,7 +23,7 @@ from tuitune.recipe.problems import KeyPath
 from tuitune.recipe.sections import FieldSpec
 from tuitune.text import printable
 
-FORMAT = 1  # of the exported JSON: raise it when export_schema.py writes something else
+FORMAT = 1  # of the exported JSON: raise it when `from_json` reads it differently
 LIBRARIES = ("trl", "transformers", "peft", "bitsandbytes", "torch")
 TIME_LIMIT_S = 180.0  # a cold import of torch from a slow network disk takes a minute
 
@@ -150,11 +150,12 @@ def installed_versions() -> dict[str, str]:
 
 
 def cache_path() -> Path:
-    """The cache file of the installed version set (it need not exist)."""
+    """The cache file of the installed version set and of this exporter (it need not exist)."""
     import hashlib
 
-    key = json.dumps([FORMAT, sys.version_info[:2], sorted(installed_versions().items())])
-    return cache_dir() / f"schema-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    exporter = Path(__file__).parents[1] / "analyst" / "export_schema.py"
+    key = json.dumps([sys.version_info[:2], sorted(installed_versions().items())]).encode() + exporter.read_bytes()
+    return cache_dir() / f"schema-{hashlib.sha256(key).hexdigest()[:16]}.json"
 
 
 def cached_schema() -> Schema | None:

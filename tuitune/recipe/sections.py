@@ -105,7 +105,7 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         ),
     ),
     ("output",): _table(
-        FieldSpec("runs", "str", "Folder of the run directories, relative to the recipe.", default="runs"),
+        FieldSpec("runs", "str", "Folder of the run directories, relative to the folder that tuitune was started in.", default="runs"),
     ),
 }
 
@@ -123,6 +123,8 @@ _COLUMNS = _table(
     FieldSpec("system", "str", "The system turn of a conversation."),
     FieldSpec("user", "str", "The user's turn: through the chat template."),
     FieldSpec("assistant", "str", "The assistant's turn, the one that is learnt."),
+    FieldSpec("context", "str", "Text that follows the user's turn (alpaca's `input`)."),
+    FieldSpec("reasoning", "str", "The assistant's thinking, where the template has a place for it."),
     FieldSpec("prompt", "str", "Raw text before the completion, no chat template."),
     FieldSpec("completion", "str", "Raw text that is learnt, no chat template."),
     FieldSpec("text", "str", "Raw text, learnt as a whole, no chat template."),
@@ -130,7 +132,7 @@ _COLUMNS = _table(
     FieldSpec("rejected", "str", "The answer to move away from."),
     FieldSpec("label", "str", "Whether an answer is good (KTO)."),
     FieldSpec("tools", "str", "Descriptions of the tools that may be called."),
-    FieldSpec("reasoning", "str", "The assistant's thinking, where the template has a place for it."),
+    FieldSpec("chat_template_kwargs", "str", "Arguments of the chat template, row by row."),
 )
 for _split in ("train", "eval"):
     OWN["dataset", _split, "*"] = _SOURCE

@@ -185,12 +185,13 @@ def _choice(document: Document, path: KeyPath, name: str, value: object, spec: F
         yield _at_value(document, "RCP016", message, here, _rewrite(document, here, as_yaml(guess)) if guess else None, severity)
 
 
+# What tuitune.dataset.columns makes rows of; `tools` and `chat_template_kwargs` go along with conversations.
 _FAMILIES = (
-    ("messages", {"messages", "tools"}),
+    ("messages", {"messages", "tools", "chat_template_kwargs", "label"}),
     ("text", {"text"}),
-    ("user and assistant", {"system", "user", "assistant", "reasoning", "tools", "label"}),
-    ("prompt and completion", {"prompt", "completion", "label", "tools"}),
-    ("chosen and rejected", {"prompt", "system", "user", "chosen", "rejected", "tools"}),
+    ("user and assistant", {"system", "user", "context", "assistant", "reasoning", "tools", "chat_template_kwargs", "label"}),
+    ("prompt and completion", {"prompt", "completion", "label", "tools", "chat_template_kwargs"}),
+    ("chosen and rejected", {"prompt", "chosen", "rejected"}),
 )
 _TOGETHER = (("assistant", ("user",)), ("completion", ("prompt",)), ("chosen", ("rejected",)), ("rejected", ("chosen",)))
 
@@ -236,6 +237,9 @@ def _contradictions(document: Document) -> Iterator[Problem]:
     if quantized and document.readable and not document.data.get("peft") and not _section(document, "model").get("adapter"):
         message = "quantised weights cannot be trained: add a `peft:` section, or remove `quantization:`"
         yield problem_at_key(document, "RCP014", message, ("quantization",), None)
+    if document.data.get("peft") and _section(document, "model").get("adapter"):
+        message = "`adapter` goes on with that adapter, and `peft:` would add another: remove one of the two"
+        yield problem_at_key(document, "RCP014", message, ("model", "adapter"), remove(document, ("model", "adapter"), "Remove `adapter`"))
 
 
 def _section(document: Document, name: str) -> dict[str, object]:

@@ -62,6 +62,14 @@ def test_another_version_set_has_another_cache_file(exporter: Path, monkeypatch:
     assert cached_schema() is None
 
 
+def test_another_exporter_has_another_cache_file(exporter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = cache_path()
+    (tmp_path / "tuitune" / "analyst").mkdir(parents=True)
+    (tmp_path / "tuitune" / "analyst" / "export_schema.py").write_text("a newer one")
+    monkeypatch.setattr("tuitune.recipe.schema.__file__", str(tmp_path / "tuitune" / "recipe" / "schema.py"))
+    assert cache_path() != first
+
+
 def test_a_failed_export_gives_the_reason(exporter: Path) -> None:
     exporter.write_text("#!/bin/sh\necho noise >&2\necho \"ImportError: No module named 'trl'\" >&2\nexit 1\n")
     with pytest.raises(UserError, match=r"could not be read: ImportError: No module named 'trl' \(install them with"):

@@ -1,12 +1,15 @@
 """What a recipe may say: each kind of mistake with its code, its place and the text that its fix makes of it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from tuitune.dataset import columns
 from tuitune.recipe.document import parse
 from tuitune.recipe.problems import CODES, Problem, apply_fix
 from tuitune.recipe.schema import Schema
+from tuitune.recipe.sections import OWN
 from tuitune.recipe.validate import validate
 
 from .conftest import GOOD
@@ -171,6 +174,7 @@ def test_one_mistake_one_problem_one_fix(line: str, code: str, column: int, word
         (GOOD.replace("peft: {", "# {"), "RCP014", 7, "quantised weights cannot be trained"),
         (GOOD.replace("load_in_4bit: true", "load_in_4bit: true\n  load_in_8bit: true"), "RCP014", 9, "exclude each other"),
         (GOOD.replace("max_length: 2048", "bf16: true\n  fp16: true"), "RCP014", 26, "exclude each other"),
+        (GOOD.replace("dtype: bfloat16", "adapter: a/b"), "RCP014", 6, "would add another"),
         (GOOD.replace("output:\n  runs: runs", "output:"), "RCP023", 29, "is empty"),
         (GOOD + "x: *nothing\n", "RCP001", 31, "not defined above"),
     ],
@@ -255,3 +259,9 @@ def test_messages_never_carry_terminal_escapes(schema: Schema) -> None:
     for problem in found:
         assert problem.message.isprintable()
         assert problem.fix is None or problem.fix.title.isprintable()
+
+
+def test_every_column_target_is_one_that_the_rows_are_made_of() -> None:
+    code = Path(columns.__file__).read_text()
+    for target in OWN["dataset", "train", "*", "columns"]:
+        assert f'"{target}"' in code, target
