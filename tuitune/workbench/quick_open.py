@@ -1,4 +1,4 @@
-"""What quick open finds: the prefixes, the entries of each, and their order. Plain data; imports nothing of Textual but its fuzzy matcher."""
+"""What quick open finds: the prefixes, the entries of each, their order. Plain data; of Textual only the fuzzy matcher."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def commands(kind: str) -> list[Entry]:
 def symbols(found: Iterable[Symbol]) -> list[Entry]:
     """Sections and keys, in the order of the file."""
     return [
-        Entry("line", "  " * symbol.depth + printable(symbol.name), printable(symbol.detail), f":{symbol.line}", (symbol.line, symbol.column))
+        Entry(
+            "line", "  " * symbol.depth + printable(symbol.name), printable(symbol.detail), f":{symbol.line}", (symbol.line, symbol.column)
+        )
         for symbol in found
     ]
 

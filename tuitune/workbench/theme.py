@@ -10,17 +10,6 @@ from textual.theme import Theme
 DEFAULT = "tuitune-dark"
 DEFAULT_16 = "ansi-dark"
 
-# What the style sheet may use; the values stand in when a theme (a built-in one, say) does not name them.
-VARIABLE_DEFAULTS = {
-    "shell-side": "$surface",
-    "shell-bar": "$panel",
-    "shell-status": "$panel",
-    "shell-status-text": "$foreground",
-    "shell-line": "$panel",
-    "shell-chip": "$primary",
-    "shell-chip-text": "$background",
-}
-
 
 def _theme(name: str, *, dark: bool, muted: str, disabled: str, line: str, selection: str, **colors: str) -> Theme:
     background, surface, panel = colors["background"], colors["surface"], colors["panel"]
@@ -131,7 +120,7 @@ THEMES: tuple[Theme, ...] = (
         success="#87d787",
         warning="#ffd75f",
         error="#ff8787",
-        muted="#949494",
+        muted="#9e9e9e",
         disabled="#767676",
         line="#444444",
         selection="#005f87",
@@ -204,4 +193,6 @@ TITLES = {
     "ansi-dark": "The terminal's own colours, dark",
     "ansi-light": "The terminal's own colours, light",
 }
+# What the style sheet may use beside Textual's names; stands in while a theme that does not name them is in force.
+VARIABLE_DEFAULTS = {name: value for name, value in THEMES[0].variables.items() if name.startswith("shell-")}
 NAMES = tuple(theme.name for theme in THEMES)

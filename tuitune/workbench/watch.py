@@ -37,7 +37,9 @@ class Seen:
 class Watch:
     """Calls `tell(seen)` from its thread whenever something is new, and `hung_up()` when the terminal has gone away."""
 
-    def __init__(self, root: Path, runs_root: Path, tell: Callable[[Seen], object], hung_up: Callable[[], object], terminal: int | None) -> None:
+    def __init__(
+        self, root: Path, runs_root: Path, tell: Callable[[Seen], object], hung_up: Callable[[], object], terminal: int | None
+    ) -> None:
         self._root, self._runs_root = root, runs_root
         self._tell, self._hung_up, self._terminal = tell, hung_up, terminal
         self._wake, self._end = threading.Event(), threading.Event()

@@ -56,13 +56,24 @@ def test_the_footer_has_the_views_own_keys_first_and_few():
 
 @pytest.mark.parametrize(
     ("key", "label"),
-    [("ctrl+p", "Ctrl+P"), ("f5", "F5"), ("shift+f5", "Shift+F5"), ("alt+full_stop", "Alt+."), ("ctrl+backslash", "Ctrl+\\"), ("l", "l"), ("escape", "Esc")],
+    [
+        ("ctrl+p", "Ctrl+P"),
+        ("f5", "F5"),
+        ("shift+f5", "Shift+F5"),
+        ("alt+full_stop", "Alt+."),
+        ("ctrl+backslash", "Ctrl+\\"),
+        ("l", "l"),
+        ("escape", "Esc"),
+    ],
 )
 def test_key_labels(key, label):
     assert key_label(key) == label
 
 
-@pytest.mark.parametrize(("key", "plain"), [("l", True), ("shift+tab", True), ("left", True), ("f5", False), ("shift+f8", False), ("ctrl+s", False), ("alt+1", False)])
+@pytest.mark.parametrize(
+    ("key", "plain"),
+    [("l", True), ("shift+tab", True), ("left", True), ("f5", False), ("shift+f8", False), ("ctrl+s", False), ("alt+1", False)],
+)
 def test_plain_keys(key, plain):
     assert registry.is_plain(key) is plain
 

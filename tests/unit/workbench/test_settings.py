@@ -18,7 +18,9 @@ def test_no_file_means_defaults(tmp_path):
     assert load_settings(tmp_path / "none.json") == (Settings(), None)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00\xff", "[" * 100_000], ids=["empty", "torn", "list", "null", "binary", "deep"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "\x00\xff", "[" * 100_000], ids=["empty", "torn", "list", "null", "binary", "deep"]
+)
 def test_a_broken_file_means_defaults_and_a_sentence(tmp_path, text):
     path = tmp_path / "settings.json"
     path.write_text(text, encoding="latin-1")

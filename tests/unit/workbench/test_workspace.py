@@ -100,7 +100,14 @@ def test_new_files_are_noticed_by_one_stat_a_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "text", "kind"),
-    [("a.yaml", RECIPE, "recipe"), ("a.yaml", "x: 1", "text"), ("a.jsonl", "", "data"), ("a.json", "", "data"), ("notes.md", "", "text"), ("x.bin", "", "text")],
+    [
+        ("a.yaml", RECIPE, "recipe"),
+        ("a.yaml", "x: 1", "text"),
+        ("a.jsonl", "", "data"),
+        ("a.json", "", "data"),
+        ("notes.md", "", "text"),
+        ("x.bin", "", "text"),
+    ],
 )
 def test_which_view_opens_a_file(tmp_path, name, text, kind):
     make(tmp_path, name, text=text)

@@ -20,7 +20,12 @@ SIGNS = {
     "lost": "?",
 }
 SECTIONS = ("recipes", "data", "models", "runs")
-EMPTY = {"recipes": "none yet: `tuitune demo`", "data": "no jsonl, csv, parquet …", "models": "none in this folder", "runs": "none yet: F5 in a recipe"}
+EMPTY = {
+    "recipes": "none yet: `tuitune demo`",
+    "data": "no jsonl, csv, parquet …",
+    "models": "none in this folder",
+    "runs": "none yet: F5 in a recipe",
+}
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,9 @@ def status_items(view: View | None, living: Sequence[RunSummary], gpu: str) -> l
         more = f" +{len(living) - 1}" if len(living) > 1 else ""
         loss = f" loss {figures.number(run.loss)}" if run.loss is not None else ""
         word = "" if run.state == "running" else f" {run.state}"
-        items.append(Item(f"▶ {printable(run.name)}{word}{steps(run)}{loss}{more}", 9, "bold $shell-chip-text on $shell-chip", command="run.attach"))
+        items.append(
+            Item(f"▶ {printable(run.name)}{word}{steps(run)}{loss}{more}", 9, "bold $shell-chip-text on $shell-chip", command="run.attach")
+        )
     return items
 
 
@@ -88,7 +90,7 @@ class StatusBar(Widget):
         right = [item for item in kept if item.right]
         self._spans = []
         line, column = self._join(left, 0)
-        tail, used = self._join(right, max(column, width - sum(Content(item.text).cell_length + 2 for item in right)))
+        tail, _ = self._join(right, max(column, width - sum(Content(item.text).cell_length + 2 for item in right)))
         blank = max(0, width - column - tail.cell_length)
         return Content.assemble(line, " " * blank, tail).truncate(width, ellipsis=True)
 
@@ -126,9 +128,7 @@ class KeyHints(Widget):
         pieces: list[Content] = []
         self._spans, column = [], 0
         for command in registry.footer_commands(self.kind):
-            piece = Content.assemble(
-                (f" {registry.key_label(command.keys[0])}", "bold $primary"), (f" {command.title} ", "$text-muted")
-            )
+            piece = Content.assemble((f" {registry.key_label(command.keys[0])}", "bold $primary"), (f" {command.title} ", "$text-muted"))
             if column + piece.cell_length > self.size.width:
                 break
             self._spans.append((column, column + piece.cell_length, command.id))

@@ -1,0 +1,357 @@
+"""What the commands of commands/app.py do: one `action_…` method for each handler. Workbench (app.py) makes the parts they work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.app import App
+from textual.widget import Widget
+
+from tuitune.workbench.parts_shown import GPU, NARROW, SHORT, SIDE, Wishes
+from tuitune.workbench.settings import Settings, save_settings
+
+if TYPE_CHECKING:
+    from tuitune.workbench.gpu_feed import GpuFeed
+    from tuitune.workbench.parts.editor_area import EditorArea
+    from tuitune.workbench.parts.explorer import Explorer
+    from tuitune.workbench.parts.panel import Panel
+    from tuitune.workbench.views.view import View
+    from tuitune.workbench.watch import Seen
+
+T = TypeVar("T")
+
+
+class Actions(App[int]):
+    """The commands' handlers. The attributes are set by Workbench."""
+
+    root: Path
+    runs_root: Path
+    settings: Settings
+    wishes: Wishes
+    seen: Seen | None
+    gpu_feed: GpuFeed | None
+    editor: EditorArea
+    explorer: Explorer
+    panel: Panel
+
+    # What app.py provides
+
+    async def open_view(self, kind: str, path: Path) -> View | None:
+        """Bring a file or run to the front; says so when that is not possible."""
+        raise NotImplementedError
+
+    async def in_thread(self, work: Callable[[], T], *, failed: str = "Failed") -> T | None:
+        """Do slow work beside the event loop; None when it failed (the reason is on screen under the title `failed`)."""
+        raise NotImplementedError
+
+    def apply_parts(self) -> None:
+        """Show what the size, the settings and the wishes ask for."""
+        raise NotImplementedError
+
+    def watch_folder(self) -> None:
+        """Look at the folder and its runs now."""
+        raise NotImplementedError
+
+    # Quick open
+
+    def action_quick_open(self) -> None:
+        """Files, recipes and runs."""
+        self._pick("")
+
+    def action_quick_commands(self) -> None:
+        """The command palette."""
+        self._pick(">")
+
+    def action_quick_symbols(self) -> None:
+        """Sections and keys of the active recipe."""
+        self._pick("@")
+
+    def action_quick_line(self) -> None:
+        """A line by its number."""
+        self._pick(":")
+
+    def action_help(self) -> None:
+        """All keys that hold here."""
+        from tuitune.workbench.parts.help import Help
+
+        self.push_screen(Help(self.editor.active.kind if self.editor.active else ""))
+
+    def _pick(self, text: str) -> None:
+        from tuitune.workbench.parts.picker import Picker
+
+        self.push_screen(Picker(text))
+
+    # Runs
+
+    def action_run_start(self) -> None:
+        """Check, ask, save, launch."""
+        from tuitune.workbench import run_control
+
+        if self.editor.active is not None and self.editor.active.kind == "recipe":
+            self.run_worker(run_control.start(self, self.editor.active), group="run-start", exclusive=True, exit_on_error=False)
+
+    def action_run_stop(self) -> None:
+        """Stop the run on screen, else the newest living one."""
+        from tuitune.workbench import run_control
+
+        living = self.seen.living if self.seen else ()
+        active = self.editor.active
+        on_screen = [run for run in living if active is not None and run.path == active.path]
+        if not living:
+            self.notify("No run is alive in this folder.")
+        elif active is not None and active.kind == "run" and not on_screen:
+            self.notify(f"{active.title} is not running any more.")
+        else:
+            self.run_worker(run_control.stop(self, (on_screen or living)[0]), group="run-stop", exclusive=True, exit_on_error=False)
+
+    async def action_run_attach(self) -> None:
+        """The dashboard of the newest living run, else of the newest run."""
+        runs = (self.seen.living or self.seen.runs) if self.seen else ()
+        if runs:
+            await self.open_view("run", runs[0].path)
+        else:
+            self.notify("No run in this folder yet: open a recipe and press F5.")
+
+    # Tabs
+
+    async def action_save(self) -> None:
+        """Write the active view to disk."""
+        if self.editor.active is not None:
+            await self.editor.active.save()
+
+    def action_close_tab(self) -> None:
+        """Close the active tab, after a question when something would be lost."""
+        if self.editor.active is not None:
+            self.close_view(self.editor.active)
+
+    def close_view(self, view: View) -> None:
+        """Close a tab, after a question when something would be lost."""
+        self.run_worker(self._close(view), group="close", exit_on_error=False)
+
+    async def _close(self, view: View) -> bool:
+        if not await self.may_lose(view):
+            return False
+        await self.editor.close(view)
+        if self.editor.active is None:
+            self.action_show_explorer()
+        return True
+
+    async def may_lose(self, view: View) -> bool:
+        """Ask about unsaved changes; False = the user wants to stay. Only from a worker."""
+        from tuitune.workbench.parts.confirm import Choice, Confirm
+
+        question = view.close_guard()
+        if question is None:
+            return True
+        choices = [Choice("s", "Save", "save"), Choice("d", "Discard", "drop")] if view.dirty else [Choice("c", "Close", "drop")]
+        answer = await self.push_screen_wait(Confirm(question, [], choices))
+        return answer == "drop" or (answer == "save" and await view.save())
+
+    def action_next_tab(self) -> None:
+        """To the right, round the end."""
+        self.editor.step(1)
+
+    def action_previous_tab(self) -> None:
+        """To the left, round the end."""
+        self.editor.step(-1)
+
+    def action_split(self) -> None:
+        """Two panes, or one."""
+        if not self.editor.split():
+            self.notify("Open a second tab first: then one goes to each side.")
+
+    # Parts on screen
+
+    def action_show_explorer(self) -> None:
+        """Show the explorer and give it the keyboard."""
+        if self.size.width < NARROW:
+            self.wishes = Wishes(SIDE, self.wishes.short_panel)
+        else:
+            self.wishes = Wishes(self.wishes.drawer, self.wishes.short_panel)
+            self.settings.side_bar = True
+            self._keep_settings()
+        self.apply_parts()
+        self.explorer.focus_list()
+
+    async def action_show_runs(self) -> None:
+        """The table of all runs."""
+        await self.open_view("runs", self.runs_root)
+
+    def action_toggle_side_bar(self) -> None:
+        """Show or hide the explorer."""
+        if not self.explorer.display:
+            self.action_show_explorer()
+            return
+        if self.size.width < NARROW:
+            self.wishes = Wishes("", self.wishes.short_panel)
+        else:
+            self.settings.side_bar = False
+            self._keep_settings()
+        self.apply_parts()
+
+    def action_toggle_gpu(self) -> None:
+        """Show or hide the GPU panel."""
+        shown = self.gpu_shown
+        if self.size.width < NARROW:
+            self.wishes = Wishes("" if shown else GPU, self.wishes.short_panel)
+        else:
+            self.wishes = Wishes(self.wishes.drawer, self.wishes.short_panel)
+            self.settings.gpu_panel = not shown
+            self._keep_settings()
+        self.apply_parts()
+
+    @property
+    def gpu_shown(self) -> bool:
+        """Whether the GPU panel is on screen."""
+        raise NotImplementedError
+
+    def action_toggle_panel(self) -> None:
+        """Show the panel and give it the keyboard; hide it and give the keyboard back."""
+        if self.panel.display:
+            self._want_panel(False)
+            self.focus_editor()
+        else:
+            self.show_panel(self.panel.page)
+            self.panel.focus_list()
+
+    def show_panel(self, page: str) -> None:
+        """Show the panel on a page: "problems", "output" or "queue"."""
+        self.panel.show_page(page)
+        self._want_panel(True)
+
+    def _want_panel(self, shown: bool) -> None:
+        if self.size.height < SHORT:
+            self.wishes = Wishes(self.wishes.drawer, shown)
+        else:
+            self.wishes = Wishes(self.wishes.drawer, self.wishes.short_panel)
+            self.settings.panel = shown
+            self._keep_settings()
+        self.apply_parts()
+
+    def action_maximise(self) -> None:
+        """Only the editor, or everything again."""
+        self.wishes = Wishes(self.wishes.drawer, self.wishes.short_panel, not self.wishes.maximised)
+        self.apply_parts()
+        self.focus_editor()
+
+    def action_resize(self, part: str, by: int) -> None:
+        """Make a part larger or smaller by so many cells."""
+        from tuitune.workbench.settings import LIMITS
+
+        low, high = LIMITS[part]
+        setattr(self.settings, part, min(max(getattr(self.settings, part) + by, low), high))
+        self._keep_settings()
+        self.apply_parts()
+
+    def action_wider_side_bar(self) -> None:
+        """Four columns more for the explorer."""
+        self.action_resize("side_bar_width", 4)
+
+    def action_narrower_side_bar(self) -> None:
+        """Four columns less for the explorer."""
+        self.action_resize("side_bar_width", -4)
+
+    def action_taller_panel(self) -> None:
+        """Three rows more for the panel."""
+        self.action_resize("panel_height", 3)
+
+    def action_lower_panel(self) -> None:
+        """Three rows less for the panel."""
+        self.action_resize("panel_height", -3)
+
+    # The keyboard
+
+    def panes(self) -> list[tuple[Widget, Callable[[], object]]]:
+        """What F6 goes through: each pane on screen with what gives it the keyboard."""
+        found: list[tuple[Widget, Callable[[], object]]] = []
+        if self.explorer.display:
+            found.append((self.explorer, self.explorer.focus_list))
+        for index, pane in enumerate(self.editor.layout_data.panes):
+            view = self.editor.views.get(pane.active)
+            if view is not None:
+                found.append((view, lambda index=index: self.editor.focus_pane(index)))  # type: ignore[misc]
+        if self.panel.display:
+            found.append((self.panel, self.panel.focus_list))
+        return found
+
+    def action_next_pane(self) -> None:
+        """The keyboard goes on to the next pane."""
+        self._step_pane(1)
+
+    def action_previous_pane(self) -> None:
+        """The keyboard goes back to the pane before."""
+        self._step_pane(-1)
+
+    def _step_pane(self, by: int) -> None:
+        panes = self.panes()
+        if not panes:
+            return
+        inside = self.focused.ancestors_with_self if self.focused is not None else []
+        current = next((index for index, (pane, _) in enumerate(panes) if pane in inside), -1 if by > 0 else 0)
+        panes[(current + by) % len(panes)][1]()
+
+    def focus_editor(self) -> None:
+        """Give the keyboard to the active view, else to the explorer."""
+        if self.editor.active is not None:
+            self.editor.active.focus_content()
+        elif self.explorer.display:
+            self.explorer.focus_list()
+
+    # Problems
+
+    def action_next_problem(self) -> None:
+        """Go to the problem after the last one visited."""
+        self._step_problem(1)
+
+    def action_previous_problem(self) -> None:
+        """Go to the problem before the last one visited."""
+        self._step_problem(-1)
+
+    def _step_problem(self, by: int) -> None:
+        view = self.editor.active
+        if view is None or not view.problems:
+            self.notify("No problems here.")
+            return
+        problem = self.panel.step_problem(by)
+        if problem is not None:
+            view.go_to(problem.line, problem.column)
+            view.focus_content()
+
+    # The rest
+
+    def action_refresh_explorer(self) -> None:
+        """Look at the folder again."""
+        self.watch_folder()
+
+    def action_choose_theme(self) -> None:
+        """Choose the colours; the highlighted theme is shown at once."""
+        from tuitune.workbench.parts.picker import ThemePicker
+
+        self.push_screen(ThemePicker(), self._keep_theme)
+
+    def _keep_theme(self, name: str | None) -> None:
+        if name:
+            self.settings.theme = name
+            self._keep_settings()
+
+    def action_redraw(self) -> None:
+        """Paint every cell again."""
+        self.refresh(repaint=True, layout=True)
+
+    async def action_quit(self) -> None:
+        """Leave; unsaved changes are asked about, runs go on."""
+        self.run_worker(self._quit(), group="quit", exclusive=True, exit_on_error=False)
+
+    async def _quit(self) -> None:
+        for view in list(self.editor.views.values()):
+            if view.close_guard() is not None:
+                await self.editor.open(view.kind, view.path)
+                if not await self.may_lose(view):
+                    return
+        self.exit(0)
+
+    def _keep_settings(self) -> None:
+        if (told := save_settings(self.settings)) is not None:
+            self.notify(told, severity="warning")

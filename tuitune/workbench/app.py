@@ -1,0 +1,400 @@
+"""The workbench itself: lays out its parts, sends commands to the active view or to itself, and keeps the parts in step.
+
+Views and the GPU panel are imported after the first paint; the folder and the runs are looked at in threads. What the app's own commands
+do is in actions.py, how a run is started and stopped in run_control.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import localtime, strftime
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.notifications import SeverityLevel
+from textual.widget import Widget
+from textual.worker import WorkerFailed
+
+from tuitune.errors import UserError
+from tuitune.files import write_atomically
+from tuitune.text import printable
+from tuitune.workbench import alt_keys, theme
+from tuitune.workbench.actions import Actions
+from tuitune.workbench.commands import registry
+from tuitune.workbench.parts.activity_bar import ActivityBar
+from tuitune.workbench.parts.editor_area import EditorArea
+from tuitune.workbench.parts.explorer import Explorer
+from tuitune.workbench.parts.panel import Panel
+from tuitune.workbench.parts.status_bar import Item, KeyHints, StatusBar, status_items, steps
+from tuitune.workbench.parts.tabs import TabBar
+from tuitune.workbench.parts.welcome import Welcome
+from tuitune.workbench.parts_shown import NARROW, SIDE, Wishes, parts_shown
+from tuitune.workbench.settings import load_settings
+from tuitune.workbench.views.view import View, draft_file
+from tuitune.workbench.watch import Seen, Watch
+from tuitune.workbench.workspace import kind_of
+
+if TYPE_CHECKING:
+    from tuitune.workbench.gpu_feed import GpuFeed
+    from tuitune.workbench.parts.gpu_panel import GpuPanel
+
+T = TypeVar("T")
+GPU_GLANCE = 10.0  # seconds between looks at the GPUs for the status bar while the GPU panel is hidden
+
+NO_RECIPES = "No recipe in this folder. `tuitune demo` makes a folder with one that is ready to run."
+
+
+def _bindings() -> list[Binding]:
+    """The registry's keys. Those that text fields need are left to the views (views/view.py)."""
+    return [
+        Binding(key, f"command('{command.id}')", command.title, show=False, priority=True)
+        for command in registry.all_commands()
+        for key in command.keys
+        if not registry.is_plain(key)
+    ]
+
+
+class Workbench(Actions):
+    """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder)."""
+
+    TITLE = "tuitune"
+    CSS_PATH = "workbench.tcss"
+    ENABLE_COMMAND_PALETTE = False
+    PAUSE_GC_ON_SCROLL = True
+    BINDINGS = [*_bindings()]
+
+    class Looked(Message):
+        """The watching thread has news about the folder or its runs."""
+
+        def __init__(self, seen: Seen) -> None:
+            super().__init__()
+            self.seen = seen
+
+    class GpuChanged(Message):
+        """New GPU figures."""
+
+    class HungUp(Message):
+        """The terminal is gone."""
+
+    def __init__(self, directory: Path, open_path: Path | None = None, runs_root: Path | None = None) -> None:
+        super().__init__()
+        alt_keys.teach()
+        self.root = directory
+        self.runs_root = runs_root or directory / "runs"
+        self.settings, self._settings_note = load_settings()
+        self.wishes = Wishes(drawer="" if open_path else SIDE)
+        self.seen = None
+        self.gpu_feed: GpuFeed | None = None
+        self.watch_thread: Watch | None = None
+        self._open_path = open_path
+        self._greeted = False
+        self.editor = EditorArea(directory)
+        self.explorer = Explorer(directory)
+        self.panel = Panel()
+        self._activity = ActivityBar()
+        self._status = StatusBar()
+        self._hints = KeyHints()
+        self._main = Horizontal(id="main")
+        self._gpu_panel: GpuPanel | None = None
+        self._told: set[str] = set()
+        self.recent_commands: list[str] = []
+        for item in theme.THEMES:
+            self.register_theme(item)
+        self.animation_level = "none"
+
+    # Layout
+
+    def compose(self) -> ComposeResult:
+        with self._main:
+            yield self._activity
+            yield self.explorer
+            with Vertical(id="centre"):
+                yield self.editor
+                yield self.panel
+        yield self._status
+        yield self._hints
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return {**super().get_theme_variable_defaults(), **theme.VARIABLE_DEFAULTS}
+
+    def on_mount(self) -> None:
+        self._choose_first_theme()
+        self.apply_parts()
+        self._show_status()
+        self.call_after_refresh(self._after_first_paint)
+
+    def _choose_first_theme(self) -> None:
+        wanted = self.settings.theme
+        if wanted not in self.available_themes:
+            wanted = theme.DEFAULT_16 if self.console.color_system == "standard" and not self.is_headless else theme.DEFAULT
+        self.theme = wanted
+
+    async def _after_first_paint(self) -> None:
+        if self._open_path is not None:
+            await self.open_path(self._open_path)
+        else:
+            self.explorer.focus_list()
+        await self._add_gpu_panel()
+        terminal = None if self.is_headless or not sys.stdin.isatty() else sys.stdin.fileno()
+        self.watch_thread = Watch(
+            self.root, self.runs_root, lambda seen: self._post(self.Looked(seen)), lambda: self._post(self.HungUp()), terminal
+        )
+        self.watch_thread.start()
+        if self._settings_note:
+            self.notify(self._settings_note, severity="warning")
+
+    async def _add_gpu_panel(self) -> None:
+        from tuitune.workbench.gpu_feed import GpuFeed
+        from tuitune.workbench.parts.gpu_panel import GpuPanel
+
+        self.gpu_feed = GpuFeed()
+        self.gpu_feed.listen(lambda: self._post(self.GpuChanged()))
+        self._gpu_panel = GpuPanel(self.gpu_feed, id="gpu")
+        self._gpu_panel.display = False
+        await self._main.mount(self._gpu_panel)
+        self.apply_parts()
+        self._glance_at_gpus()
+        self.set_interval(GPU_GLANCE, self._glance_at_gpus)
+
+    def on_unmount(self) -> None:
+        if self.watch_thread is not None:
+            self.watch_thread.stop()
+        if self.gpu_feed is not None:
+            self.gpu_feed.unwatch()
+
+    def _post(self, message: Message) -> None:
+        """post_message for threads; the loop may just have ended."""
+        with suppress(RuntimeError):
+            self.post_message(message)
+
+    def apply_parts(self) -> None:
+        """Show what the size, the settings and the wishes ask for."""
+        parts = parts_shown(self.size.width, self.size.height, self.settings, self.wishes)
+        self._activity.display = parts.activity
+        self._hints.display = parts.hints
+        _size(self.explorer, "width", parts.side)
+        _size(self.panel, "height", parts.panel)
+        if self._gpu_panel is not None:
+            _size(self._gpu_panel, "width", parts.gpu)
+        self._show_activities()
+        self._show_status()
+
+    @property
+    def gpu_shown(self) -> bool:
+        """Whether the GPU panel is on screen."""
+        return self._gpu_panel is not None and self._gpu_panel.display
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.call_later(self.apply_parts)  # App takes note of the new size after this handler
+
+    def action_focus_editor(self) -> None:
+        """Escape in the panel."""
+        self.focus_editor()
+
+    # Commands
+
+    async def action_command(self, command_id: str) -> None:
+        """Run a command of the registry: on the active view when it has a handler for it, else here."""
+        command = registry.by_id(command_id)
+        self.recent_commands = [command_id, *(other for other in self.recent_commands if other != command_id)][:20]
+        view = self.editor.active
+        on_view = view is not None and command.holds(view.kind) and hasattr(view, f"action_{command.handler}")
+        await self.run_action(command.handler, view if on_view else self)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A command's key counts only where its `when` holds and no question is open."""
+        if action != "command":
+            return True
+        if len(self.screen_stack) > 1:
+            return False
+        view = self.editor.active
+        return registry.by_id(str(parameters[0])).holds(view.kind if view else "")
+
+    # Views
+
+    async def open_path(self, path: Path) -> View | None:
+        """Open a file, run or folder with the view that suits it."""
+        return await self.open_view(kind_of(path), path)
+
+    async def open_view(self, kind: str, path: Path) -> View | None:
+        """Bring a file or run to the front; says so when that is not possible."""
+        try:
+            view = await self.editor.open(kind, path)
+        except (UserError, OSError) as error:
+            self.notify(str(error), title="Not opened", severity="error")
+            return None
+        if self.size.width < NARROW and self.wishes.drawer:
+            self.wishes = Wishes("", self.wishes.short_panel, self.wishes.maximised)
+            self.apply_parts()
+        return view
+
+    async def on_view_open_requested(self, event: View.OpenRequested) -> None:
+        await self.open_view(event.kind, event.path)
+
+    def on_view_output_line(self, event: View.OutputLine) -> None:
+        self.output(event.text)
+
+    def on_view_problems_changed(self, event: View.ProblemsChanged) -> None:
+        if event.view is self.editor.active:
+            self.panel.show_problems(event.view, event.problems)
+        self._show_status()
+
+    def on_editor_area_active_changed(self) -> None:
+        view = self.editor.active
+        self.panel.show_problems(view, view.problems if view else [])
+        self._hints.show(view.kind if view else "")
+        self._show_activities()
+        self._show_status()
+
+    async def on_tab_bar_close_requested(self, event: TabBar.CloseRequested) -> None:
+        if (view := self.editor.views.get(event.key)) is not None:
+            self.close_view(view)
+
+    async def on_explorer_chosen(self, event: Explorer.Chosen) -> None:
+        await self.open_view(event.kind, event.path)
+
+    async def on_panel_chosen(self, event: Panel.Chosen) -> None:
+        view = await self.open_view(event.kind, event.path)
+        if view is not None and event.line:
+            view.go_to(event.line, event.column)
+
+    # News from threads
+
+    def on_workbench_looked(self, event: Looked) -> None:
+        self.seen = event.seen
+        self.explorer.show(event.seen)
+        self.panel.show_queue(event.seen.living)
+        self.query_one(Welcome).say("" if event.seen.workspace.recipes else NO_RECIPES)
+        for note in (*event.seen.workspace.notes, event.seen.error):
+            if note and note not in self._told:
+                self._told.add(note)
+                self.output(note)
+        if not self._greeted:
+            self._greeted = True
+            self._greet(event.seen)
+        self._show_status()
+
+    def _greet(self, seen: Seen) -> None:
+        if seen.living and (self.editor.active is None or self.editor.active.kind != "run"):
+            run = seen.living[0]
+            self.notify(f"{printable(run.name)} is {run.state}{steps(run)}. {_key('run.attach')} opens it.", title="A run is alive")
+
+    def on_workbench_gpu_changed(self) -> None:
+        if not self.gpu_shown and self.gpu_feed is not None:
+            self.gpu_feed.unwatch()
+        self._show_status()
+
+    def _glance_at_gpus(self) -> None:
+        """Have the status bar's GPU figure renewed; the panel, when shown, keeps the feed going itself."""
+        if self.gpu_feed is not None and not self.gpu_shown:
+            self.gpu_feed.watch()
+
+    def watch_folder(self) -> None:
+        """Look at the folder and its runs now."""
+        if self.watch_thread is not None:
+            self.watch_thread.refresh()
+
+    async def in_thread(self, work: Callable[[], T], *, failed: str = "Failed") -> T | None:
+        """Do slow work beside the event loop; None when it failed (the reason is on screen under the title `failed`)."""
+        try:
+            return await asyncio.to_thread(work)
+        except UserError as error:
+            self.notify(str(error), title=failed, severity="error", timeout=10)
+        except Exception as error:  # whatever happens in a thread is told, never a crash
+            self._tell_fault(error, failed)
+        return None
+
+    # What is told
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """A toast, kept in OUTPUT as well. Foreign text is made printable; no markup unless asked for."""
+        message = printable(message, newlines=True, limit=2000)
+        self.output(f"{title}: {message}" if title else message)
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+
+    def output(self, text: str) -> None:
+        """Add to the OUTPUT page, with the time."""
+        self.panel.add_output(strftime("%H:%M:%S", localtime()), printable(text, newlines=True))
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Textual ends the app for any error. One in a worker is told instead; for all others drafts are kept first."""
+        if isinstance(error, WorkerFailed):
+            self._tell_fault(error.error, "Something went wrong")
+            return
+        self.save_drafts()
+        super()._handle_exception(error)
+
+    def _tell_fault(self, error: BaseException, title: str) -> None:
+        for line in traceback.format_exception(error):
+            self.output(line.rstrip())
+        self.notify(f"{type(error).__name__}: {error} (details in OUTPUT)", title=title, severity="error", timeout=10)
+
+    # Leaving without being asked
+
+    def on_workbench_hung_up(self) -> None:
+        self.leave_at_once(128 + signal.SIGHUP)
+
+    def leave_at_once(self, code: int) -> None:
+        """The terminal or the box wants us gone: keep drafts, end within a second whatever hangs. Safe in a signal handler."""
+        last_resort = threading.Timer(0.6, os._exit, (code,))
+        last_resort.daemon = True
+        last_resort.start()
+        self.save_drafts()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.exit, code)
+
+    def save_drafts(self) -> list[Path]:
+        """Keep the unsaved text of every open view; the files are offered when the recipe is opened again."""
+        kept = []
+        for view in self.editor.views.values():
+            with suppress(Exception):  # one broken view must not cost the others their text
+                if (text := view.draft_text()) is not None:
+                    file = draft_file(view.path)
+                    write_atomically(file, text.encode("utf-8", "surrogatepass"), mode=0o600)
+                    kept.append(file)
+        return kept
+
+    # The two lines at the bottom and the bar at the left
+
+    def _show_activities(self) -> None:
+        view = self.editor.active
+        on = {"view.explorer": self.explorer.display, "view.gpu": self.gpu_shown, "view.runs": view is not None and view.kind == "runs"}
+        self._activity.show(frozenset(name for name, shown in on.items() if shown))
+
+    def _show_status(self) -> None:
+        view = self.editor.active
+        living = self.seen.living if self.seen else ()
+        items = status_items(view, living, self.gpu_feed.summary if self.gpu_feed else "")
+        if not self._hints.display:
+            items += [Item(f"{_key('quick.open')} open", 2, right=True), Item(f"{_key('quick.commands')} commands", 7, right=True)]
+        self._status.show(items)
+
+
+def _size(part: Widget, side: Literal["width", "height"], cells: int) -> None:
+    part.display = cells > 0
+    if cells:
+        setattr(part.styles, side, cells)
+
+
+def _key(command_id: str) -> str:
+    return registry.key_label(registry.by_id(command_id).keys[0])

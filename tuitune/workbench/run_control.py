@@ -1,0 +1,124 @@
+"""Starting, stopping and finding runs from the workbench: the questions asked first, and the threads that do it.
+
+A run belongs to its hub: nothing here keeps it alive, and leaving the workbench does not touch it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tuitune.text import printable
+from tuitune.workbench.parts.confirm import Choice, Confirm
+from tuitune.workbench.views.view import View
+
+if TYPE_CHECKING:
+    from tuitune.runs.listing import RunSummary
+    from tuitune.workbench.actions import Actions
+    from tuitune.workbench.gpu_feed import GpuNow
+
+
+async def start(app: Actions, view: View) -> None:
+    """F5: check the recipe on screen, say in one line what will happen, and on Enter save it and hand it to a hub."""
+    view.flush()
+    errors = [problem for problem in view.problems if problem.severity == "error"]
+    if errors:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        app.notify(f"{view.title} has {count}: put right first (F8 goes there).", title="Not started", severity="error")
+        app.show_panel("problems")
+        view.go_to(errors[0].line, errors[0].column)
+        view.focus_content()
+        return
+    text = view.draft_text()
+    data = await app.in_thread(lambda: _read(view.path, text), failed="Not started")
+    if data is None:
+        return
+    name = printable(str(data.get("name") or view.path.stem))
+    lines = describe(data, app.gpu_feed.now if app.gpu_feed else None)
+    if view.dirty:
+        lines.append(f"Saves {view.title} first.")
+    if app.seen is not None and app.seen.living:
+        lines.append(f"Also running: {', '.join(printable(run.name) for run in app.seen.living[:3])}.")
+    answer = await app.push_screen_wait(Confirm(f"Train {name}?", lines, [Choice("y", "Start", "start")]))
+    if answer != "start" or (view.dirty and not await view.save()):
+        return
+    run = await app.in_thread(lambda: _launch(view.path, app.root), failed="Not started")
+    if run is not None:
+        app.notify(f"{printable(run.name)} has started.", title="Run")
+        app.watch_folder()
+        await app.open_view("run", run)
+
+
+def _read(path: Path, text: str | None) -> dict[str, Any]:
+    from tuitune.recipe.document import parse
+
+    return parse(path.read_text(encoding="utf-8") if text is None else text, path).data
+
+
+def _launch(path: Path, workspace: Path) -> Path:
+    """Start the saved recipe; UserError when it has errors or the hub does not come up."""
+    from tuitune.hub.launch import launch
+    from tuitune.recipe.recipe import load_recipe
+
+    recipe = load_recipe(path)
+    text = path.read_text(encoding="utf-8")
+    runs_root = workspace / recipe.output.get("runs", "runs")
+    return launch(path, recipe_text=text, name=recipe.name, runs_root=runs_root, workspace=workspace).path
+
+
+def describe(data: dict[str, Any], gpus: GpuNow | None) -> list[str]:
+    """What will be trained, on what, where: three lines of printable text. `data` may be any YAML."""
+    model, dataset = _section(data, "model").get("name_or_path", "?"), _section(data, "dataset").get("train")
+    sources = dataset if isinstance(dataset, list) else [dataset] if dataset else []
+    paths = [str(source.get("path", "?")) if isinstance(source, dict) else str(source) for source in sources]
+    rows = ", ".join(paths[:2]) + (f" and {len(paths) - 2} more" if len(paths) > 2 else "")
+    return [printable(f"{method(data)} of {model}"), printable(f"on {rows or 'no data'}"), where(gpus)]
+
+
+def method(data: dict[str, Any]) -> str:
+    """ "QLoRA sft", "LoRA sft", "Full sft" … as the recipe's sections say."""
+    quantization = _section(data, "quantization")
+    if not data.get("peft"):
+        name = "Full"
+    else:
+        name = "QLoRA" if quantization.get("load_in_4bit") or quantization.get("load_in_8bit") else "LoRA"
+    return f"{name} {data.get('task') or 'sft'}"
+
+
+def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
+    section = data.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def where(gpus: GpuNow | None) -> str:
+    """The device a run will take, as far as is known by now."""
+    if gpus is None or (not gpus.sample.devices and not gpus.sample.error):
+        return "on the GPU if there is one, else on the CPU"
+    if not gpus.sample.devices:
+        return "no NVIDIA GPU: trains on the CPU"
+    device = gpus.sample.devices[0]
+    more = f" and {len(gpus.sample.devices) - 1} more" if len(gpus.sample.devices) > 1 else ""
+    if device.total is None or device.used is None:
+        return f"on {device.name}{more}"
+    return f"on {device.name}{more}, {(device.total - device.used) / (1 << 30):.0f} of {device.total / (1 << 30):.0f} GiB free"
+
+
+async def stop(app: Actions, run: RunSummary) -> None:
+    """Shift+F5: ask, then have the run save a checkpoint and end."""
+    steps = f" at step {run.step}" + (f" of {run.max_steps}" if run.max_steps else "") if run.step else ""
+    question = f"Stop {printable(run.name)}{steps}?"
+    choices = [Choice("s", "Save and stop", "save"), Choice("d", "Stop without saving", "drop")]
+    answer = await app.push_screen_wait(Confirm(question, ["It ends after the current step; a checkpoint lets it go on later."], choices))
+    if not answer:
+        return
+    reply = await app.in_thread(lambda: _send(run.path, "stop", {"save": answer == "save"}), failed="Not stopped")
+    if reply is not None:
+        told = reply.get("error") or f"stop {reply.get('s')}"
+        app.notify(printable(f"{run.name}: {told}"), title="Run", severity="error" if reply.get("error") else "information")
+
+
+def _send(run: Path, op: str, args: dict[str, object]) -> dict[str, object]:
+    from tuitune.bus.client import HubClient
+
+    reply: dict[str, object] = HubClient(run).send(op, args)
+    return reply
