@@ -59,6 +59,11 @@ def number(value: float | None) -> str:
     return f"{value:.4g}" if value != int(value) else f"{int(value)}"
 
 
+def tick(value: float | None) -> str:
+    """A number at an axis: three significant digits."""
+    return number(value if value is None or not math.isfinite(value) else float(f"{value:.3g}"))
+
+
 def rate(per_second: float | None) -> str:
     """Tokens per second: 812, 27.1k, 1.2M."""
     if per_second is None or not math.isfinite(per_second):

@@ -13,6 +13,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("chart.log_scale", "Logarithmic scale", ("l",), "run", "log_scale", "Logarithmic or linear values"),
     Command("chart.smooth", "Smoothing", ("s",), "run", "smooth", "No, light, medium or strong smoothing of the line"),
     Command("chart.maximise", "Only this chart", ("m",), "run", "maximise_chart", "The active chart over the whole view, and back", True),
+    Command("chart.metric", "Another metric", ("o",), "run", "other_metric", "The next metric of the trainer in the active chart"),
+    Command("chart.gpu", "Next GPU", ("g",), "run", "next_gpu", "The memory of the run's next GPU"),
     Command("run.log", "Log", ("t",), "run", "show_log", "What the trainer prints, and back to the charts", True),
     Command("run.config", "Effective config", ("c",), "run", "show_config", "Every value this run trains with and where it came from"),
     Command("run.events", "Events", ("e",), "run", "show_events", "Commands, checkpoints, evaluations and faults of this run"),

@@ -46,27 +46,26 @@ def header_lines(state: RunState, now: float, width: int) -> list[Line]:
         ("elapsed", figures.duration(elapsed(state, now))),
         ("tok/s", figures.rate(state.value("tokens_per_second")) if state.value("tokens_per_second") is not None else None),
     ):
-        if value is not None:
+        if value is not None and _length(pieces) + len(label) + len(value) + 3 <= width:
             pieces += [(f"  {label} ", "dim"), (value, "")]
-    used = sum(len(text) for text, _ in pieces)
+    used = _length(pieces)
     if share is not None and width - used >= 14:
         cells = min(40, width - used - 3)
         full = round(cells * min(1.0, share))
         pieces += [("  ", ""), ("━" * full, "one"), ("─" * (cells - full), "rest")]
-    return [tuple(pieces), newest_line(state)]
+    return [tuple(pieces), newest_line(state, width)]
 
 
-def newest_line(state: RunState) -> Line:
-    """The newest value of the metrics people look at."""
+def newest_line(state: RunState, width: int) -> Line:
+    """The newest value of the metrics people look at, as many as fit."""
     pieces: list[Piece] = []
     for name in NEWEST:
         value = state.value(name)
-        if value is not None:
-            pieces += [
-                ("  " if pieces else "", ""),
-                (f"{SHORT.get(name, name)} ", "dim"),
-                (figures.number(value), "" if isfinite(value) else "error"),
-            ]
+        if value is None:
+            continue
+        word, figure = SHORT.get(name, name), figures.number(value)
+        if _length(pieces) + len(word) + len(figure) + 3 <= width:
+            pieces += [("  " if pieces else "", ""), (f"{word} ", "dim"), (figure, "" if isfinite(value) else "error")]
     return tuple(pieces) or (("no step yet", "dim"),)
 
 
@@ -111,6 +110,10 @@ def summary(state: RunState) -> str:
     if speed is not None and not state.over:
         parts.append(f"{figures.rate(speed)} tok/s")
     return " ".join(parts)
+
+
+def _length(pieces: list[Piece]) -> int:
+    return sum(len(text) for text, _ in pieces)
 
 
 def _checkpoint_words(state: RunState) -> str:

@@ -1,0 +1,77 @@
+"""A long page of lines in roles that scrolls by keys and, when it is at its end, follows what is appended (a log tail)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tuitune.workbench.parts.role_lines import ROLES, Line
+
+
+class RoleScroll(ScrollView, can_focus=True):
+    """Read-only; lines longer than the page are cut, left and right scroll sideways. `follow`: start at the end and stay there."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"role--{role}" for role in ROLES}
+    DEFAULT_CSS = """
+    RoleScroll { scrollbar-size: 1 1; padding: 0; }
+    RoleScroll > .role--title { text-style: bold; }
+    RoleScroll > .role--dim { color: $text-muted; }
+    RoleScroll > .role--good { color: $success; }
+    RoleScroll > .role--warn { color: $warning; text-style: bold; }
+    RoleScroll > .role--error { color: $error; text-style: bold; }
+    RoleScroll > .role--one { color: $primary; }
+    RoleScroll > .role--two { color: $accent; }
+    RoleScroll > .role--three { color: $success; }
+    RoleScroll > .role--rest { color: $text-disabled; }
+    """
+
+    def __init__(self, *, follow: bool = False, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.follow = follow
+        self.lines: Sequence[Line] = ()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last line is on screen."""
+        return self.scroll_offset.y >= self.max_scroll_y - 0.5
+
+    def show(self, lines: Sequence[Line], *, moved_up: int = 0) -> None:
+        """Replace the lines. `moved_up`: so many were dropped at the top, the ones on screen stay where they are."""
+        at_end, old = self.at_end, self.lines
+        self.lines = lines
+        width = max((sum(len(text) for text, _ in line) for line in lines), default=0)
+        size = Size(width, len(lines))
+        if size != self.virtual_size:
+            self.virtual_size = size
+        if self.follow and at_end:
+            self.scroll_end(animate=False, immediate=True)
+        elif moved_up:
+            self.scroll_to(y=max(0, self.scroll_offset.y - moved_up), animate=False)
+        top = self.scroll_offset.y
+        for y in range(self.size.height):
+            before = old[top + y] if top + y < len(old) else None
+            after = lines[top + y] if top + y < len(lines) else None
+            if before != after:
+                self.refresh(Region(0, y, max(1, self.size.width), 1))
+
+    def text(self) -> str:
+        """All lines without their roles."""
+        return "\n".join("".join(text for text, _ in line) for line in self.lines)
+
+    def render_line(self, y: int) -> Strip:
+        left, top = self.scroll_offset
+        width, plain = self.size.width, self.rich_style
+        index = top + y
+        if index >= len(self.lines):
+            return Strip.blank(width, plain)
+        styles: dict[str, Style] = {"": plain}
+        segments = []
+        for text, role in self.lines[index]:
+            if role not in styles:
+                styles[role] = plain + self.get_component_rich_style(f"role--{role}", partial=True)
+            segments.append(Segment(text, styles[role]))
+        return Strip(segments).crop(left, left + width).adjust_cell_length(width, plain)

@@ -1,0 +1,185 @@
+"""The charts of a run on one page: which are on screen goes by the size, the keys go to the active one."""
+
+from textual.app import ComposeResult
+from textual.containers import Grid
+from textual.events import Click, Resize
+
+from tuitune.workbench.parts.role_lines import RoleLines
+from tuitune.workbench.run_state import RunState
+from tuitune.workbench.views.run.arrangement import CHARTS, LOSS, MEMORY, TABLE, Arrangement, arrange
+from tuitune.workbench.views.run.figures_of import figure_of, other_metrics
+from tuitune.workbench.views.run.memory import memory_lines, run_gpus
+from tuitune.workbench.views.run.pages import Page
+from tuitune.workbench.views.run.plot import SMOOTHING, Figure, Smooth, Window, plot
+
+
+class ChartBox(RoleLines):
+    """One chart. `slot` is its place in the arrangement, `metric` what it shows there."""
+
+    DEFAULT_CSS = "ChartBox { height: 1fr; }"
+
+    def __init__(self, slot: str, window: Window) -> None:
+        super().__init__(id=f"chart-{slot}")
+        self.slot = self.metric = slot
+        self.window = window
+        self.figure = Figure(slot, ())
+        self.active = self.log_values = False
+        self.smoothing = 0
+        self._smooths: dict[str, Smooth] = {}
+
+    def draw(self) -> None:
+        """Make the lines of the figure as it is and show those that differ."""
+        width, height = self.size
+        if width < 12 or height < 3:
+            self.show([()] * height)
+            return
+        weight = SMOOTHING[self.smoothing][0]
+        smooths = [self._smooths.setdefault(line.label, Smooth(weight)) for line in self.figure.lines] if weight else []
+        self.show(plot(self.figure, self.window, width, height, active=self.active, log=self.log_values, smooths=smooths))
+
+    def smooth(self) -> str:
+        """The next level of smoothing; its name."""
+        self.smoothing = (self.smoothing + 1) % len(SMOOTHING)
+        self._smooths.clear()
+        self.draw()
+        return SMOOTHING[self.smoothing][1] or "none"
+
+    def set_metric(self, metric: str) -> None:
+        """Show another metric in this place."""
+        self.metric = metric
+        self._smooths.clear()
+
+    def on_resize(self, event: Resize) -> None:
+        self.draw()
+
+
+class ChartPage(Page):
+    """Charts over steps share one window on the x axis; memory, which goes over time, has its own."""
+
+    DEFAULT_CSS = """
+    ChartPage { padding: 0; }
+    ChartPage > Grid { height: 1fr; grid-gutter: 0 1; padding: 0 1; }
+    ChartPage #chart-memory_table { height: auto; padding: 0 0 0 1; }
+    """
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._grid = Grid()
+        steps = Window()
+        self.boxes = {slot: ChartBox(slot, Window() if slot == MEMORY else steps) for slot in CHARTS}
+        self.table = RoleLines(id=f"chart-{TABLE}")
+        self.slot, self.maximised, self.gpu = LOSS, False, 0
+        self._arrangement: Arrangement | None = None
+        self._state = RunState()
+
+    def compose(self) -> ComposeResult:
+        with self._grid:
+            yield from self.boxes.values()
+            yield self.table
+
+    @property
+    def active(self) -> ChartBox:
+        """The chart that the keys go to."""
+        return self.boxes[self.slot]
+
+    def show_state(self, state: RunState) -> None:
+        self._state = state
+        self._arrange()
+        self._draw()
+
+    def on_resize(self, event: Resize) -> None:
+        self._arrange()
+        self._draw()
+
+    def on_click(self, event: Click) -> None:
+        if isinstance(event.widget, ChartBox):
+            self._activate(event.widget.slot)
+
+    def _arrange(self) -> None:
+        width, height = self.size
+        wanted = arrange(width - 2, height, self.slot, maximised=self.maximised)
+        if wanted == self._arrangement:
+            return
+        self._arrangement = wanted
+        spans = dict(wanted.cells)
+        if self.slot not in spans:
+            self.slot = wanted.charts[0]
+        self._grid.styles.grid_size_columns = wanted.columns
+        self._grid.styles.grid_rows = " ".join(wanted.rows)
+        for slot, widget in (*self.boxes.items(), (TABLE, self.table)):
+            widget.display = slot in spans
+            widget.styles.column_span = spans.get(slot, 1)
+        self.call_after_refresh(self._draw)  # the new sizes are known then
+
+    def _draw(self) -> None:
+        if self._arrangement is None:
+            return
+        several = len(self._arrangement.charts) > 1
+        for slot, _ in self._arrangement.cells:
+            if slot == TABLE:
+                self.table.show(memory_lines(self._state, max(20, self.table.size.width - 1 or self.size.width // 3)))
+                continue
+            box = self.boxes[slot]
+            box.figure = figure_of(self._state, box.metric, self.gpu)
+            box.active = several and slot == self.slot
+            box.draw()
+
+    def _activate(self, slot: str) -> None:
+        self.slot = slot
+        self._arrange()
+        self._draw()
+
+    def step(self, by: int) -> None:
+        """The next chart: of those on screen, or of all when there is one at a time."""
+        shown = self._arrangement.charts if self._arrangement else CHARTS
+        slots = shown if len(shown) > 1 else CHARTS
+        self._activate(slots[(slots.index(self.slot) + by) % len(slots)])
+
+    def zoom(self, factor: float) -> None:
+        """Show `factor` times as much of the x axis."""
+        self.active.window.zoom(self.active.figure, factor)
+        self._draw()
+
+    def move(self, by: int) -> None:
+        """Move the value cursor by a cell."""
+        self.active.window.move(self.active.figure, by, self.active.size.width - 8)
+        self._draw()
+
+    def fit(self) -> None:
+        """Everything, following the newest point, without a cursor."""
+        self.active.window.fit()
+        self._draw()
+
+    def leave(self) -> None:
+        """Escape: from one chart to all, else to everything of it."""
+        if self.maximised:
+            self.maximise()
+        else:
+            self.fit()
+
+    def log_scale(self) -> None:
+        """Logarithmic or linear."""
+        self.active.log_values = not self.active.log_values
+        self.active.draw()
+
+    def maximise(self) -> None:
+        """The active chart alone, or all again."""
+        self.maximised = not self.maximised
+        self._activate(self.slot)
+
+    def other_metric(self) -> str | None:
+        """Show the next metric in the active chart; its name, None when this chart shows one thing only."""
+        names = other_metrics(self._state)
+        if self.slot in (LOSS, MEMORY) or not names:
+            return None
+        at = names.index(self.active.metric) if self.active.metric in names else -1
+        self.active.set_metric(names[(at + 1) % len(names)])
+        self._draw()
+        return self.active.metric
+
+    def next_gpu(self) -> int:
+        """Show the memory of the run's next GPU; how many there are."""
+        count = len(run_gpus(self._state))
+        self.gpu = (self.gpu + 1) % count if count else 0
+        self._draw()
+        return count

@@ -1,0 +1,69 @@
+"""What each chart of the dashboard shows of a RunState. Pure functions."""
+
+from tuitune.workbench import figures
+from tuitune.workbench.run_state import RunState
+from tuitune.workbench.views.run.arrangement import LOSS, MEMORY, SPEED
+from tuitune.workbench.views.run.header import SHORT
+from tuitune.workbench.views.run.memory import run_gpus
+from tuitune.workbench.views.run.plot import Figure, PlotLine
+
+SHOWN_WITH_LOSS = ("loss", "eval_loss")
+
+
+def figure_of(state: RunState, name: str, gpu: int = 0) -> Figure:
+    """The chart `name`: the loss, the memory of the run's `gpu`-th card, or any other metric by its own name."""
+    if name == MEMORY:
+        return _memory(state, gpu)
+    if name == LOSS:
+        lines = [
+            PlotLine("loss", "one", state.metrics["loss"]) if "loss" in state.metrics else None,
+            PlotLine("eval loss", "two", state.metrics["eval_loss"], dotted=True) if "eval_loss" in state.metrics else None,
+        ]
+    else:
+        lines = [PlotLine("", "one", state.metrics[name])] if name in state.metrics else []
+    title = SHORT.get(name, name.replace("_", " "))
+    return Figure(
+        title=title,
+        lines=[line for line in lines if line is not None],
+        value=figures.rate if name == SPEED else figures.number,
+        tick=figures.rate if name == SPEED else figures.tick,
+        place=_step,
+        limit=state.max_steps,
+        marks=[(event.step, event.kind) for event in state.marks() if event.step is not None],
+        empty=f"no {title} yet",
+    )
+
+
+def other_metrics(state: RunState) -> list[str]:
+    """The metrics a chart can show, by name; the loss has its own chart."""
+    return sorted(name for name in state.metrics if name not in SHOWN_WITH_LOSS)
+
+
+def _memory(state: RunState, gpu: int) -> Figure:
+    cards = run_gpus(state)
+    if not cards:
+        lines = [PlotLine("box", "two", state.ram), PlotLine("run", "one", state.tree_rss, dotted=True)]
+        return _over_time(state, "RAM GiB", [line for line in lines if len(line.series)])
+    card = cards[gpu % len(cards)]
+    lines = [PlotLine("device", "two", card.gpu.used)]
+    if card.torch is not None:
+        lines += [PlotLine("reserved", "one", card.torch.reserved, dotted=True), PlotLine("allocated", "three", card.torch.allocated)]
+    elif len(card.gpu.process):
+        lines.append(PlotLine("run", "one", card.gpu.process, dotted=True))
+    return _over_time(state, f"GPU {card.gpu.now.index} GiB" if len(cards) > 1 or len(state.gpus) > 1 else "memory GiB", lines)
+
+
+def _over_time(state: RunState, title: str, lines: list[PlotLine]) -> Figure:
+    return Figure(
+        title=title,
+        lines=lines,
+        value=figures.gib,
+        place=figures.duration,
+        place_word="time",
+        from_zero=True,
+        empty="no memory figures yet",
+    )
+
+
+def _step(x: float | None) -> str:
+    return figures.UNKNOWN if x is None else f"{x:.0f}"

@@ -1,0 +1,257 @@
+"""A run, live or after its end: where it stands, its charts, memory, log, effective config and events.
+
+A reader thread (run_feed) fills the RunState; this view paints it at most twice a second. Nothing here talks to the trainer except the
+commands at the end, which go through the hub in a thread.
+"""
+
+from pathlib import Path
+from time import time
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.events import Resize, Show
+from textual.message import Message
+from textual.widgets import ContentSwitcher
+
+from tuitune.bus.client import HubClient
+from tuitune.errors import UserError
+from tuitune.text import printable
+from tuitune.workbench.commands import run as commands
+from tuitune.workbench.gpu_feed import GpuFeed, GpuNow
+from tuitune.workbench.parts.confirm import Choice, Confirm
+from tuitune.workbench.parts.gpu_panel import wrapped
+from tuitune.workbench.parts.role_lines import RoleLines
+from tuitune.workbench.run_feed import RunFeed
+from tuitune.workbench.run_state import RunState
+from tuitune.workbench.views.run.charts import ChartPage
+from tuitune.workbench.views.run.header import banner, header_lines, summary
+from tuitune.workbench.views.run.memory import torch_figures
+from tuitune.workbench.views.run.pace import Pace
+from tuitune.workbench.views.run.pages import ConfigPage, EventsPage, LogPage, Page
+from tuitune.workbench.views.view import View
+
+QUESTIONS = {
+    "save": ("Save a checkpoint now?", "The trainer saves after its current step and goes on."),
+    "evaluate": ("Evaluate now?", "The trainer evaluates after its current step and goes on; that takes as long as an evaluation takes."),
+    "kill": (
+        "Kill this run?",
+        "Trainer and hub end at once. What was learnt since the last checkpoint is lost. (Shift+F5 saves and stops.)",
+    ),
+}
+
+
+class RunDashboard(View):
+    """The dashboard of one run directory."""
+
+    kind = "run"
+    commands = commands.COMMANDS
+    can_focus = True
+    DEFAULT_CSS = """
+    RunDashboard { layout: vertical; }
+    RunDashboard > #run-banner { height: auto; max-height: 4; padding: 0 1; }
+    RunDashboard > #run-header { height: 2; padding: 0 1; }
+    RunDashboard > ContentSwitcher { height: 1fr; }
+    """
+    pages: ClassVar[tuple[str, ...]] = ("charts", "log", "config", "events")
+
+    class Arrived(Message):
+        """The reader thread has records."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.feed = RunFeed(path, lambda: self.post_message(self.Arrived()))
+        self.pace = Pace()
+        self._paint_waits = False
+
+    @property
+    def run_state(self) -> RunState:
+        """The run as far as it was read."""
+        return self.feed.state
+
+    def compose(self) -> ComposeResult:
+        yield RoleLines(id="run-header")
+        yield RoleLines(id="run-banner")
+        with ContentSwitcher(initial="charts"):
+            yield ChartPage(id="charts")
+            yield LogPage(id="log")
+            yield ConfigPage(self.feed.run.effective, id="config")
+            yield EventsPage(id="events")
+
+    def on_mount(self) -> None:
+        self.feed.start()
+        self._paint()
+
+    def on_unmount(self) -> None:
+        self.feed.stop()
+
+    def on_resize(self, event: Resize) -> None:
+        self._paint()
+
+    def on_show(self, event: Show) -> None:
+        self._paint()
+
+    def on_run_dashboard_arrived(self) -> None:
+        self._advance()
+
+    def _advance(self) -> None:
+        """Take records for some milliseconds; what is left waits behind the keys that were pressed meanwhile."""
+        if self.feed.advance():
+            self.set_timer(0.004, self._advance)
+        self._paint_soon()
+
+    def _paint_soon(self) -> None:
+        if self._paint_waits:
+            return
+        wait = self.pace.wait()
+        if wait <= 0:
+            self._paint()
+        else:
+            self._paint_waits = True
+            self.set_timer(wait, self._paint)
+
+    def _paint(self) -> None:
+        """Show the state as it is; each part redraws only what differs."""
+        self._paint_waits = False
+        if not self.is_mounted or not self.is_attached:
+            return
+        state, started = self.run_state, self.pace.painted()
+        self.status = summary(state)
+        self._offer_gpu_figures(state)
+        if not self.display:
+            return
+        width = max(20, self.size.width - 2)
+        self.query_one("#run-header", RoleLines).show(header_lines(state, time(), width))
+        sentence, role = banner(state, self.feed.problem)
+        if self.feed.replaying and not sentence:
+            sentence, role = f"reading the run's history: {state.records:,} records", "dim"
+        warning = self.query_one("#run-banner", RoleLines)
+        warning.display = bool(sentence)
+        warning.show(wrapped(sentence, width, role))
+        self.page.show_state(state)
+        self.call_after_refresh(self.pace.took, started)
+
+    def _offer_gpu_figures(self, state: RunState) -> None:
+        feed = getattr(self.app, "gpu_feed", None)
+        if isinstance(feed, GpuFeed) and self.feed.alive and not state.over and state.gpu_now.devices:
+            feed.offer(GpuNow(state.gpu_now, state.host_now, self.path.name, torch_figures(state)))
+
+    @property
+    def page(self) -> Page:
+        """The page on screen: charts, log, config or events."""
+        switcher = self.query_one(ContentSwitcher)
+        return switcher.query_one(f"#{switcher.current}", Page)
+
+    @property
+    def charts(self) -> ChartPage:
+        """The charts, on screen or not."""
+        return self.query_one(ChartPage)
+
+    def show_page(self, name: str) -> None:
+        """Bring a page to the front; asked for again, the charts come back."""
+        switcher = self.query_one(ContentSwitcher)
+        switcher.current = "charts" if switcher.current == name else name
+        self.breadcrumb = "" if switcher.current == "charts" else str(switcher.current)
+        self._paint()
+        self.focus_content()
+
+    def focus_content(self) -> None:
+        target = self.page.focus_target
+        (target or self).focus()
+
+    # Commands of commands/run.py
+
+    def action_next_chart(self) -> None:
+        self.charts.step(1)
+
+    def action_previous_chart(self) -> None:
+        self.charts.step(-1)
+
+    def action_zoom_in(self) -> None:
+        self.charts.zoom(0.5)
+
+    def action_zoom_out(self) -> None:
+        self.charts.zoom(2.0)
+
+    def action_fit(self) -> None:
+        self.charts.fit()
+
+    def action_cursor_left(self) -> None:
+        self.charts.move(-1)
+
+    def action_cursor_right(self) -> None:
+        self.charts.move(1)
+
+    def action_log_scale(self) -> None:
+        self.charts.log_scale()
+
+    def action_smooth(self) -> None:
+        self.charts.active.smooth()
+
+    def action_maximise_chart(self) -> None:
+        self.charts.maximise()
+
+    def action_other_metric(self) -> None:
+        if self.charts.other_metric() is None:
+            self.notify("This chart shows one thing only: Tab goes to one that can show another metric.")
+
+    def action_next_gpu(self) -> None:
+        if self.charts.next_gpu() < 2:
+            self.notify("This run is on one GPU." if self.run_state.gpus else "This run is on the CPU.")
+
+    def action_show_log(self) -> None:
+        self.show_page("log")
+
+    def action_show_config(self) -> None:
+        self.show_page("config")
+
+    def action_show_events(self) -> None:
+        self.show_page("events")
+
+    def action_show_charts(self) -> None:
+        if self.query_one(ContentSwitcher).current != "charts":
+            self.show_page("charts")
+        else:
+            self.charts.leave()
+
+    def action_save_checkpoint(self) -> None:
+        self.ask("save")
+
+    def action_evaluate(self) -> None:
+        self.ask("evaluate")
+
+    def action_kill_run(self) -> None:
+        self.ask("kill")
+
+    @work
+    async def ask(self, op: str) -> None:
+        """Say what will happen, and send the command when the user agrees."""
+        title, words = QUESTIONS[op]
+        caps = self.run_state.caps
+        if self.run_state.over:
+            self.notify(f"The run is {self.run_state.state}; there is no trainer to ask.", severity="warning")
+        elif op != "kill" and caps and op not in caps:
+            self.notify(f"This trainer does not take '{op}' (it takes: {', '.join(caps)}).", severity="warning")
+        elif await self.app.push_screen_wait(Confirm(title, [self.title, words], [Choice("y", "Yes", "yes")])) == "yes":
+            self.send(op)
+
+    @work(thread=True, exclusive=True, group="run-command")
+    def send(self, op: str, args: dict[str, Any] | None = None) -> None:
+        """Send a command to the hub and say what became of it."""
+        try:
+            reply = HubClient(self.path).send(op, args)
+            text, severity = _reply_words(op, reply)
+        except UserError as error:
+            text, severity = printable(str(error)), "error"
+        self.app.call_from_thread(self.app.notify, text, severity=severity, markup=False)
+
+
+def _reply_words(op: str, reply: dict[str, Any]) -> tuple[str, str]:
+    """A hub's reply as a sentence and a severity."""
+    state = reply.get("s")
+    error = printable(str(reply.get("error") or ""), limit=300)
+    if state == "no_trainer":
+        return f"{op}: the trainer is not listening{': ' + error if error else ' (still loading, or already gone)'}.", "warning"
+    if state in ("queued", "applied"):
+        return (f"{op}: done." if state == "applied" else f"{op}: the trainer does it after its current step."), "information"
+    return f"{op} failed: {error or 'the hub gave no reason'}.", "error"
