@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 
 
@@ -32,3 +33,12 @@ def cache_dir() -> Path:
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tuitune"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     return root
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file in hex, read in pieces of 1 MiB."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

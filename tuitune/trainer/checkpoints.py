@@ -2,10 +2,9 @@
 
 import json
 import time
-from hashlib import sha256
 from pathlib import Path
 
-from tuitune.files import write_atomically
+from tuitune.files import file_hash, write_atomically
 
 MARK = "tuitune-ok.json"
 
@@ -26,12 +25,3 @@ def is_complete(folder: Path) -> bool:
         return all((folder / name).stat().st_size == entry["bytes"] for name, entry in document["files"].items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, read in pieces of 1 MiB."""
-    digest = sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -1,0 +1,79 @@
+"""The demo without a terminal: train, then show what the training changed."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tuitune.bus.envelope import as_number
+from tuitune.console import RunLines
+from tuitune.errors import UserError
+from tuitune.hub.follow import follow
+from tuitune.hub.launch import launch
+from tuitune.recipe.recipe import load_recipe
+from tuitune.runs.directory import RunDirectory
+from tuitune.text import printable
+
+QUESTIONS = ("What is the capital of France?", "Why do we need to drink water?", "What do cows eat?")
+
+
+def run_headless(recipe_path: Path) -> int:
+    """Train the demo recipe and print loss, answers before and after, and where the adapter lies; 0 when it trained, else 1."""
+    console = Console(highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    recipe = load_recipe(recipe_path)
+    workspace = recipe_path.parent
+    text = recipe_path.read_text(encoding="utf-8")
+    run = launch(recipe_path, recipe_text=text, name=recipe.name, runs_root=workspace / "runs", workspace=workspace)
+    story = Story()
+    for record in follow(run):
+        for line in story.read(record):
+            console.print(line, markup=False)
+    if story.state != "done":
+        return 1
+    console.print(f"\nloss {story.losses[0]:.3f} → {story.losses[-1]:.3f} on the training rows", markup=False)
+    if len(story.eval_losses) > 1:
+        console.print(f"loss {story.eval_losses[0]:.3f} → {story.eval_losses[-1]:.3f} on 24 rows it has not seen\n", markup=False)
+    for answer in _answers(recipe.model["name_or_path"], run):
+        console.print(f"  {answer['question']}", markup=False, style="bold")
+        console.print(f"    before  {printable(answer['before'])}", markup=False)
+        console.print(f"    after   {printable(answer['after'])}\n", markup=False)
+    console.print(f"The adapter: {run.adapter}", markup=False)
+    console.print(f"{time.monotonic() - started:.0f} s in all. Look at the run in the workbench: tuitune {workspace}", markup=False)
+    return 0
+
+
+class Story:
+    """What the journal says that the closing lines need."""
+
+    def __init__(self) -> None:
+        self.lines = RunLines()
+        self.losses: list[float] = []
+        self.eval_losses: list[float] = []
+        self.state = ""
+
+    def read(self, record: dict[str, Any]) -> list[str]:
+        """Take a record; returns the lines to print for it, every tenth step's among them."""
+        event = record.get("ev")
+        if event == "metrics" and (loss := as_number(record.get("loss"))) is not None:
+            self.losses.append(loss)
+        if event == "eval" and (loss := as_number((record.get("metrics") or {}).get("eval_loss"))) is not None:
+            self.eval_losses.append(loss)
+        if event == "state":
+            self.state = str(record.get("s"))
+        lines = self.lines.read(record)
+        return lines if event != "metrics" or len(self.losses) % 10 in (0, 1) else []
+
+
+def _answers(model: str, run: RunDirectory) -> list[dict[str, str]]:
+    command = [sys.executable, "-m", "tuitune.demo.answers", model, str(run.adapter), *QUESTIONS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"the adapter was trained ({run.adapter}), but asking the model failed: {printable(reason)}")
+    answers: list[dict[str, str]] = json.loads(done.stdout)
+    return answers
