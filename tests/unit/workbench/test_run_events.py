@@ -33,7 +33,7 @@ def test_a_crash_shows_its_traceback() -> None:
 
 
 def test_the_config_says_what_was_decided_by_whom_before_the_defaults(tmp_path: Path) -> None:
-    lines = text_of(config_lines(ledger(tmp_path / "effective.json"), 100)).splitlines()
+    lines = text_of(config_lines(ledger(tmp_path / "effective.json"))).splitlines()
     decided = [index for index, line in enumerate(lines) if " default" not in line]
     assert decided == list(range(len(decided)))
     adjusted = next(line for line in lines if "use_cpu" in line)
@@ -44,9 +44,9 @@ def test_the_config_says_what_was_decided_by_whom_before_the_defaults(tmp_path: 
 
 
 def test_before_the_ledger_is_there_or_when_it_is_broken_a_sentence_stands_for_it(tmp_path: Path) -> None:
-    assert "not written its effective config yet" in text_of(config_lines(tmp_path / "effective.json", 80))
+    assert "not written its effective config yet" in text_of(config_lines(tmp_path / "effective.json"))
     (tmp_path / "effective.json").write_text("{")
-    assert "damaged" in text_of(config_lines(tmp_path / "effective.json", 80))
+    assert "damaged" in text_of(config_lines(tmp_path / "effective.json"))
 
 
 def test_values_look_as_in_a_recipe_and_cannot_drive_the_terminal() -> None:

@@ -2,7 +2,7 @@
 
 from tuitune.workbench.commands.registry import Command
 
-COMMANDS: tuple[Command, ...] = (
+DASHBOARD_COMMANDS: tuple[Command, ...] = (
     Command("chart.next", "Next chart", ("tab",), "run", "next_chart", "The keys for charts go to the next one", True),
     Command("chart.previous", "Previous chart", ("shift+tab",), "run", "previous_chart", "The keys for charts go to the one before"),
     Command("chart.zoom_in", "Zoom in", ("plus", "equals_sign"), "run", "zoom_in", "Half as many steps over the same width", True),
@@ -23,3 +23,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("run.evaluate", "Evaluate now", ("v",), "run", "evaluate", "Ask the trainer to evaluate after its current step"),
     Command("run.kill", "Kill the run", (), "run", "kill_run", "End trainer and hub at once; nothing is saved"),
 )
+TABLE_COMMANDS: tuple[Command, ...] = (
+    Command("runs.open", "Open the run", ("enter",), "runs", "open_run", "The dashboard of the run under the cursor", True),
+)
+COMMANDS = DASHBOARD_COMMANDS + TABLE_COMMANDS

@@ -17,7 +17,7 @@ class RoleScroll(ScrollView, can_focus=True):
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"role--{role}" for role in ROLES}
     DEFAULT_CSS = """
-    RoleScroll { scrollbar-size: 1 1; padding: 0; }
+    RoleScroll { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
     RoleScroll > .role--title { text-style: bold; }
     RoleScroll > .role--dim { color: $text-muted; }
     RoleScroll > .role--good { color: $success; }
@@ -33,21 +33,29 @@ class RoleScroll(ScrollView, can_focus=True):
         super().__init__(id=id)
         self.follow = follow
         self.lines: Sequence[Line] = ()
+        self._stays = follow  # whether new lines scroll the page
 
     @property
     def at_end(self) -> bool:
         """Whether the last line is on screen."""
         return self.scroll_offset.y >= self.max_scroll_y - 0.5
 
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        self._stays = self.at_end  # scrolled away from the end: what is read now must not move
+
+    def on_resize(self) -> None:
+        if self.follow and self._stays:
+            self.scroll_end(animate=False, immediate=True)
+
     def show(self, lines: Sequence[Line], *, moved_up: int = 0) -> None:
         """Replace the lines. `moved_up`: so many were dropped at the top, the ones on screen stay where they are."""
-        at_end, old = self.at_end, self.lines
+        stays, old = self._stays, self.lines
         self.lines = lines
-        width = max((sum(len(text) for text, _ in line) for line in lines), default=0)
-        size = Size(width, len(lines))
+        size = Size(max((sum(len(text) for text, _ in line) for line in lines), default=0), len(lines))
         if size != self.virtual_size:
             self.virtual_size = size
-        if self.follow and at_end:
+        if self.follow and stays:
             self.scroll_end(animate=False, immediate=True)
         elif moved_up:
             self.scroll_to(y=max(0, self.scroll_offset.y - moved_up), animate=False)

@@ -45,7 +45,7 @@ class RunDashboard(View):
     """The dashboard of one run directory."""
 
     kind = "run"
-    commands = commands.COMMANDS
+    commands = commands.DASHBOARD_COMMANDS
     can_focus = True
     DEFAULT_CSS = """
     RunDashboard { layout: vertical; }
@@ -86,10 +86,10 @@ class RunDashboard(View):
         self.feed.stop()
 
     def on_resize(self, event: Resize) -> None:
-        self._paint()
+        self.call_after_refresh(self._paint)
 
     def on_show(self, event: Show) -> None:
-        self._paint()
+        self.call_after_refresh(self._paint)
 
     def on_run_dashboard_arrived(self) -> None:
         self._advance()
@@ -152,7 +152,7 @@ class RunDashboard(View):
         switcher = self.query_one(ContentSwitcher)
         switcher.current = "charts" if switcher.current == name else name
         self.breadcrumb = "" if switcher.current == "charts" else str(switcher.current)
-        self._paint()
+        self.call_after_refresh(self._paint)  # when the page has its size
         self.focus_content()
 
     def focus_content(self) -> None:

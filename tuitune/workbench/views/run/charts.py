@@ -59,7 +59,7 @@ class ChartPage(Page):
     DEFAULT_CSS = """
     ChartPage { padding: 0; }
     ChartPage > Grid { height: 1fr; grid-gutter: 0 1; padding: 0 1; }
-    ChartPage #chart-memory_table { height: auto; padding: 0 0 0 1; }
+    ChartPage #chart-memory_table { height: auto; max-height: 8; padding: 0 0 0 1; }
     """
 
     def __init__(self, *, id: str) -> None:
@@ -117,7 +117,7 @@ class ChartPage(Page):
         several = len(self._arrangement.charts) > 1
         for slot, _ in self._arrangement.cells:
             if slot == TABLE:
-                self.table.show(memory_lines(self._state, max(20, self.table.size.width - 1 or self.size.width // 3)))
+                self.table.show(memory_lines(self._state, max(20, self.table.size.width), self.gpu))
                 continue
             box = self.boxes[slot]
             box.figure = figure_of(self._state, box.metric, self.gpu)

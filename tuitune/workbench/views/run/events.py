@@ -48,7 +48,7 @@ def traceback_lines(state: RunState) -> list[Line]:
     return [(("", ""),), (("the log's last lines", "title"),), *(((line, ""),) for line in crash.tail)] if crash.tail else []
 
 
-def config_lines(effective: Path, width: int) -> list[Line]:
+def config_lines(effective: Path) -> list[Line]:
     """Every value the run trains with: section, key, value, where it came from and why. Says so when there is no ledger yet."""
     if not effective.exists():
         return [(("The trainer has not written its effective config yet: it does when the model is loaded.", "dim"),)]
@@ -58,14 +58,14 @@ def config_lines(effective: Path, width: int) -> list[Line]:
         return [((printable(str(error), limit=300), "error"),)]
     rows = sorted(entries, key=lambda entry: entry.source == "default")  # what somebody decided comes first
     keys = max((len(f"{entry.section}.{entry.key}") for entry in rows), default=0)
-    keys = min(keys, max(12, width // 2))
+    values = min(28, max((len(value_text(entry.value)) for entry in rows), default=0))
     lines: list[Line] = []
     for entry in rows:
         name = printable(f"{entry.section}.{entry.key}" if entry.section else entry.key, limit=80)
         source = f"recipe line {entry.line}" if entry.source == "recipe" and entry.line else entry.source
         pieces: list[Piece] = [
             (f"{name:<{keys}} ", "dim" if entry.source == "default" else ""),
-            (f"{value_text(entry.value):<24}", "title" if entry.source != "default" else ""),
+            (f"{value_text(entry.value):<{values}}", "title" if entry.source != "default" else ""),
         ]
         pieces.append((f" {source}", SOURCES.get(entry.source, "")))
         if entry.why:

@@ -58,8 +58,10 @@ def _over_time(state: RunState, title: str, lines: list[PlotLine]) -> Figure:
         title=title,
         lines=lines,
         value=figures.gib,
+        tick=figures.gib,
         place=figures.duration,
         place_word="time",
+        unit=1 << 30,
         from_zero=True,
         empty="no memory figures yet",
     )

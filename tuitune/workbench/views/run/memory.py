@@ -119,12 +119,11 @@ def cpu_memory_lines(state: RunState, width: int) -> list[Line]:
     ]
 
 
-def memory_lines(state: RunState, width: int) -> list[Line]:
-    """What the memory table of the dashboard says."""
-    lines: list[Line] = []
+def memory_lines(state: RunState, width: int, first: int = 0) -> list[Line]:
+    """What the memory table of the dashboard says: the run's `first`-th card, then the others."""
     entries = run_gpus(state)
-    for entry in entries:
-        lines += gpu_memory_lines(entry, width)
+    first = first % len(entries) if entries else 0
+    lines = [line for entry in (*entries[first:], *entries[:first]) for line in gpu_memory_lines(entry, width)]
     return lines or cpu_memory_lines(state, width)
 
 

@@ -75,17 +75,17 @@ class ConfigPage(ScrollPage):
     def __init__(self, effective: Path, *, id: str) -> None:
         super().__init__(follow=False, id=id)
         self.effective = effective
-        self._read: tuple[int, int] | None = None
+        self._read: int | None = None
 
     def show_state(self, state: RunState) -> None:
         try:
             stamp = self.effective.stat().st_mtime_ns
         except OSError:
             stamp = 0
-        if self._read == (stamp, self.size.width):
+        if self._read == stamp:
             return
-        self._read = (stamp, self.size.width)
-        lines = config_lines(self.effective, max(40, self.size.width))
+        self._read = stamp
+        lines = config_lines(self.effective)
         self.put("Effective config", "what the built trainer says of itself; what somebody decided comes first" if stamp else "", lines)
 
 

@@ -16,6 +16,7 @@ from tuitune.workbench.views.run.braille import Bucket, Canvas, buckets, nice_ra
 
 SMOOTHING = ((0.0, ""), (0.6, "light"), (0.9, "medium"), (0.97, "strong"))
 MARKS = {"checkpoint": "◆", "eval": "◇", "applied": "»", "crash": "✗", "number": "!", "attempt": "↻"}
+FREQUENT = {"checkpoint", "eval"}  # left out where they would fill the axis: zoom in to see them
 NARROWEST = 4.0  # a window shows at least so many units of x
 
 
@@ -40,6 +41,7 @@ class Figure:
     place: Callable[[float | None], str] = figures.number
     place_word: str = "step"
     limit: float | None = None
+    unit: float = 1.0  # what the axis' round numbers are multiples of
     from_zero: bool = False
     marks: Sequence[tuple[float, str]] = ()  # (x, kind of event)
     empty: str = "nothing yet"
@@ -62,6 +64,7 @@ class Window:
     def bounds(self, figure: Figure) -> tuple[float, float]:
         """The x range on screen. While a run grows it moves in strides, so that most of the picture stays as it is."""
         first, last = figure.extent or (0.0, 1.0)
+        first = 0.0 if 0 <= first < last / 4 else first  # steps count from 1: an axis that starts at 0 has rounder ends
         if self.span is None:
             width = nice_top(max(last - first, NARROWEST))
             right = first + width
@@ -146,9 +149,7 @@ def plot(
         blank: list[Line] = [() for _ in range(rows + 1)]
         blank[rows // 2] = ((" " * max(0, (width - len(figure.empty)) // 2) + figure.empty, "dim"),)
         return [heading, *blank][:height]
-    bottom, top = (
-        (span[0], span[1] if span[1] > span[0] else span[0] + 1) if log else nice_range(0.0 if figure.from_zero else span[0], span[1])
-    )
+    bottom, top = _bounds(figure, *span, log=log)
     labels = _labels(figure, bottom, top, rows, log)
     gutter = max(len(label) for label in labels.values())
     canvas = Canvas(max(4, width - gutter - 1), rows)
@@ -166,6 +167,13 @@ def _columns(
 ) -> list[list[Bucket | None]]:
     found = [buckets(xs, ys, left, right, max(2, columns)) for xs, ys, _, _ in drawn]
     return [[_logarithm(bucket) for bucket in line] for line in found] if log else found
+
+
+def _bounds(figure: Figure, low: float, high: float, *, log: bool) -> tuple[float, float]:
+    if log:
+        return low, max(high, low + 1)
+    bottom, top = nice_range(0.0 if figure.from_zero else low / figure.unit, high / figure.unit)
+    return bottom * figure.unit, top * figure.unit
 
 
 def _logarithm(bucket: Bucket | None) -> Bucket | None:
@@ -212,9 +220,11 @@ def _notes(window: Window, *, log: bool, smooths: Sequence[Smooth]) -> str:
 
 def _x_axis(figure: Figure, left: float, right: float, gutter: int, width: int) -> Line:
     cells = ["─"] * width
-    for x, kind in figure.marks:
-        if left <= x <= right and kind in MARKS:
-            cells[min(width - 1, round((x - left) / ((right - left) or 1.0) * (width - 1)))] = MARKS[kind]
+    marks = [(x, kind) for x, kind in figure.marks if left <= x <= right and kind in MARKS]
+    if len(marks) > width // 4:
+        marks = [(x, kind) for x, kind in marks if kind not in FREQUENT]
+    for x, kind in marks:
+        cells[min(width - 1, round((x - left) / ((right - left) or 1.0) * (width - 1)))] = MARKS[kind]
     start, end = figure.place(left), figure.place(right)
     axis = "".join(cells)
     if len(start) + len(end) + 4 <= width:
