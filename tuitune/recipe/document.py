@@ -38,9 +38,15 @@ class Document:
     _line_starts: list[int] = field(default_factory=list, repr=False)
 
     @property
+    def broken_from(self) -> int | None:
+        """The line from which on the text could not be read as YAML; None when all of it could."""
+        lines = [problem.line for problem in self.problems if problem.severity == "error" and problem.code != "RCP004"]
+        return min(lines, default=None)
+
+    @property
     def readable(self) -> bool:
         """Whether the text is YAML down to its end, so that what is not in `data` is really not there."""
-        return not any(problem.severity == "error" and problem.code != "RCP004" for problem in self.problems)
+        return self.broken_from is None
 
     @property
     def spans(self) -> dict[KeyPath, tuple[Span | None, Span]]:
@@ -135,6 +141,8 @@ def _problem(document: Document, fault: Fault, fix: Fix | None = None, severity:
 
 
 def _fix(text: str, fault: Fault, entries: dict[KeyPath, Entry]) -> Fix | None:
+    if fault.missing_blank is not None:
+        return Fix("Put a blank after the `:`", (Edit(fault.missing_blank, fault.missing_blank, " "),))
     if fault.code == "RCP003":
         return _tabs_to_blanks(text, fault.start)
     if fault.code == "RCP004" and fault.repeated is not None:

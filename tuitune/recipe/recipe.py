@@ -4,6 +4,7 @@ What depends on the box (bf16, use_cpu, eval batch, …) is not filled in here: 
 """
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ def from_document(document: Document, file: Path, base: Path) -> Recipe:
     return Recipe(
         file=file,
         base=base,
-        name=str(data.get("name") or file.stem),
+        name=str(data.get("name") or re.sub(r"[^A-Za-z0-9_.-]+", "-", file.stem).strip("-._") or "run"),
         task=str(data["task"]),
         model=_model(data["model"], base),
         tokenizer=_tokenizer(data.get("tokenizer") or {}, base),

@@ -18,8 +18,9 @@ def validate(document: Document, schema: Schema) -> list[Problem]:
     """All problems of the recipe, those of the YAML included, sorted by position. An empty list: it can be trained."""
     problems = list(document.problems)
     if document.data:
-        problems += _mapping(document, schema, (), (), document.data, task_of(document, schema))
-        problems += _contradictions(document)
+        found = [*_mapping(document, schema, (), (), document.data, task_of(document, schema)), *_contradictions(document)]
+        broken_from = document.broken_from
+        problems += [problem for problem in found if broken_from is None or problem.end_line < broken_from]
     unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
     return sorted(unique.values(), key=lambda problem: (problem.line, problem.column, problem.code))
 
@@ -151,6 +152,9 @@ def _wrong_type(document: Document, path: KeyPath, name: str, value: object, spe
         here = (*path, wrong)
         fix = _rewrite(document, here, f"{{path: {as_yaml(value[wrong])}}}") if isinstance(value[wrong], str) else None
         return _at_value(document, "RCP015", f"a source is a mapping: `- path: {printable(shown(value[wrong]))}`", here, fix)
+    if "dict" in spec.types and isinstance(value, str) and re.match(r"[A-Za-z_][\w.-]*:[^\s/]", value):
+        fix = _rewrite(document, path, value.replace(":", ": ", 1)) if document.entry(path).style == "plain" else None
+        return _at_value(document, "RCP015", f"a blank is missing after the `:` of {printable(shown(value))}", path, fix)
     text = repaired(value, spec, str(path[0]))
     message = f"`{name}` must be {expected(spec)}, not {_written(document, path, value)}"
     return _at_value(document, "RCP015", message, path, _rewrite(document, path, text) if text is not None else None)

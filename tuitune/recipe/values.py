@@ -18,7 +18,7 @@ _NAMES = {
     "null": "null",
     "dict": "a mapping (`key: value` lines below it)",
     "list": "a list",
-    "list[str]": "a list of words",
+    "list[str]": "a list of texts",
     "list[int]": "a list of whole numbers",
     "list[float]": "a list of numbers",
     "list[dict]": "a list (lines that begin with `- `)",

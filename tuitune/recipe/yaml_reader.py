@@ -50,6 +50,7 @@ class Fault:
     end: int
     path: KeyPath = ()
     repeated: Entry | None = None
+    missing_blank: int | None = None  # offset where one blank puts it right
 
 
 @dataclass
@@ -298,20 +299,36 @@ def _syntax_fault(text: str, error: Any) -> Fault:
         closing = {"[": "]", "{": "}"}.get(bracket, "bracket")
         return Fault("RCP001", f"the `{bracket}` opened here is not closed: a `{closing}` or a comma is missing", opened, opened + 1)
     if "mapping values are not allowed" in problem:
+        if blank := _missing_blank(text, at):
+            return blank
         above = _line_of(text, text.rfind("\n", 0, at)) if "\n" in text[:at] else (at, at)
         if above[0] < above[1] <= at and not re.search(r":|^[#\-]", text[above[0] : above[1]]):
             return Fault("RCP001", "this line has no `:` after its key: write `key: value`", *above)
         message = "a `:` is not expected here: indent this line like its neighbours, or put the value before it in quotes"
         return Fault("RCP001", message, at, at + 1)
     if "could not find expected ':'" in problem:
+        if blank := _missing_blank(text, text.find("\n", opened) + 1 or len(text)):
+            return blank
         return Fault("RCP001", "this line has no `:` after its key: write `key: value`", *_line_of(text, opened))
     if "block collection" in context or "block mapping" in context:
         return Fault("RCP001", "the indentation of this line fits no line above it", *_line_of(text, at))
+    if "sequence entries are not allowed" in problem:
+        return Fault("RCP001", "a list item must begin on a line of its own: put the `- ` below the key, indented", at, at + 1)
     if "cannot start any token" in problem:
         character = printable(text[at : at + 1])
         return Fault("RCP001", f"a value cannot begin with `{character}`: put the value in quotes", at, at + 1)
     sentence = " ".join(part for part in (context, problem) if part)
     return Fault("RCP001", f"this is not YAML: {printable(sentence)}", at, min(at + 1, len(text)))
+
+
+def _missing_blank(text: str, at: int) -> Fault | None:
+    """`key:value` on the line above `at`: YAML takes it for one word, and trips over the next line."""
+    start, stop = _line_of(text, max(text.rfind("\n", 0, at), 0))
+    match = re.match(r"(?:- +)?[A-Za-z_][\w.-]*:(?=[\w'\"\[{.+-])", text[start:stop])
+    if match is None or stop > at:
+        return None
+    colon = start + match.end()
+    return Fault("RCP001", "a blank is missing after this `:`", colon - 1, colon, missing_blank=colon)
 
 
 def _line_of(text: str, offset: int) -> tuple[int, int]:

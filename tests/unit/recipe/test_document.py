@@ -94,6 +94,7 @@ def test_crlf_line_ends_count_as_one_line() -> None:
         ("a: 1\n b: 2\n", "RCP001", 2, 3, "indent this line like its neighbours"),
         ("a:\n  b: 1\n c: 2\n", "RCP001", 3, 2, "fits no line above"),
         ("a: 1\nlearning_rate\nb: 2\n", "RCP001", 2, 1, "has no `:`"),
+        ("a: - b\n", "RCP001", 1, 4, "a line of its own"),
         ("a: @x\n", "RCP001", 1, 4, "cannot begin with `@`"),
         ("a: *nowhere\n", "RCP001", 1, 4, "not defined above"),
         (": 1\n", "RCP001", 1, 1, "key is missing"),

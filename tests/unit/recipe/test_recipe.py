@@ -35,10 +35,10 @@ def test_sections_keep_the_libraries_names(recipe_file: Path, schema: Schema) ->
 
 
 def test_absent_sections_are_empty_or_none_where_absence_means_something(tmp_path: Path, schema: Schema) -> None:
-    file = tmp_path / "small.yaml"
+    file = tmp_path / "my small one.yaml"
     file.write_text("task: sft\nmodel: {name_or_path: m}\ndataset: {train: [{path: x.jsonl}]}\n")
     recipe = load_recipe(file, schema=schema)
-    assert recipe.name == "small"
+    assert recipe.name == "my-small-one"  # names the run directory
     assert (recipe.peft, recipe.quantization, recipe.watch) == (None, None, None)
     assert (recipe.tokenizer, recipe.training, recipe.launch) == ({}, {}, {})
     assert recipe.dataset["eval"] == []

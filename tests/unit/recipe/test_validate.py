@@ -170,7 +170,7 @@ def test_one_mistake_one_problem_one_fix(line: str, code: str, column: int, word
         (GOOD.replace("gpus: auto", "gpus: 0"), "RCP017", 28, "at least 1"),
         (GOOD.replace("oom: 2", "oom: often"), "RCP015", 28, "a whole number"),
         (GOOD.replace("runs: runs", "runs: 3"), "RCP015", 30, "text"),
-        (GOOD.replace('prompts: ["What is 2 + 2?"]', "prompts: What is 2 + 2?"), "RCP015", 27, "a list of words"),
+        (GOOD.replace('prompts: ["What is 2 + 2?"]', "prompts: What is 2 + 2?"), "RCP015", 27, "a list of texts"),
         (GOOD.replace("peft: {", "# {"), "RCP014", 7, "quantised weights cannot be trained"),
         (GOOD.replace("load_in_4bit: true", "load_in_4bit: true\n  load_in_8bit: true"), "RCP014", 9, "exclude each other"),
         (GOOD.replace("max_length: 2048", "bf16: true\n  fp16: true"), "RCP014", 26, "exclude each other"),
@@ -227,6 +227,17 @@ def test_sources_written_as_plain_words_become_mappings(schema: Schema) -> None:
     (problem,) = problems_of(text, schema)
     assert problem.fix is not None
     assert "    - {path: data/train.jsonl}\n" in apply_fix(text, problem.fix)
+
+
+@pytest.mark.parametrize("line", ["learning_rate:1e-4", "learning_rate:1e-4\n  max_length: 3", "max_length: 3\n  learning_rate:1e-4"])
+def test_a_blank_missing_after_a_colon_is_put_in_by_a_fix(line: str, schema: Schema) -> None:
+    for text in (TRAINING.replace("§", line), TRAINING.replace("§", line).replace("  seed: 42\n", "")):
+        problem = problems_of(text, schema)[0]
+        assert "a blank is missing after" in problem.message
+        assert problem.fix is not None
+        fixed = apply_fix(text, problem.fix)
+        assert fixed == text.replace("rate:1e-4", "rate: 1e-4")
+        assert problems_of(fixed, schema) == []
 
 
 def test_nothing_is_called_missing_while_the_text_is_broken(schema: Schema) -> None:
