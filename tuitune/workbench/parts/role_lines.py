@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.content import Content
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
@@ -13,6 +14,25 @@ Piece = tuple[str, str]  # (text, role); role "" = the plain foreground
 Line = tuple[Piece, ...]
 
 ROLES = ("title", "dim", "good", "warn", "error", "one", "two", "three", "rest", "chip")
+
+
+STYLES = {
+    "title": "bold",
+    "dim": "$text-muted",
+    "good": "$success",
+    "warn": "bold $warning",
+    "error": "bold $error",
+    "one": "$primary",
+    "two": "$accent",
+    "three": "$success",
+    "rest": "$text-disabled",
+    "chip": "bold reverse $primary",
+}
+
+
+def as_content(line: Line) -> Content:
+    """The line for widgets that take Content."""
+    return Content.assemble(*((text, STYLES.get(role, "")) for text, role in line))
 
 
 class RoleLines(Widget):

@@ -11,10 +11,10 @@ from textual.message import Message
 from tuitune.runs.listing import RunSummary, list_runs
 from tuitune.text import printable
 from tuitune.workbench.commands import run as commands
-from tuitune.workbench.parts.role_lines import RoleLines
-from tuitune.workbench.parts.role_list import RoleList
+from tuitune.workbench.parts.role_lines import RoleLines, as_content
 from tuitune.workbench.views.run.rows import reason, table_lines
 from tuitune.workbench.views.view import View
+from tuitune.workbench.widgets.line_list import LineList
 
 PERIOD = 2.0  # seconds between looks at the folder
 NONE_YET = "No run in this folder yet: open a recipe and press F5."
@@ -28,7 +28,6 @@ class RunsTable(View):
     DEFAULT_CSS = """
     RunsTable { layout: vertical; padding: 0 1; }
     RunsTable > #runs-titles { height: 1; }
-    RunsTable > RoleList { height: 1fr; }
     RunsTable > #runs-reason { height: 2; }
     """
 
@@ -42,6 +41,7 @@ class RunsTable(View):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.runs: list[RunSummary] | None = None
+        self._at: Path | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="runs-table", daemon=True)
 
@@ -51,7 +51,7 @@ class RunsTable(View):
 
     def compose(self) -> ComposeResult:
         yield RoleLines([()], id="runs-titles")
-        yield RoleList(id="runs-list")
+        yield LineList(id="runs-list")
         yield RoleLines([()], id="runs-reason")
 
     def on_mount(self) -> None:
@@ -61,7 +61,7 @@ class RunsTable(View):
         self._stop.set()
 
     def focus_content(self) -> None:
-        self.query_one(RoleList).focus()
+        self.query_one(LineList).focus()
 
     def _read(self) -> None:
         last: list[RunSummary] | None = None
@@ -82,27 +82,35 @@ class RunsTable(View):
     def on_resize(self, event: Resize) -> None:
         self._paint()
 
-    def on_role_list_moved(self) -> None:
+    def on_line_list_moved(self) -> None:
         self._show_reason()
 
-    def on_role_list_chosen(self, event: RoleList.Chosen) -> None:
-        if isinstance(event.key, Path):
-            self.post_message(self.OpenRequested("run", event.key))
+    def on_line_list_chosen(self, event: LineList.Chosen) -> None:
+        if (run := self.current) is not None:
+            self.post_message(self.OpenRequested("run", run.path))
 
     def action_open_run(self) -> None:
-        self.query_one(RoleList).action_choose()
+        self.query_one(LineList).action_choose()
 
     def _paint(self) -> None:
         if self.runs is None or not self.is_mounted:
             return
         titles, lines = table_lines(self.runs, time(), max(20, self.size.width - 2))
         self.query_one("#runs-titles", RoleLines).show([titles if self.runs else ((NONE_YET, "dim"),)])
-        self.query_one(RoleList).show_keyed(lines, [run.path for run in self.runs])
+        rows = self.query_one(LineList)
+        rows.show([as_content(line) for line in lines])
+        rows.cursor = next((index for index, run in enumerate(self.runs) if run.path == self._at), rows.cursor)
         self._show_reason()
 
+    @property
+    def current(self) -> RunSummary | None:
+        """The run under the cursor."""
+        cursor = self.query_one(LineList).cursor
+        return self.runs[cursor] if self.runs and 0 <= cursor < len(self.runs) else None
+
     def _show_reason(self) -> None:
-        current = self.query_one(RoleList).current
-        run = next((run for run in self.runs or () if run.path == current), None)
+        run = self.current
+        self._at = run.path if run is not None else None  # the cursor stays on its run when a newer one comes in above it
         words = f"{printable(run.id)}: {reason(run)}" if run is not None and reason(run) else ""
         role = "error" if run is not None and run.state in ("failed", "lost", "unreadable") else "dim"
         self.query_one("#runs-reason", RoleLines).show([(), ((words, role),)])
