@@ -1,0 +1,1 @@
+"""Between Textual and the terminal: what keeps a slow line usable."""
