@@ -74,8 +74,10 @@ def validate(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report.as_json(problems, path))
     else:
-        report.print_problems(problems, path)
-    return 1 if any(problem.severity == "error" for problem in problems) else 0
+        from rich.console import Console
+
+        report.print_problems(problems, Console(highlight=False), path)
+    return 1 if report.count(problems)["errors"] else 0
 
 
 def train(args: argparse.Namespace) -> int:

@@ -103,6 +103,8 @@ class RunLines:
                 self._state = str(record.get("s"))
                 why = printable(str(record.get("why") or ""))
                 return [f"{_clock(record)} {self._state}" + (f": {why}" if why else "")]
+            case "warning":
+                return [f"{_clock(record)} warning: {printable(str(record.get('text')))}"]
             case "metrics":
                 return [f"{_clock(record)} {_metrics(record)}"]
             case "eval":

@@ -90,6 +90,8 @@ def _build(run: RunDirectory, base: Path, telemetry: "Telemetry", caps: tuple[st
         caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in caps],
         loading_seconds=time.monotonic() - started,
     )
+    for warning in built.warnings:
+        telemetry.journal.emit("warning", text=warning)
     telemetry.journal.emit("data", **describe(built))
     return built
 

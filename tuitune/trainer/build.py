@@ -29,6 +29,7 @@ class Built:
     train: Split
     eval: Split | None
     filled: dict[tuple[str, str], FillIn] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def build(recipe: Recipe, run: RunDirectory) -> Built:
@@ -39,7 +40,7 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
     for split, name in ((train, "train"), (evaluation, "eval")):
         if split and split.format.split()[0] not in method.shapes:
             raise UserError(f"dataset.{name}: task {recipe.task} trains on {' or '.join(method.shapes)} rows, these are {split.format}")
-    built = Built(None, method, box, recipe, train, evaluation)
+    built = Built(None, method, box, recipe, train, evaluation, warnings=_not_applied(recipe))
     config = _config(built, run)
     tokenizer = _tokenizer(recipe)
     model = _model(built)
@@ -54,6 +55,18 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
     )
     _set_adapter_dtype(built)
     return built
+
+
+def _not_applied(recipe: Recipe) -> list[str]:
+    """What the recipe asks for and this version does not do; told in the journal and the log, because silence would be a lie."""
+    asked = {
+        "watch": bool(recipe.watch),
+        "launch.retry": bool(recipe.launch.get("retry")),
+        "launch.strategy": recipe.launch.get("strategy") not in (None, "auto", "ddp"),
+        "launch.nodes": recipe.launch.get("nodes") not in (None, 1),
+        "launch.slurm": bool(recipe.launch.get("slurm")),
+    }
+    return [f"{name} is not built yet and has no effect on this run" for name, wanted in asked.items() if wanted]
 
 
 def _config(built: Built, run: RunDirectory) -> Any:
@@ -82,10 +95,11 @@ def _tokenizer(recipe: Recipe) -> Any:
         raise UserError(
             "tokenizer.add_special_tokens: new tokens cannot be trained by this version yet; use one of the tokenizer's reserved tokens"
         )
-    if wanted.get("pad_token"):
-        if tokenizer.convert_tokens_to_ids(wanted["pad_token"]) in (None, tokenizer.unk_token_id):
-            raise UserError(f"tokenizer.pad_token: {wanted['pad_token']!r} is no token of this tokenizer; choose one that is")
-        tokenizer.pad_token = wanted["pad_token"]
+    for name in ("pad_token", "eos_token"):
+        if wanted.get(name):
+            if wanted[name] not in tokenizer.get_vocab():
+                raise UserError(f"tokenizer.{name}: {printable(repr(wanted[name]))} is no token of this tokenizer; choose one that is")
+            setattr(tokenizer, name, wanted[name])
     if wanted.get("chat_template"):
         path = Path(wanted["chat_template"])
         try:
