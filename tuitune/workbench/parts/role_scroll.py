@@ -46,7 +46,7 @@ class RoleScroll(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         if self.follow and self._stays:
-            self.scroll_end(animate=False, immediate=True)
+            self.scroll_end(animate=False, force=True, immediate=True, x_axis=False)
 
     def show(self, lines: Sequence[Line], *, moved_up: int = 0) -> None:
         """Replace the lines. `moved_up`: so many were dropped at the top, the ones on screen stay where they are."""
@@ -56,9 +56,9 @@ class RoleScroll(ScrollView, can_focus=True):
         if size != self.virtual_size:
             self.virtual_size = size
         if self.follow and stays:
-            self.scroll_end(animate=False, immediate=True)
+            self.scroll_end(animate=False, force=True, immediate=True, x_axis=False)
         elif moved_up:
-            self.scroll_to(y=max(0, self.scroll_offset.y - moved_up), animate=False)
+            self.scroll_to(y=max(0, self.scroll_offset.y - moved_up), animate=False, force=True)
         top = self.scroll_offset.y
         for y in range(self.size.height):
             before = old[top + y] if top + y < len(old) else None

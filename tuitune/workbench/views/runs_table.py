@@ -11,6 +11,7 @@ from textual.message import Message
 from tuitune.runs.listing import RunSummary, list_runs
 from tuitune.text import printable
 from tuitune.workbench.commands import run as commands
+from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines, as_content
 from tuitune.workbench.views.run.rows import reason, table_lines
 from tuitune.workbench.views.view import View
@@ -113,4 +114,4 @@ class RunsTable(View):
         self._at = run.path if run is not None else None  # the cursor stays on its run when a newer one comes in above it
         words = f"{printable(run.id)}: {reason(run)}" if run is not None and reason(run) else ""
         role = "error" if run is not None and run.state in ("failed", "lost", "unreadable") else "dim"
-        self.query_one("#runs-reason", RoleLines).show([(), ((words, role),)])
+        self.query_one("#runs-reason", RoleLines).show((wrapped(words, max(20, self.size.width - 2), role) + [(), ()])[:2])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 LOSS, RATE, GRAD, SPEED, MEMORY, TABLE = "loss", "learning_rate", "grad_norm", "tokens_per_second", "memory", "memory_table"
 CHARTS = (LOSS, RATE, GRAD, SPEED, MEMORY)
 NAMES = (*CHARTS, TABLE)
-TWO_COLUMNS, THREE_COLUMNS = 58, 100  # cells of width from which a grid of that many columns reads well
+TWO_COLUMNS, THREE_COLUMNS = 54, 100  # cells of width from which a grid of that many columns reads well
 LOSS_ROWS, SMALL_ROWS, TABLE_ROWS = 8, 7, 8  # the least height at which each is worth showing
 
 
