@@ -131,8 +131,9 @@ def send(args: argparse.Namespace) -> int:
     from tuitune.bus.client import HubClient
     from tuitune.runs.listing import find_run
 
+    arguments = _key_values(args.args)
     run = find_run(Path(args.runs), args.run)
-    reply = HubClient(run.path).send(args.op, _key_values(args.args))
+    reply = HubClient(run.path).send(args.op, arguments)
     if args.json:
         _print_json(reply)
     elif reply.get("error"):

@@ -29,23 +29,21 @@ def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Litera
     if as_json:
         return _follow(run, _json_line, on_interrupt, lambda text: print(text, file=sys.stderr))  # noqa: T201
     console = Console(highlight=False, no_color=plain or None)
+    lines = RunLines()
+
+    def print_lines(record: dict[str, Any]) -> None:
+        for line in lines.read(record):
+            console.print(line, markup=False, soft_wrap=True)
+
     if plain or not console.is_terminal:
-        lines = RunLines()
-        return _follow(
-            run,
-            lambda record: [console.print(line, markup=False, soft_wrap=True) for line in lines.read(record)],
-            on_interrupt,
-            console.print,
-        )
+        return _follow(run, print_lines, on_interrupt, console.print)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
     ) as progress:
         task = progress.add_task(run.name, total=None)
-        lines = RunLines()
 
         def show(record: dict[str, Any]) -> None:
-            for line in lines.read(record):
-                progress.console.print(line, markup=False, soft_wrap=True)
+            print_lines(record)
             if record.get("ev") == "metrics":
                 progress.update(task, completed=record.get("step") or 0, total=record.get("max_steps"))
 

@@ -1,0 +1,105 @@
+"""The cell diff: whatever Textual paints, the terminal ends up with the same cells, for a fraction of the bytes."""
+
+import random
+from itertools import pairwise
+
+import pyte
+import pytest
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
+from textual._compositor import ChopsUpdate, LayoutUpdate
+from textual.geometry import Region
+from textual.strip import Strip
+
+from tuitune.workbench.terminal.cell_diff import CellDiff
+
+WIDTH, HEIGHT = 40, 8
+STYLES = [Style.parse(text) for text in ("", "bold red", "on blue", "italic green on black", "underline", "reverse #ffaa00", "dim white")]
+SIMPLE = ["abc", "  ", "training:", "─│┌", "⠁⣿", "ümläut", "x" * 12]
+ODD = ["漢字", "e\u0301clair", "🦜", "a漢b", "👩\u200d🚀"]
+
+
+class Screen:
+    """A terminal that is fed by update after update."""
+
+    def __init__(self) -> None:
+        self.screen = pyte.Screen(WIDTH, HEIGHT)
+        self.stream = pyte.Stream(self.screen)
+        self.bytes = 0
+
+    def feed(self, codes: str) -> None:
+        self.bytes += len(codes.encode())
+        self.stream.feed(codes)
+
+    def cells(self) -> list[list[tuple[object, ...]]]:
+        rows = [self.screen.buffer[y] for y in range(HEIGHT)]
+        return [[(c.data, c.fg, c.bg, c.bold, c.italics, c.underscore, c.reverse) for c in (row[x] for x in range(WIDTH))] for row in rows]
+
+
+def console(colors: str = "truecolor") -> Console:
+    return Console(width=WIDTH, height=HEIGHT, color_system=colors, force_terminal=True, legacy_windows=False)  # type: ignore[arg-type]
+
+
+def strip(rng: random.Random, width: int, words: list[str]) -> Strip:
+    segments = [Segment(rng.choice(words), rng.choice(STYLES)) for _ in range(width)]
+    return Strip(segments).crop(0, width).extend_cell_length(width, STYLES[0])
+
+
+def layout(rng: random.Random, words: list[str]) -> LayoutUpdate:
+    x, y = rng.randrange(WIDTH - 1), rng.randrange(HEIGHT)
+    region = Region(x, y, rng.randrange(1, WIDTH - x + 1), rng.randrange(1, HEIGHT - y + 1))
+    return LayoutUpdate([[strip(rng, region.width, words)] for _ in range(region.height)], region)
+
+
+def chops(rng: random.Random, words: list[str]) -> ChopsUpdate:
+    cuts = [0, *sorted(rng.sample(range(1, WIDTH), 3)), WIDTH]
+    lines = [{a: strip(rng, b - a, words) for a, b in pairwise(cuts)} for _ in range(HEIGHT)]
+    spans = [(y, *sorted(rng.sample(range(WIDTH + 1), 2))) for y in range(HEIGHT) if rng.random() < 0.6] or [(0, 0, WIDTH)]
+    return ChopsUpdate(lines, spans, [cuts[1:]] * HEIGHT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("colors", ["truecolor", "256", "standard"])
+@pytest.mark.parametrize("words", [SIMPLE, SIMPLE + ODD[:2]], ids=["plain", "wide and combining"])
+def test_hundreds_of_random_updates_leave_the_same_cells(colors: str, words: list[str]) -> None:
+    rng = random.Random(7)
+    stock, lean, diff, target = Screen(), Screen(), CellDiff(), console(colors)
+    for number in range(300):
+        update = layout(rng, words) if rng.random() < 0.5 else chops(rng, words)
+        stock.feed(update.render_segments(target))
+        lean.feed(diff.render(update, target))
+        if words is SIMPLE:
+            assert lean.cells() == stock.cells(), f"update {number}"
+    whole = LayoutUpdate([[strip(rng, WIDTH, SIMPLE)] for _ in range(HEIGHT)], Region(0, 0, WIDTH, HEIGHT))
+    stock.feed(whole.render_segments(target))
+    lean.feed(diff.render(whole, target))
+    assert lean.cells() == stock.cells()
+
+
+def test_an_unchanged_screen_writes_nothing_and_a_changed_letter_a_few_bytes() -> None:
+    diff, target = CellDiff(), console()
+    first = LayoutUpdate([[Strip([Segment("learning_rate: 1e-4".ljust(WIDTH), STYLES[1])])]], Region(0, 0, WIDTH, 1))
+    again = LayoutUpdate([[Strip([Segment("learning_rate: 2e-4".ljust(WIDTH), STYLES[1])])]], Region(0, 0, WIDTH, 1))
+    assert len(diff.render(first, target)) > WIDTH
+    assert diff.render(first, target) == ""
+    changed = diff.render(again, target)
+    assert "2" in changed
+    assert len(changed) < 40
+
+
+def test_a_new_size_and_a_reset_write_everything_again() -> None:
+    diff = CellDiff()
+    update = LayoutUpdate([[Strip([Segment("x" * WIDTH)])]], Region(0, 0, WIDTH, 1))
+    whole = diff.render(update, console())
+    assert diff.render(update, Console(width=WIDTH + 1, height=HEIGHT, color_system="truecolor", force_terminal=True)) == whole
+    diff.reset()
+    assert diff.render(update, console()) == whole
+
+
+def test_overwriting_half_of_a_wide_character_leaves_no_half_behind() -> None:
+    diff, target, stock, lean = CellDiff(), console(), Screen(), Screen()
+    for text, x in (("漢字漢字", 0), ("ab", 1), ("漢字漢字", 0)):
+        update = LayoutUpdate([[Strip([Segment(text)])]], Region(x, 0, len(text), 1))
+        stock.feed(update.render_segments(target))
+        lean.feed(diff.render(update, target))
+    assert lean.cells()[0] == stock.cells()[0]
