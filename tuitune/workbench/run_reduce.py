@@ -143,7 +143,7 @@ def _checkpoint(state: RunState, record: Mapping[str, Any], time: float) -> None
     parts = [f"checkpoint {word(record.get('path')).rpartition('/')[2] or step}"]
     parts += [f"{count / (1 << 20):.0f} MiB"] if count is not None else []
     parts += [f"{seconds:.1f} s"] if seconds is not None else []
-    parts += ["incomplete"] if record.get("complete") is False else []
+    parts += [f"not written: {_sentence(record.get('error')) or 'no reason given'}"] if record.get("complete") is False else []
     _note(state, Event(time, "checkpoint", ", ".join(parts), step))
 
 
@@ -179,6 +179,18 @@ def _sample(state: RunState, record: Mapping[str, Any], time: float) -> None:
     state.samples.append({"t": time, "step": _whole(record.get("step")), "text": word(record.get("text"), limit=8192), **_words(record)})
 
 
+def _warning(state: RunState, record: Mapping[str, Any], time: float) -> None:
+    text = _sentence(record.get("text"))
+    if text:
+        _note(state, Event(time, "warning", text))
+
+
+def _data(state: RunState, record: Mapping[str, Any], time: float) -> None:
+    figures = [f"{count:,} {name.replace('_', ' ')}" for name in ("rows", "sequences", "tokens") if (count := _whole(record.get(name)))]
+    dropped = _whole(record.get("dropped"))
+    _note(state, Event(time, "data", "data: " + ", ".join([*figures, *([f"{dropped:,} dropped"] if dropped else [])])))
+
+
 def _out_of_memory(state: RunState, record: Mapping[str, Any], time: float) -> None:
     _note(state, Event(time, "oom", "GPU memory ran out", _whole(record.get("step"))))
 
@@ -204,7 +216,9 @@ def _end(state: RunState, record: Mapping[str, Any], time: float) -> None:
     _progress(state, record)
     reason = word(record.get("reason"), limit=300)
     final = next((name for name in ("failed", "stopped", "done") if reason.startswith(name)), "")
-    _note(state, Event(time, "end", f"ended: {reason}" if reason else "ended", _whole(record.get("step"))))
+    text = f"ended: {reason}" if reason else "ended"
+    if not (state.events and state.events[-1].text == text):  # trainer and hub both say it
+        _note(state, Event(time, "end", text, _whole(record.get("step"))))
     if final and time >= state.state_time:
         state.state, state.state_time = final, time
 
@@ -222,6 +236,8 @@ _TAKERS: dict[str, Callable[[RunState, Mapping[str, Any], float], None]] = {
     "command": _command,
     "applied": _applied,
     "sample": _sample,
+    "warning": _warning,
+    "data": _data,
     "oom": _out_of_memory,
     "crash": _crash,
     "end": _end,

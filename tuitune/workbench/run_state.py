@@ -23,7 +23,7 @@ class Event:
     """Something that happened once: for the events tab, and with a step also a mark on the charts."""
 
     time: float
-    kind: str  # state, checkpoint, eval, command, applied, refused, stop, crash, attempt, oom, number, end
+    kind: str  # state, checkpoint, eval, command, applied, refused, stop, crash, attempt, oom, number, warning, data, end
     text: str
     step: int | None = None
 

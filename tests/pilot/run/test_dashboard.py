@@ -135,7 +135,7 @@ async def test_the_effective_config_says_where_each_value_came_from(tmp_path: Pa
         await pilot.press("c")
         await until(pilot, lambda: "training.learning_rate" in screen_text(pilot.app))
         text = screen_text(pilot.app)
-        assert "recipe line 8" in text
+        assert "line 8" in text
         assert "no NVIDIA GPU on this box" in text
 
 

@@ -40,7 +40,7 @@ def test_the_config_says_what_was_decided_by_whom_before_the_defaults(tmp_path: 
     assert "true" in adjusted
     assert "adjusted" in adjusted
     assert "no NVIDIA GPU on this box" in adjusted
-    assert any("training.learning_rate" in line and "recipe line 8" in line for line in lines)
+    assert any("training.learning_rate" in line and "line 8" in line for line in lines)
 
 
 def test_before_the_ledger_is_there_or_when_it_is_broken_a_sentence_stands_for_it(tmp_path: Path) -> None:

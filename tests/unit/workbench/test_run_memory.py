@@ -48,8 +48,8 @@ def test_a_gpu_run_names_every_gap_and_the_peak() -> None:
 
 def test_a_cpu_run_shows_the_box_instead_and_says_so() -> None:
     text = text_of(run_on(0))
-    assert "trains on the CPU" in text
-    assert "1.9 GiB this run's processes" in text
+    assert "CPU run" in text
+    assert "1.9 GiB this run (RSS), peak 1.9 GiB" in text
     assert "6.0/23.0 GiB RAM used" in text
 
 

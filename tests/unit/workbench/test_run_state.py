@@ -177,6 +177,26 @@ def test_of_a_progress_bar_only_its_last_look_stays() -> None:
     assert clean_log("a\r  1%\r 50%\rdone\nnext\r\n") == ["done", "next", ""]
 
 
+def test_what_the_trainer_says_of_data_checkpoints_and_doubts_is_among_the_events() -> None:
+    state = state_of(
+        {"t": 1.0, "ev": "data", "rows": 700, "sequences": 690, "tokens": 123456, "dropped": 10},
+        {"t": 2.0, "ev": "warning", "text": "watch.prompts is not done by this version"},
+        {
+            "t": 3.0,
+            "ev": "checkpoint",
+            "step": 5,
+            "path": "checkpoints/checkpoint-5",
+            "complete": False,
+            "error": "No space left on device",
+        },
+    )
+    assert [event.text for event in state.events] == [
+        "data: 700 rows, 690 sequences, 123,456 tokens, 10 dropped",
+        "watch.prompts is not done by this version",
+        "checkpoint checkpoint-5, not written: No space left on device",
+    ]
+
+
 def test_events_of_a_newer_version_and_fields_nobody_knows_do_no_harm() -> None:
     state = state_of(*whole_run())
     before = state.records

@@ -114,4 +114,4 @@ class RunsTable(View):
         self._at = run.path if run is not None else None  # the cursor stays on its run when a newer one comes in above it
         words = f"{printable(run.id)}: {reason(run)}" if run is not None and reason(run) else ""
         role = "error" if run is not None and run.state in ("failed", "lost", "unreadable") else "dim"
-        self.query_one("#runs-reason", RoleLines).show((wrapped(words, max(20, self.size.width - 2), role) + [(), ()])[:2])
+        self.query_one("#runs-reason", RoleLines).show([*wrapped(words, max(20, self.size.width - 2), role), (), ()][:2])

@@ -20,6 +20,8 @@ SIGNS: dict[str, Piece] = {
     "crash": ("✗", "error"),
     "number": ("!", "error"),
     "oom": ("!", "error"),
+    "warning": ("!", "warn"),
+    "data": ("▤", "dim"),
     "attempt": ("↻", "warn"),
     "end": ("■", "title"),
 }
@@ -58,16 +60,13 @@ def config_lines(effective: Path) -> list[Line]:
         return [((printable(str(error), limit=300), "error"),)]
     rows = sorted(entries, key=lambda entry: entry.source == "default")  # what somebody decided comes first
     keys = max((len(f"{entry.section}.{entry.key}") for entry in rows), default=0)
-    values = min(28, max((len(value_text(entry.value)) for entry in rows), default=0))
     lines: list[Line] = []
     for entry in rows:
         name = printable(f"{entry.section}.{entry.key}" if entry.section else entry.key, limit=80)
-        source = f"recipe line {entry.line}" if entry.source == "recipe" and entry.line else entry.source
-        pieces: list[Piece] = [
-            (f"{name:<{keys}} ", "dim" if entry.source == "default" else ""),
-            (f"{value_text(entry.value):<{values}}", "title" if entry.source != "default" else ""),
-        ]
-        pieces.append((f" {source}", SOURCES.get(entry.source, "")))
+        source = f"line {entry.line}" if entry.source == "recipe" and entry.line else entry.source
+        default = entry.source == "default"
+        pieces: list[Piece] = [(f"{name:<{keys}}  ", "dim" if default else ""), (f"{source:<9}  ", SOURCES.get(entry.source, ""))]
+        pieces.append((value_text(entry.value), "dim" if default else "title"))
         if entry.why:
             pieces.append((f"  {printable(entry.why)}", "dim"))
         lines.append(tuple(pieces))

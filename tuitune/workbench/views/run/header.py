@@ -66,7 +66,7 @@ def newest_line(state: RunState, width: int) -> Line:
         word, figure = SHORT.get(name, name), figures.number(value)
         if _length(pieces) + len(word) + len(figure) + 3 <= width:
             pieces += [("  " if pieces else "", ""), (f"{word} ", "dim"), (figure, "" if isfinite(value) else "error")]
-    return tuple(pieces) or (("no step yet", "dim"),)
+    return tuple(pieces) or ((state.why or "no step yet", "dim"),)
 
 
 def elapsed(state: RunState, now: float) -> float | None:

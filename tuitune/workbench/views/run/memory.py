@@ -110,10 +110,11 @@ def cpu_memory_lines(state: RunState, width: int) -> list[Line]:
     """A run on the CPU: the box's memory and the run's own."""
     host = state.host_now
     others = None if host.ram_used is None else max(0.0, host.ram_used - (host.tree_rss or 0.0))
+    peak = max(state.tree_rss.ys, default=None)
     return [
-        (("trains on the CPU ", "title"), (f"{figures.gib(host.ram_used)}/{figures.gib(host.ram_total)} GiB RAM used", "")),
+        (("CPU run  ", "title"), (f"{figures.gib(host.ram_used)}/{figures.gib(host.ram_total)} GiB RAM used", "")),
         bar(width, [(host.tree_rss, "one", "█"), (others, "two", "▚")], host.ram_total),
-        (("█ ", "one"), (figures.size(host.tree_rss), ""), (" this run's processes (RSS)", "dim")),
+        (("█ ", "one"), (figures.size(host.tree_rss), ""), (" this run (RSS), peak ", "dim"), (figures.size(peak), "")),
         (("▚ ", "two"), (figures.size(others), ""), (" others and the system", "dim")),
         (("cpu ", "dim"), (figures.percent(host.cpu), ""), ("  disk free ", "dim"), (figures.size(host.disk_free), "")),
     ]

@@ -86,7 +86,11 @@ class ConfigPage(ScrollPage):
             return
         self._read = stamp
         lines = config_lines(self.effective)
-        self.put("Effective config", "what the built trainer says of itself; what somebody decided comes first" if stamp else "", lines)
+        self.put(
+            "Effective config",
+            "what the built trainer says of itself: lines of the recipe and adjustments first, then defaults" if stamp else "",
+            lines,
+        )
 
 
 class EventsPage(ScrollPage):
