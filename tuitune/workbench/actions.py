@@ -336,10 +336,6 @@ class Actions(App[int]):
             self.settings.theme = name
             self._keep_settings()
 
-    def action_redraw(self) -> None:
-        """Paint every cell again."""
-        self.refresh(repaint=True, layout=True)
-
     async def action_quit(self) -> None:
         """Leave; unsaved changes are asked about, runs go on."""
         self.run_worker(self._quit(), group="quit", exclusive=True, exit_on_error=False)

@@ -25,6 +25,7 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.notifications import SeverityLevel
 from textual.widget import Widget
+from textual.widgets import Static
 from textual.worker import WorkerFailed
 
 from tuitune.errors import UserError
@@ -42,13 +43,13 @@ from tuitune.workbench.parts.tabs import TabBar
 from tuitune.workbench.parts.welcome import Welcome
 from tuitune.workbench.parts_shown import NARROW, SIDE, Wishes, parts_shown
 from tuitune.workbench.settings import load_settings
+from tuitune.workbench.terminal.cell_diff import CellDiffMixin
 from tuitune.workbench.views.view import View, draft_file
 from tuitune.workbench.watch import Seen, Watch
 from tuitune.workbench.workspace import kind_of
 
 if TYPE_CHECKING:
     from tuitune.workbench.gpu_feed import GpuFeed
-    from tuitune.workbench.parts.gpu_panel import GpuPanel
 
 T = TypeVar("T")
 GPU_GLANCE = 10.0  # seconds between looks at the GPUs for the status bar while the GPU panel is hidden
@@ -66,7 +67,7 @@ def _bindings() -> list[Binding]:
     ]
 
 
-class Workbench(Actions):
+class Workbench(CellDiffMixin, Actions):
     """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder)."""
 
     TITLE = "tuitune"
@@ -107,7 +108,7 @@ class Workbench(Actions):
         self._status = StatusBar()
         self._hints = KeyHints()
         self._main = Horizontal(id="main")
-        self._gpu_panel: GpuPanel | None = None
+        self._gpu_side: Vertical | None = None
         self._told: set[str] = set()
         self.recent_commands: list[str] = []
         for item in theme.THEMES:
@@ -161,9 +162,10 @@ class Workbench(Actions):
 
         self.gpu_feed = GpuFeed()
         self.gpu_feed.listen(lambda: self._post(self.GpuChanged()))
-        self._gpu_panel = GpuPanel(self.gpu_feed, id="gpu")
-        self._gpu_panel.display = False
-        await self._main.mount(self._gpu_panel)
+        panel = GpuPanel(self.gpu_feed)
+        self._gpu_side = Vertical(Static("GPU", classes="side-title"), panel, id="gpu-side")
+        self._gpu_side.display = False
+        await self._main.mount(self._gpu_side)
         self.apply_parts()
         self._glance_at_gpus()
         self.set_interval(GPU_GLANCE, self._glance_at_gpus)
@@ -186,18 +188,22 @@ class Workbench(Actions):
         self._hints.display = parts.hints
         _size(self.explorer, "width", parts.side)
         _size(self.panel, "height", parts.panel)
-        if self._gpu_panel is not None:
-            _size(self._gpu_panel, "width", parts.gpu)
+        if self._gpu_side is not None:
+            _size(self._gpu_side, "width", parts.gpu)
         self._show_activities()
         self._show_status()
 
     @property
     def gpu_shown(self) -> bool:
         """Whether the GPU panel is on screen."""
-        return self._gpu_panel is not None and self._gpu_panel.display
+        return self._gpu_side is not None and self._gpu_side.display
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_later(self.apply_parts)  # App takes note of the new size after this handler
+
+    def action_redraw(self) -> None:
+        """Paint every cell again."""
+        self.redraw_terminal()
 
     def action_focus_editor(self) -> None:
         """Escape in the panel."""
@@ -234,6 +240,9 @@ class Workbench(Actions):
             view = await self.editor.open(kind, path)
         except (UserError, OSError) as error:
             self.notify(str(error), title="Not opened", severity="error")
+            return None
+        except Exception as error:  # a view that cannot be made costs its tab, not the workbench
+            self._tell_fault(error, "Not opened")
             return None
         if self.size.width < NARROW and self.wishes.drawer:
             self.wishes = Wishes("", self.wishes.short_panel, self.wishes.maximised)
@@ -361,7 +370,7 @@ class Workbench(Actions):
         last_resort.start()
         self.save_drafts()
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self.exit, code)
+            self._loop.call_soon_threadsafe(lambda: self.exit(return_code=code))
 
     def save_drafts(self) -> list[Path]:
         """Keep the unsaved text of every open view; the files are offered when the recipe is opened again."""

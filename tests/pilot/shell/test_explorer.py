@@ -54,7 +54,7 @@ async def test_ten_thousand_files_do_not_delay_a_key(tmp_path):
     async with workbench(tmp_path) as screen:
         await screen.until("DATA 2000")
         await screen.press("down down down down")
-        await screen.until(lambda: screen.app.explorer.cursor == 4)
+        await screen.until(lambda: screen.app.explorer.cursor == 5)
         await screen.press("ctrl+t")
         await screen.press("right")
         await screen.until("10,000 found, the first 2,000 are listed")

@@ -14,8 +14,8 @@ from textual.widgets import Static
 
 from tuitune.text import printable
 from tuitune.workbench.parts.explorer_rows import Row, explorer_rows
-from tuitune.workbench.parts.temporary_line_list import LineList
 from tuitune.workbench.watch import Seen
+from tuitune.workbench.widgets.line_list import LineList
 
 SIGN_STYLES = {"▶": "$success", "✓": "$success", "✗": "$error", "?": "$warning", "●": "$warning"}
 
@@ -38,7 +38,7 @@ class Explorer(Vertical):
         self._folded: set[str] = set()
         self._dirty: frozenset[Path] = frozenset()
         self._title = Static(
-            Content.assemble(("EXPLORER ", "$text-muted"), (printable(root.name or str(root)), "bold $foreground")), id="side-title"
+            Content.assemble(("EXPLORER ", "$text-muted"), (printable(root.name or str(root)), "bold $foreground")), classes="side-title"
         )
         self._list = LineList()
 
@@ -67,7 +67,7 @@ class Explorer(Vertical):
             self._draw()
 
     def on_resize(self, event: events.Resize) -> None:
-        self.call_after_refresh(self._draw)
+        self.call_after_refresh(self._draw)  # once the list has its new width
 
     def on_line_list_chosen(self, event: LineList.Chosen) -> None:
         event.stop()
@@ -83,8 +83,10 @@ class Explorer(Vertical):
             return
         before = self.rows[self._list.cursor] if 0 <= self._list.cursor < len(self.rows) else None
         self.rows = explorer_rows(self._seen, self._folded, self._dirty)
-        room = max(8, self._list.size.width - 2)
-        self._list.show([line(row, room) for row in self.rows])
+        if len(self.rows) > self._list.size.height >= len(self._list.lines):
+            self.call_after_refresh(self._draw)  # a scrollbar is about to take a column
+        room = max(8, self._list.size.width - 1)
+        self._list.show([line(row, room) for row in self.rows], [index for index, row in enumerate(self.rows) if row.kind == "empty"])
         if before is not None:
             same = (
                 index
@@ -104,7 +106,9 @@ def line(row: Row, room: int) -> Content:
     sign = (f"  {row.sign} ", SIGN_STYLES.get(row.sign, "$text-muted"))
     name = Content(row.label)
     left = room - 4 - name.cell_length
-    if left < 5 or not row.detail:
+    if left < 2 or not row.detail:
         return Content.assemble(sign, name.truncate(room - 4, ellipsis=True))
-    detail = Content.styled(row.detail, "$text-muted").truncate(left - 1, ellipsis=True)
+    detail = Content.styled(row.detail, "$text-muted")
+    if detail.cell_length > left - 1:
+        return Content.assemble(sign, name)
     return Content.assemble(sign, name, " " * (left - detail.cell_length), detail)

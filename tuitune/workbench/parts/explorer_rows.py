@@ -20,12 +20,7 @@ SIGNS = {
     "lost": "?",
 }
 SECTIONS = ("recipes", "data", "models", "runs")
-EMPTY = {
-    "recipes": "none yet: `tuitune demo`",
-    "data": "no jsonl, csv, parquet …",
-    "models": "none in this folder",
-    "runs": "none yet: F5 in a recipe",
-}
+EMPTY = {"recipes": "none yet", "data": "no jsonl, csv, parquet", "models": "none in this folder", "runs": "none yet"}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from tuitune.workbench.commands import registry
-from tuitune.workbench.parts.temporary_line_list import LineList
+from tuitune.workbench.widgets.line_list import LineList
 
 TITLES = {
     "recipe": "In a recipe",

@@ -18,7 +18,7 @@ from textual.widget import Widget
 from tuitune.text import printable
 from tuitune.workbench import figures
 from tuitune.workbench.parts.explorer_rows import SIGNS
-from tuitune.workbench.parts.temporary_line_list import LineList
+from tuitune.workbench.widgets.line_list import LineList
 
 if TYPE_CHECKING:
     from tuitune.recipe.problems import Problem
@@ -122,16 +122,15 @@ class Panel(Vertical):
             return
         if self.page == "problems":
             name = self.view.title if self.view is not None else ""
-            self._list.show(
-                [problem_line(name, problem) for problem in self.problems] or [_empty("No problems." if name else "No file is open.")]
-            )
+            self._show([problem_line(name, problem) for problem in self.problems], "No problems." if name else "No file is open.")
         elif self.page == "output":
-            self._list.show(
-                [Content.assemble((f"{clock} ", "$text-muted"), text) for clock, text in self.lines] or [_empty("Nothing was told yet.")]
-            )
-            self._list.cursor = max(0, len(self.lines) - 1)
+            self._show([Content.assemble((f" {clock} ", "$text-muted"), text) for clock, text in self.lines], "Nothing was told yet.")
+            self._list.cursor = len(self.lines) - 1
         else:
-            self._list.show([run_line(run) for run in self.runs] or [_empty("No run is alive. F5 in a recipe starts one.")])
+            self._show([run_line(run) for run in self.runs], "No run is alive. F5 in a recipe starts one.")
+
+    def _show(self, lines: list[Content], otherwise: str) -> None:
+        self._list.show(lines or [Content.styled(f"  {otherwise}", "$text-muted")], () if lines else (0,))
 
 
 def problem_line(name: str, problem: Problem) -> Content:
@@ -139,7 +138,7 @@ def problem_line(name: str, problem: Problem) -> Content:
     sign, style = SEVERITIES[problem.severity]
     fix = f"  fix: {printable(problem.fix.title)}" if problem.fix is not None else ""
     return Content.assemble(
-        (f"{sign} ", f"bold {style}"),
+        (f"  {sign} ", f"bold {style}"),
         (f"{name}:{problem.line}:{problem.column} ".ljust(len(name) + 9), "$text-muted"),
         printable(problem.message),
         (f"  {problem.code}", "$text-disabled"),
@@ -152,12 +151,8 @@ def run_line(run: RunSummary) -> Content:
     steps = f"{run.step or 0}/{run.max_steps}" if run.max_steps else ""
     loss = f"loss {figures.number(run.loss)}" if run.loss is not None else ""
     return Content.assemble(
-        (f"{SIGNS.get(run.state, ' ')} ", "$success"), printable(run.id), (f"  {run.state}  {steps}  {loss}", "$text-muted")
+        (f"  {SIGNS.get(run.state, ' ')} ", "$success"), printable(run.id), (f"  {run.state}  {steps}  {loss}", "$text-muted")
     )
-
-
-def _empty(text: str) -> Content:
-    return Content.styled(text, "$text-muted")
 
 
 class PanelTitles(Widget):

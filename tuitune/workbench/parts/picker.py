@@ -16,8 +16,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tuitune.workbench import quick_open, theme
-from tuitune.workbench.parts.temporary_line_list import LineList
 from tuitune.workbench.quick_open import Entry
+from tuitune.workbench.widgets.line_list import LineList
 
 if TYPE_CHECKING:
     from tuitune.workbench.app import Workbench
@@ -70,7 +70,10 @@ class Box(ModalScreen[str | None]):
         """List what fits the text."""
         self.entries = self.found(self._input.value)
         room = max(20, self.size.width * 96 // 100 - 6 if self.size.width < 90 else 80)
-        self._list.show([entry_line(entry, room) for entry in self.entries] or [Content.styled("  Nothing by that name.", "$text-muted")])
+        if self.entries:
+            self._list.show([entry_line(entry, room) for entry in self.entries])
+        else:
+            self._list.show([Content.styled("  Nothing by that name.", "$text-muted")], (0,))
         self._list.cursor = 0
 
     def on_input_changed(self) -> None:

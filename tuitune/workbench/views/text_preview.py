@@ -18,8 +18,8 @@ from textual.widgets import Static
 from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench import figures
-from tuitune.workbench.parts.temporary_line_list import LineList
 from tuitune.workbench.views.view import View
+from tuitune.workbench.widgets.line_list import LineList
 
 ROWS = 200  # of a data file
 VALUE = 400  # characters of one value
