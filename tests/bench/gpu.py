@@ -140,7 +140,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"schema": 1, "bench": "gpu"}
 
-    from tuitune.demo.model import convert  # noqa: PLC0415 - torch comes with it
+    from tuitune.demo.model import convert
 
     started = time.monotonic()
     model = args.work / "SmolLM2-135M-Instruct"

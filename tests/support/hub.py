@@ -32,7 +32,13 @@ class HubServer:
 
     def environment(self, home: Path) -> dict[str, str]:
         """Variables that make a client use this server and nothing else; `home` takes its cache."""
-        return {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+        return {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
 
     def folder(self, kind: str, repo: str) -> Path | None:
         """The folder of a repository, or None."""

@@ -9,7 +9,9 @@ TEMPLATE = (
     "{% else %}{{ message['content'] }}<|im_end|>{% endif %}\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-WORDS = "the cat sat on a mat and the dog ran to the red house while it rained all day on the old town by the sea one two three four".split()
+WORDS = (
+    "the cat sat on a mat and the dog ran to the red house while it rained all day on the old town by the sea one two three four".split()
+)
 
 
 def make_tiny_model(folder: Path, seed: int = 0) -> Path:

@@ -96,7 +96,8 @@ def _jsonl(path: Path) -> Iterator[Row]:
     with _open(path) as file:
         for line, raw in enumerate(file, 1):
             if raw.strip():
-                yield Row(_object(_loads(_text(raw, path, line, offset), path, line), path, line), str(path), line)
+                text = _text(raw, path, line, offset).strip()
+                yield Row(_object(_loads(text, path, line), path, line), str(path), line)
             offset += len(raw)
 
 

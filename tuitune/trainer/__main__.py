@@ -107,14 +107,19 @@ def _train(built: "Built", telemetry: "Telemetry", stop: Any) -> None:
 
 def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str, Any]:
     """The result into run/adapter: the LoRA adapter, or the whole model of a full fine-tuning; tokenizer and template with it."""
+    from tuitune.trainer.checkpoints import disk_refusal
+
     with telemetry.phase("saving"):
         try:
             built.trainer.save_model(str(run.adapter))
             built.trainer.processing_class.save_pretrained(str(run.adapter))
-        except OSError as error:
+        except Exception as error:
+            reason = disk_refusal(error)
+            if reason is None:
+                raise
             raise UserError(
-                f"{run.adapter}: the result cannot be written ({error.strerror or error}); make room: the last checkpoint in "
-                f"{run.checkpoints} has the training so far"
+                f"{run.adapter}: the result cannot be written ({reason}); make room: the last whole checkpoint in {run.checkpoints} has "
+                "the training up to there"
             ) from error
         (run.adapter / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
     adapted = hasattr(built.trainer.model, "peft_config")

@@ -53,6 +53,12 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
         processing_class=tokenizer,
         peft_config=_peft_config(built),
     )
+    if len(built.trainer.train_dataset) == 0:
+        length = getattr(config, "max_length", None)
+        raise UserError(
+            f"none of the {len(train.rows)} rows is left to learn from: with max_length {length} nothing that counts for the loss remains; "
+            "raise training.max_length, or look at what the columns make of the rows"
+        )
     _set_adapter_dtype(built)
     return built
 

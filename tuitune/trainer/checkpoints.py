@@ -25,3 +25,15 @@ def is_complete(folder: Path) -> bool:
         return all((folder / name).stat().st_size == entry["bytes"] for name, entry in document["files"].items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def disk_refusal(error: BaseException) -> str | None:
+    """Why the disk refused a write, or None when the error is another. safetensors and torch tell a full disk in classes of their own."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error)
+    if type(error).__name__ == "SafetensorError" and "I/O error" in text:
+        return text.partition("I/O error: ")[2] or text
+    if isinstance(error, RuntimeError) and ("PytorchStreamWriter failed" in text or "unexpected pos" in text):
+        return "the file could not be written whole"
+    return None

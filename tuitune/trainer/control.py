@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tuitune.trainer.checkpoints import mark_complete
+from tuitune.trainer.checkpoints import disk_refusal, mark_complete
 
 if TYPE_CHECKING:
     from tuitune.trainer.telemetry import Telemetry
@@ -117,9 +117,11 @@ class ControlMixin:
             try:
                 inherited._save_checkpoint(*args, **kwargs)
                 size = mark_complete(folder, step)
-            except OSError as error:
+            except Exception as error:
+                reason = disk_refusal(error)
+                if reason is None:
+                    raise
                 shutil.rmtree(folder, ignore_errors=True)
-                reason = error.strerror or str(error)
                 self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), complete=False, error=reason)
                 return
         seconds = time.monotonic() - started

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tuitune.workbench.series import Series
-from tuitune.workbench.views.run.braille import Bucket, Canvas, buckets, nice_range, nice_top, value_range
+from tuitune.workbench.views.run.braille import Bucket, Canvas, Columns, buckets, nice_range, nice_top, value_range
 
 
 def series_of(values: list[float]) -> Series:
@@ -18,7 +18,7 @@ def series_of(values: list[float]) -> Series:
 def drawn(values: list[float], width: int = 4, height: int = 1, *, dotted: bool = False) -> list[str]:
     series, canvas = series_of(values), Canvas(width, height)
     columns = buckets(series.xs, series.ys, 0, len(values) - 1, 2 * width)
-    low, high = value_range([columns]) or (0, 1)
+    low, high = value_range([(series.xs, series.ys)], 0, len(values)) or (0, 1)
     canvas.draw(columns, low, high, "one", dotted=dotted)
     return ["".join(text for text, _ in canvas.line(y)) for y in range(height)]
 
@@ -61,7 +61,18 @@ def test_values_that_are_no_numbers_leave_a_gap_and_break_nothing() -> None:
     columns = buckets(series.xs, series.ys, 0, 5, 3)
     assert columns == [Bucket(1, 1, 1, 1), Bucket(3, 3, 3, 3), Bucket(6, 6, 6, 6)]
     assert buckets(series.xs, series.ys, 1, 1, 1) == [None]
-    assert value_range([[None, None]]) is None
+    assert value_range([(series.xs, series.ys)], 0, 5) == (1, 6)
+    assert value_range([(series.xs, series.ys)], 3, 4) is None
+
+
+def test_columns_that_are_kept_equal_those_made_anew_while_points_come_in() -> None:
+    series, kept = Series(), Columns()
+    for x in range(300):
+        series.add(x, math.sin(x / 9) if x % 17 else math.nan)
+        right = 120.0 if x < 100 else 400.0
+        assert kept.of(series.xs, series.ys, series.rewrites, 0, right, 50) == buckets(series.xs, series.ys, 0, right, 50)
+    series.add(7, 99.0)
+    assert kept.of(series.xs, series.ys, series.rewrites, 0, 400, 50) == buckets(series.xs, series.ys, 0, 400, 50)
 
 
 def test_only_the_window_is_drawn() -> None:

@@ -1,0 +1,94 @@
+"""What the control mixin and the trainer lean on inside transformers and TRL; an upgrade that changes one of these fails here, loudly.
+
+Holds on both tested version sets (transformers 5.23 and 5.17).
+"""
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+transformers = pytest.importorskip("transformers")
+trl = pytest.importorskip("trl")
+
+
+def parameters(function: Any) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_boundary_is_called_with_what_the_mixin_passes_on() -> None:
+    assert parameters(transformers.Trainer._maybe_log_save_evaluate)[0] == "self"
+    source = inspect.getsource(transformers.Trainer._maybe_log_save_evaluate)
+    assert source.index("should_log") < source.index("should_evaluate") < source.index("should_save")
+    assert "_globalstep_last_logged" in source, "the step's log must be guarded by its number: save and evaluate call the boundary again"
+
+
+def test_checkpoints_go_through_one_method_into_a_folder_named_by_the_step() -> None:
+    assert parameters(transformers.Trainer._save_checkpoint) == ["self", "model", "trial"]
+    source = inspect.getsource(transformers.Trainer._save_checkpoint)
+    assert "PREFIX_CHECKPOINT_DIR" in source
+    assert transformers.trainer_utils.PREFIX_CHECKPOINT_DIR == "checkpoint"
+
+
+@pytest.mark.parametrize("name", ["SFTTrainer", "DPOTrainer", "RewardTrainer"])
+def test_a_training_step_takes_model_and_inputs_first(name: str) -> None:
+    assert {*parameters(getattr(trl, name).training_step)} >= {"self"}, "called as training_step(model, inputs, …) by the training loop"
+    assert parameters(transformers.Trainer.training_step)[:3] == ["self", "model", "inputs"]
+    taken = parameters(getattr(trl, name).__init__)
+    assert {"model", "args", "train_dataset", "eval_dataset", "processing_class", "peft_config"} <= set(taken)
+
+
+@pytest.mark.parametrize("name", ["SFTConfig", "DPOConfig", "RewardConfig"])
+def test_every_fill_in_is_a_field_of_the_config(name: str) -> None:
+    from tuitune.trainer.box import Box, training_fill_ins
+
+    known = {item.name for item in fields(getattr(trl, name))}
+    for box in (Box(False, "CPU", (0, 0)), Box(True, "A100", (8, 0)), Box(True, "T4", (7, 5))):
+        assert set(training_fill_ins({"per_device_train_batch_size": 2}, box, Path("x"))) <= known
+
+
+def test_the_order_inside_one_update_is_step_then_boundary(tiny_model: Path, tmp_path: Path) -> None:
+    """on_step_end comes before the boundary, where the step's own log, evaluation and checkpoint are made."""
+    import datasets
+
+    calls: list[str] = []
+
+    class Spy(trl.SFTTrainer):  # type: ignore[misc, name-defined]
+        def training_step(self, *args: Any, **kwargs: Any) -> Any:
+            calls.append("training_step")
+            return super().training_step(*args, **kwargs)
+
+        def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+            calls.append("boundary")
+            super()._maybe_log_save_evaluate(*args, **kwargs)
+
+        def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+            calls.append("save")
+            super()._save_checkpoint(*args, **kwargs)
+
+    class Ends(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            calls.append("step_end")
+
+    cuda = __import__("torch").cuda.is_available()
+    arguments = trl.SFTConfig(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        gradient_accumulation_steps=2,
+        per_device_train_batch_size=1,
+        save_steps=1,
+        use_cpu=not cuda,
+        bf16=False,
+    )
+    rows = datasets.Dataset.from_list([{"text": "the cat sat on the mat"}] * 4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model)
+    Spy(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Ends()]).train()
+    assert calls[:5] == ["training_step", "training_step", "step_end", "boundary", "save"]
+
+
+def test_trl_seeds_itself_before_it_makes_the_adapter() -> None:
+    source = inspect.getsource(trl.SFTTrainer.__init__)
+    assert source.index("set_seed(") < source.index("get_peft_model(")

@@ -1,0 +1,63 @@
+"""Make a run directory as `launch` does and train it in a process of its own, without a hub."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuitune.bus.journal import JournalTail
+from tuitune.runs.directory import RunDirectory, create_run
+from tuitune.runs.manifest import Manifest, write_manifest
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Trained:
+    """A run and how its trainer ended."""
+
+    run: RunDirectory
+    returncode: int
+    output: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return JournalTail(self.run.journal).poll()
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [record for record in self.records if record["ev"] == event]
+
+    @property
+    def losses(self) -> list[float]:
+        return [record["loss"] for record in self.of("metrics")]
+
+
+def new_run(folder: Path, recipe: str) -> RunDirectory:
+    """A run directory in `folder`/runs for a recipe that lies in `folder`."""
+    (folder / "recipe.yaml").write_text(recipe)
+    run = create_run(folder / "runs", "test", recipe)
+    write_manifest(run, Manifest(name="test", recipe_path=str(folder / "recipe.yaml"), workspace=str(folder)))
+    return run
+
+
+def start_trainer(run: RunDirectory, **environment: str) -> subprocess.Popen[str]:
+    """`python -m tuitune.trainer RUN`, output in a pipe."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuitune.trainer", str(run.path)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **environment},
+    )
+
+
+def train(folder: Path, recipe: str, **environment: str) -> Trained:
+    """Train a recipe to its end."""
+    run = new_run(folder, recipe)
+    output, _ = (process := start_trainer(run, **environment)).communicate(timeout=170)
+    return Trained(run, process.returncode, output)
