@@ -176,3 +176,13 @@ async def test_every_size_is_drawn_and_can_be_changed_while_it_runs(tmp_path: Pa
         await pilot.resize_terminal(*size)
         await pilot.press("tab", "left", "plus", "t", "t", "m")
         assert screen_text(pilot.app)
+
+
+async def test_another_theme_recolours_charts_and_header(tmp_path: Path) -> None:
+    async with dashboard(journals.write_run(tmp_path)) as (pilot, view):
+        box = view.charts.boxes["loss"]
+        before = box.render_line(0)
+        pilot.app.theme = "tuitune-light"
+        await pilot.pause()
+        assert [segment.style for segment in box.render_line(0)] != [segment.style for segment in before]
+        assert box.render_line(0).text == before.text

@@ -30,6 +30,19 @@ STYLES = {
 }
 
 
+class Looks(dict[str, Style]):
+    """The rich style of each role on a widget, looked up once until the widget's style changes."""
+
+    def __init__(self, widget: Widget) -> None:
+        super().__init__()
+        self._widget = widget
+
+    def __missing__(self, role: str) -> Style:
+        plain = self._widget.rich_style
+        self[role] = plain + self._widget.get_component_rich_style(f"role--{role}", partial=True) if role else plain
+        return self[role]
+
+
 def as_content(line: Line) -> Content:
     """The line for widgets that take Content."""
     return Content.assemble(*((text, STYLES.get(role, "")) for text, role in line))
@@ -56,6 +69,12 @@ class RoleLines(Widget):
     def __init__(self, lines: Sequence[Line] = (), *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.lines: tuple[Line, ...] = tuple(lines)
+        self._looks = Looks(self)
+
+    def notify_style_update(self) -> None:
+        """Another theme or class: the roles look different."""
+        self._looks.clear()
+        super().notify_style_update()
 
     def show(self, lines: Sequence[Line]) -> None:
         """Replace the lines; only those that differ are painted again."""
@@ -75,19 +94,13 @@ class RoleLines(Widget):
         return len(self.lines)
 
     def render_line(self, y: int) -> Strip:
-        width, plain = self.size.width, self.rich_style
+        width = self.size.width
         if y >= len(self.lines):
-            return Strip.blank(width, plain)
-        styles: dict[str, Style] = {"": plain}
-        segments = []
-        for text, role in self.lines[y]:
-            if role not in styles:
-                styles[role] = plain + self.get_component_rich_style(f"role--{role}", partial=True)
-            segments.append(Segment(text, styles[role]))
-        strip = Strip(segments)
+            return Strip.blank(width, self._looks[""])
+        strip = Strip([Segment(text, self._looks[role]) for text, role in self.lines[y]])
         if strip.cell_length > width > 1:
-            strip = Strip([*strip.crop(0, width - 1), Segment("…", plain)])
-        return strip.adjust_cell_length(width, plain)
+            strip = Strip([*strip.crop(0, width - 1), Segment("…", self._looks[""])])
+        return strip.adjust_cell_length(width, self._looks[""])
 
 
 def bar(width: int, parts: Sequence[tuple[float | None, str, str]], total: float | None) -> Line:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tuitune.workbench.parts.role_lines import ROLES, Line
+from tuitune.workbench.parts.role_lines import ROLES, Line, Looks
 
 
 class RoleScroll(ScrollView, can_focus=True):
@@ -34,6 +33,12 @@ class RoleScroll(ScrollView, can_focus=True):
         self.follow = follow
         self.lines: Sequence[Line] = ()
         self._stays = follow  # whether new lines scroll the page
+        self._looks = Looks(self)
+
+    def notify_style_update(self) -> None:
+        """Another theme or class: the roles look different."""
+        self._looks.clear()
+        super().notify_style_update()
 
     @property
     def at_end(self) -> bool:
@@ -72,14 +77,8 @@ class RoleScroll(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         left, top = self.scroll_offset
-        width, plain = self.size.width, self.rich_style
-        index = top + y
+        width, index = self.size.width, top + y
         if index >= len(self.lines):
-            return Strip.blank(width, plain)
-        styles: dict[str, Style] = {"": plain}
-        segments = []
-        for text, role in self.lines[index]:
-            if role not in styles:
-                styles[role] = plain + self.get_component_rich_style(f"role--{role}", partial=True)
-            segments.append(Segment(text, styles[role]))
-        return Strip(segments).crop(left, left + width).adjust_cell_length(width, plain)
+            return Strip.blank(width, self._looks[""])
+        strip = Strip([Segment(text, self._looks[role]) for text, role in self.lines[index]])
+        return strip.crop(left, left + width).adjust_cell_length(width, self._looks[""])

@@ -5,7 +5,7 @@ commands at the end, which go through the hub in a thread.
 """
 
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Any, ClassVar
 
 from textual import work
@@ -31,6 +31,7 @@ from tuitune.workbench.views.run.pace import Pace
 from tuitune.workbench.views.run.pages import ConfigPage, EventsPage, LogPage, Page
 from tuitune.workbench.views.view import View
 
+STATUS_PERIOD = 2.0  # seconds between news for the status bar: each redraws tabs and bars
 QUESTIONS = {
     "save": ("Save a checkpoint now?", "The trainer saves after its current step and goes on."),
     "evaluate": ("Evaluate now?", "The trainer evaluates after its current step and goes on; that takes as long as an evaluation takes."),
@@ -63,6 +64,7 @@ class RunDashboard(View):
         self.feed = RunFeed(path, lambda: self.post_message(self.Arrived()))
         self.pace = Pace()
         self._paint_waits = False
+        self._told_status = -STATUS_PERIOD
 
     @property
     def run_state(self) -> RunState:
@@ -116,7 +118,8 @@ class RunDashboard(View):
         if not self.is_mounted or not self.is_attached:
             return
         state, started = self.run_state, self.pace.painted()
-        self.status = summary(state)
+        if monotonic() - self._told_status >= STATUS_PERIOD or state.over:
+            self._told_status, self.status = monotonic(), summary(state)
         self._offer_gpu_figures(state)
         if not self.display:
             return

@@ -10,7 +10,7 @@ from tuitune.workbench.views.run.arrangement import CHARTS, LOSS, MEMORY, TABLE,
 from tuitune.workbench.views.run.figures_of import figure_of, other_metrics
 from tuitune.workbench.views.run.memory import memory_lines, run_gpus
 from tuitune.workbench.views.run.pages import Page
-from tuitune.workbench.views.run.plot import SMOOTHING, Figure, Smooth, Window, plot
+from tuitune.workbench.views.run.plot import SMOOTHING, Figure, Look, Memo, Window, plot
 
 
 class ChartBox(RoleLines):
@@ -25,7 +25,7 @@ class ChartBox(RoleLines):
         self.figure = Figure(slot, ())
         self.active = self.log_values = False
         self.smoothing = 0
-        self._smooths: dict[str, Smooth] = {}
+        self._memo = Memo()
 
     def draw(self) -> None:
         """Make the lines of the figure as it is and show those that differ."""
@@ -33,21 +33,19 @@ class ChartBox(RoleLines):
         if width < 12 or height < 3:
             self.show([()] * height)
             return
-        weight = SMOOTHING[self.smoothing][0]
-        smooths = [self._smooths.setdefault(line.label, Smooth(weight)) for line in self.figure.lines] if weight else []
-        self.show(plot(self.figure, self.window, width, height, active=self.active, log=self.log_values, smooths=smooths))
+        look = Look(self.active, self.log_values, SMOOTHING[self.smoothing][0])
+        self.show(plot(self.figure, self.window, width, height, look, self._memo))
 
     def smooth(self) -> str:
         """The next level of smoothing; its name."""
         self.smoothing = (self.smoothing + 1) % len(SMOOTHING)
-        self._smooths.clear()
         self.draw()
         return SMOOTHING[self.smoothing][1] or "none"
 
     def set_metric(self, metric: str) -> None:
         """Show another metric in this place."""
         self.metric = metric
-        self._smooths.clear()
+        self._memo = Memo()
 
     def on_resize(self, event: Resize) -> None:
         self.draw()
@@ -71,6 +69,8 @@ class ChartPage(Page):
         self.slot, self.maximised, self.gpu = LOSS, False, 0
         self._arrangement: Arrangement | None = None
         self._state = RunState()
+        self._marks: tuple[int, list[tuple[float, str]]] = (-1, [])
+        self._turn = 0
 
     def compose(self) -> ComposeResult:
         with self._grid:
@@ -83,9 +83,17 @@ class ChartPage(Page):
         return self.boxes[self.slot]
 
     def show_state(self, state: RunState) -> None:
+        """New figures: the active chart is drawn at each call, of the others one after the other, which halves the work and the bytes."""
         self._state = state
-        self._arrange()
-        self._draw()
+        if self._arrange() or self._turn == 0:
+            self._turn = 1
+            self._draw()
+            return
+        others = [slot for slot, _ in self._cells if slot != self.slot]
+        self._turn += 1
+        self._draw_slot(self.slot)
+        if others:
+            self._draw_slot(others[self._turn % len(others)])
 
     def on_resize(self, event: Resize) -> None:
         self._arrange()
@@ -95,11 +103,16 @@ class ChartPage(Page):
         if isinstance(event.widget, ChartBox):
             self._activate(event.widget.slot)
 
-    def _arrange(self) -> None:
+    @property
+    def _cells(self) -> tuple[tuple[str, int], ...]:
+        return self._arrangement.cells if self._arrangement else ()
+
+    def _arrange(self) -> bool:
+        """Put on screen what the size allows; whether that changed."""
         width, height = self.size
         wanted = arrange(width - 2, height, self.slot, maximised=self.maximised)
         if wanted == self._arrangement:
-            return
+            return False
         self._arrangement = wanted
         spans = dict(wanted.cells)
         if self.slot not in spans:
@@ -110,19 +123,23 @@ class ChartPage(Page):
             widget.display = slot in spans
             widget.styles.column_span = spans.get(slot, 1)
         self.call_after_refresh(self._draw)  # the new sizes are known then
+        return True
 
     def _draw(self) -> None:
-        if self._arrangement is None:
+        for slot, _ in self._cells:
+            self._draw_slot(slot)
+
+    def _draw_slot(self, slot: str) -> None:
+        if slot == TABLE:
+            self.table.show(memory_lines(self._state, max(20, self.table.size.width), self.gpu))
             return
-        several = len(self._arrangement.charts) > 1
-        for slot, _ in self._arrangement.cells:
-            if slot == TABLE:
-                self.table.show(memory_lines(self._state, max(20, self.table.size.width), self.gpu))
-                continue
-            box = self.boxes[slot]
-            box.figure = figure_of(self._state, box.metric, self.gpu)
-            box.active = several and slot == self.slot
-            box.draw()
+        box = self.boxes[slot]
+        if self._state.events_seen != self._marks[0]:
+            marks = [(float(event.step), event.kind) for event in self._state.marks() if event.step is not None]
+            self._marks = (self._state.events_seen, marks)
+        box.figure = figure_of(self._state, box.metric, self._marks[1], self.gpu)
+        box.active = slot == self.slot and len(self._cells) > 1 and not self.maximised
+        box.draw()
 
     def _activate(self, slot: str) -> None:
         self.slot = slot

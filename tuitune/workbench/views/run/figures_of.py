@@ -1,5 +1,7 @@
 """What each chart of the dashboard shows of a RunState. Pure functions."""
 
+from collections.abc import Sequence
+
 from tuitune.workbench import figures
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.views.run.arrangement import LOSS, MEMORY, SPEED
@@ -10,8 +12,8 @@ from tuitune.workbench.views.run.plot import Figure, PlotLine
 SHOWN_WITH_LOSS = ("loss", "eval_loss")
 
 
-def figure_of(state: RunState, name: str, gpu: int = 0) -> Figure:
-    """The chart `name`: the loss, the memory of the run's `gpu`-th card, or any other metric by its own name."""
+def figure_of(state: RunState, name: str, marks: Sequence[tuple[float, str]] = (), gpu: int = 0) -> Figure:
+    """The chart `name`: the loss, the memory of the run's `gpu`-th card, or any other metric by its own name. `marks`: (step, kind)."""
     if name == MEMORY:
         return _memory(state, gpu)
     if name == LOSS:
@@ -29,7 +31,7 @@ def figure_of(state: RunState, name: str, gpu: int = 0) -> Figure:
         tick=figures.rate if name == SPEED else figures.tick,
         place=_step,
         limit=state.max_steps,
-        marks=[(event.step, event.kind) for event in state.marks() if event.step is not None],
+        marks=marks,
         empty=f"no {title} yet",
     )
 

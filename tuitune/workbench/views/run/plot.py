@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tuitune.workbench import figures
 from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.series import Series
-from tuitune.workbench.views.run.braille import Bucket, Canvas, buckets, nice_range, nice_top, value_range
+from tuitune.workbench.views.run.braille import Bucket, Canvas, Columns, nice_range, nice_top, value_range
 
 SMOOTHING = ((0.0, ""), (0.6, "light"), (0.9, "medium"), (0.97, "strong"))
 MARKS = {"checkpoint": "◆", "eval": "◇", "applied": "»", "crash": "✗", "number": "!", "attempt": "↻"}
@@ -129,32 +129,63 @@ class Smooth:
         return self.ys
 
 
-def plot(
-    figure: Figure, window: Window, width: int, height: int, *, active: bool, log: bool = False, smooths: Sequence[Smooth] = ()
-) -> list[Line]:
-    """The chart, `height` lines of `width` cells. `smooths`: one for each line of the figure, or none."""
+@dataclass(frozen=True)
+class Look:
+    """How a chart is drawn: whether the keys go to it, the scale, and the smoothing weight (0 = none)."""
+
+    active: bool = False
+    log: bool = False
+    weight: float = 0.0
+
+
+@dataclass
+class Memo:
+    """What a chart keeps from one drawing to the next, by the identity of a series: its smoothed values and its dot columns."""
+
+    smooths: dict[int, Smooth] = field(default_factory=dict)
+    columns: dict[tuple[int, bool], Columns] = field(default_factory=dict)
+
+    def smooth(self, line: PlotLine, weight: float) -> "array[float]":
+        """The line's smoothed values."""
+        kept = self.smooths.get(id(line.series))
+        if kept is None or kept.weight != weight:
+            kept = self.smooths[id(line.series)] = Smooth(weight)
+            self.columns.pop((id(line.series), True), None)
+        return kept.of(line.series)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    line: PlotLine
+    ys: Sequence[float]
+    role: str
+    smoothed: bool
+
+
+def plot(figure: Figure, window: Window, width: int, height: int, look: Look = Look(), memo: Memo | None = None) -> list[Line]:
+    """The chart, `height` lines of `width` cells. `memo` is given back at the next drawing of the same chart."""
+    memo = memo or Memo()
     left, right = window.bounds(figure)
-    drawn: list[tuple[Sequence[float], Sequence[float], str, bool]] = []
-    for index, line in enumerate(figure.lines):
-        if smooths:
-            drawn.append((line.series.xs, line.series.ys, "rest", line.dotted))
-            drawn.append((line.series.xs, smooths[index].of(line.series), line.role, line.dotted))
-        else:
-            drawn.append((line.series.xs, line.series.ys, line.role, line.dotted))
+    drawn = [_Drawn(line, line.series.ys, "rest" if look.weight else line.role, False) for line in figure.lines]
+    if look.weight:
+        drawn += [_Drawn(line, memo.smooth(line, look.weight), line.role, True) for line in figure.lines]
     rows = max(1, height - 2)
-    heading = _heading(figure, window, width, active=active, notes=_notes(window, log=log, smooths=smooths))
-    plotted = _columns(drawn, left, right, 2 * (width - 4), log)
-    span = value_range(plotted)
+    heading = _heading(figure, window, width, look)
+    span = value_range([(item.line.series.xs, item.ys) for item in drawn], left, right)
     if span is None:
         blank: list[Line] = [() for _ in range(rows + 1)]
         blank[rows // 2] = ((" " * max(0, (width - len(figure.empty)) // 2) + figure.empty, "dim"),)
         return [heading, *blank][:height]
+    log = look.log and span[1] > 0
     bottom, top = _bounds(figure, *span, log=log)
     labels = _labels(figure, bottom, top, rows, log)
     gutter = max(len(label) for label in labels.values())
     canvas = Canvas(max(4, width - gutter - 1), rows)
-    for (*_, role, dotted), columns in zip(drawn, _columns(drawn, left, right, 2 * canvas.width, log)):
-        canvas.draw(columns, bottom, top, role, dotted=dotted)
+    for item in drawn:
+        kept = memo.columns.setdefault((id(item.line.series), item.smoothed), Columns())
+        xs = item.line.series.xs
+        columns = kept.of(xs, item.ys, item.line.series.rewrites, left, right, 2 * canvas.width)
+        canvas.draw([_logarithm(bucket) for bucket in columns] if log else columns, bottom, top, item.role, dotted=item.line.dotted)
     cursor = None if window.cursor is None else round((window.cursor - left) / ((right - left) or 1.0) * (canvas.width - 1))
     lines: list[Line] = [heading]
     for y in range(rows):
@@ -162,16 +193,11 @@ def plot(
     return [*lines, _x_axis(figure, left, right, gutter, canvas.width)][:height]
 
 
-def _columns(
-    drawn: Sequence[tuple[Sequence[float], Sequence[float], str, bool]], left: float, right: float, columns: int, log: bool
-) -> list[list[Bucket | None]]:
-    found = [buckets(xs, ys, left, right, max(2, columns)) for xs, ys, _, _ in drawn]
-    return [[_logarithm(bucket) for bucket in line] for line in found] if log else found
-
-
 def _bounds(figure: Figure, low: float, high: float, *, log: bool) -> tuple[float, float]:
     if log:
-        return low, max(high, low + 1)
+        high = math.log10(high)
+        low = math.log10(low) if low > 0 else high - 3  # values at or below zero have no place here: three powers of ten are shown
+        return low, max(high, low + 0.1)
     bottom, top = nice_range(0.0 if figure.from_zero else low / figure.unit, high / figure.unit)
     return bottom * figure.unit, top * figure.unit
 
@@ -189,8 +215,8 @@ def _labels(figure: Figure, bottom: float, top: float, rows: int, log: bool) -> 
     return {row: figure.tick(10**value if log else value) for row, value in values.items()}
 
 
-def _heading(figure: Figure, window: Window, width: int, *, active: bool, notes: str) -> Line:
-    pieces: list[Piece] = [("▸ " if active else "  ", "one"), (figure.title, "title" if active else "")]
+def _heading(figure: Figure, window: Window, width: int, look: Look) -> Line:
+    pieces: list[Piece] = [("▸ " if look.active else "  ", "one"), (figure.title, "title" if look.active else "")]
     reading = window.cursor is not None and any(len(line.series) for line in figure.lines)
     if reading:
         pieces.append((f" at {figure.place_word} {figure.place(window.cursor)}", "warn"))
@@ -205,16 +231,15 @@ def _heading(figure: Figure, window: Window, width: int, *, active: bool, notes:
             (label, "dim"),
             (figure.value(value), "title" if reading else ""),
         ]
-    used = sum(len(text) for text, _ in pieces)
+    used, notes = sum(len(text) for text, _ in pieces), _notes(window, look)
     if notes and used + len(notes) + 2 <= width:
         pieces.append((notes.rjust(width - used), "dim"))
     return tuple(pieces)
 
 
-def _notes(window: Window, *, log: bool, smooths: Sequence[Smooth]) -> str:
-    weight = smooths[0].weight if smooths else 0.0
-    name = next((name for value, name in SMOOTHING if value == weight), "")
-    words = ["log" if log else "", f"{name} smoothing" if name else "", "zoomed" if window.span is not None else ""]
+def _notes(window: Window, look: Look) -> str:
+    name = next((name for weight, name in SMOOTHING if weight == look.weight), "")
+    words = ["log" if look.log else "", f"{name} smoothing" if name else "", "zoomed" if window.span is not None else ""]
     return " · ".join(word for word in words if word)
 
 
