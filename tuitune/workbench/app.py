@@ -214,7 +214,8 @@ class Workbench(CellDiffMixin, Actions):
     async def action_command(self, command_id: str) -> None:
         """Run a command of the registry: on the active view when it has a handler for it, else here."""
         command = registry.by_id(command_id)
-        self.recent_commands = [command_id, *(other for other in self.recent_commands if other != command_id)][:20]
+        if not command_id.startswith("quick."):
+            self.recent_commands = [command_id, *(other for other in self.recent_commands if other != command_id)][:20]
         view = self.editor.active
         on_view = view is not None and command.holds(view.kind) and hasattr(view, f"action_{command.handler}")
         await self.run_action(command.handler, view if on_view else self)
@@ -262,6 +263,7 @@ class Workbench(CellDiffMixin, Actions):
 
     def on_editor_area_active_changed(self) -> None:
         view = self.editor.active
+        self.explorer.show_dirty(frozenset(view.path for view in self.editor.views.values() if view.dirty))
         self.panel.show_problems(view, view.problems if view else [])
         self._hints.show(view.kind if view else "")
         self._show_activities()

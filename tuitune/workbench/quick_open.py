@@ -65,9 +65,9 @@ def _run(run: RunSummary) -> Entry:
 
 def commands(kind: str) -> list[Entry]:
     """The commands that hold for a kind of view, by title."""
-    held = [command for command in registry.all_commands() if command.holds(kind)]
+    held = [command for command in registry.all_commands() if command.holds(kind) and command.id != "quick.commands"]
     return [
-        Entry("command", command.title, command.help, registry.keys_label(command), command.id)
+        Entry("command", command.title, command.help, registry.key_label(command.keys[0]) if command.keys else "", command.id)
         for command in sorted(held, key=lambda command: command.title.casefold())
     ]
 

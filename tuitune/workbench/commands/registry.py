@@ -115,10 +115,10 @@ def keys_label(command: Command) -> str:
 
 
 def footer_commands(kind: str, commands: Iterable[Command] | None = None) -> list[Command]:
-    """The commands to hint at for a kind of view: the view's own first, then the app's; at most six."""
+    """The commands to hint at for a kind of view, at most six: up to four of the view's own, then the app's."""
     chosen = [command for command in (all_commands() if commands is None else commands) if command.footer and command.holds(kind)]
-    chosen.sort(key=lambda command: command.when == ALWAYS)
-    return chosen[:MAX_FOOTER]
+    own = [command for command in chosen if command.when != ALWAYS][: MAX_FOOTER - 2]
+    return [*own, *(command for command in chosen if command.when == ALWAYS)][:MAX_FOOTER]
 
 
 def clashes(commands: Sequence[Command]) -> list[str]:

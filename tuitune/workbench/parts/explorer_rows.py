@@ -17,7 +17,7 @@ SIGNS = {
     "done": "✓",
     "stopped": "■",
     "failed": "✗",
-    "lost": "?",
+    "lost": "✗",
 }
 SECTIONS = ("recipes", "data", "models", "runs")
 EMPTY = {"recipes": "none yet", "data": "no jsonl, csv, parquet", "models": "none in this folder", "runs": "none yet"}
@@ -65,5 +65,14 @@ def _runs(seen: Seen) -> list[Row]:
     rows = []
     for run in seen.runs:
         detail = f"{run.step or 0}/{run.max_steps}" if run.max_steps else run.state
-        rows.append(Row("run", printable(run.id), run.path, SIGNS.get(run.state, " "), detail if run.state != "lost" else "lost", "runs"))
+        rows.append(
+            Row(
+                "run",
+                printable(run.id),
+                run.path,
+                SIGNS.get(run.state, " "),
+                run.state if run.state in ("lost", "failed") else detail,
+                "runs",
+            )
+        )
     return rows
