@@ -60,8 +60,11 @@ def number(value: float | None) -> str:
 
 
 def tick(value: float | None) -> str:
-    """A number at an axis: three significant digits."""
-    return number(value if value is None or not math.isfinite(value) else float(f"{value:.3g}"))
+    """A number at an axis: at most three significant digits."""
+    if value is None or not math.isfinite(value):
+        return number(value)
+    mantissa, e, exponent = number(float(f"{value:.3g}")).partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{exponent}" if e else mantissa
 
 
 def rate(per_second: float | None) -> str:

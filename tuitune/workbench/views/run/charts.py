@@ -51,13 +51,29 @@ class ChartBox(RoleLines):
         self.draw()
 
 
+class MemoryTable(RoleLines):
+    """The names and sizes of the parts of the memory in use."""
+
+    DEFAULT_CSS = "MemoryTable { height: auto; max-height: 8; padding: 0 0 0 1; }"
+
+    def __init__(self) -> None:
+        super().__init__(id=f"chart-{TABLE}")
+        self.state, self.gpu = RunState(), 0
+
+    def draw(self) -> None:
+        """Make the lines of the state as it is; the run's `gpu`-th card comes first."""
+        self.show(memory_lines(self.state, max(20, self.size.width), self.gpu))
+
+    def on_resize(self, event: Resize) -> None:
+        self.draw()
+
+
 class ChartPage(Page):
     """Charts over steps share one window on the x axis; memory, which goes over time, has its own."""
 
     DEFAULT_CSS = """
     ChartPage { padding: 0; }
     ChartPage > Grid { height: 1fr; grid-gutter: 0 1; padding: 0 1; }
-    ChartPage #chart-memory_table { height: auto; max-height: 8; padding: 0 0 0 1; }
     """
 
     def __init__(self, *, id: str) -> None:
@@ -65,7 +81,7 @@ class ChartPage(Page):
         self._grid = Grid()
         steps = Window()
         self.boxes = {slot: ChartBox(slot, Window() if slot == MEMORY else steps) for slot in CHARTS}
-        self.table = RoleLines(id=f"chart-{TABLE}")
+        self.table = MemoryTable()
         self.slot, self.maximised, self.gpu = LOSS, False, 0
         self._arrangement: Arrangement | None = None
         self._state = RunState()
@@ -131,7 +147,8 @@ class ChartPage(Page):
 
     def _draw_slot(self, slot: str) -> None:
         if slot == TABLE:
-            self.table.show(memory_lines(self._state, max(20, self.table.size.width), self.gpu))
+            self.table.state, self.table.gpu = self._state, self.gpu
+            self.table.draw()
             return
         box = self.boxes[slot]
         if self._state.events_seen != self._marks[0]:

@@ -166,9 +166,10 @@ def plot(figure: Figure, window: Window, width: int, height: int, look: Look = L
     """The chart, `height` lines of `width` cells. `memo` is given back at the next drawing of the same chart."""
     memo = memo or Memo()
     left, right = window.bounds(figure)
-    drawn = [_Drawn(line, line.series.ys, "rest" if look.weight else line.role, False) for line in figure.lines]
+    lines_down = figure.lines[::-1]  # what is drawn last lies on top: the figure's first line
+    drawn = [_Drawn(line, line.series.ys, "rest" if look.weight else line.role, False) for line in lines_down]
     if look.weight:
-        drawn += [_Drawn(line, memo.smooth(line, look.weight), line.role, True) for line in figure.lines]
+        drawn += [_Drawn(line, memo.smooth(line, look.weight), line.role, True) for line in lines_down]
     rows = max(1, height - 2)
     heading = _heading(figure, window, width, look)
     span = value_range([(item.line.series.xs, item.ys) for item in drawn], left, right)
