@@ -18,6 +18,7 @@ from typing import Any
 
 from tuitune.bus.envelope import as_number
 from tuitune.bus.journal import JournalTail
+from tuitune.demo.model import convert
 
 ROOT = Path(__file__).parents[2]
 GIB = 1 << 30
@@ -42,6 +43,7 @@ training:
   logging_steps: 5
   eval_strategy: steps
   eval_steps: 100
+  save_strategy: epoch
 """
 
 SHAPE = """\
@@ -52,7 +54,7 @@ quantization: {{load_in_4bit: true, bnb_4bit_quant_type: nf4, bnb_4bit_use_doubl
 peft: {{r: 16, lora_alpha: 32, lora_dropout: 0.0, target_modules: all-linear}}
 dataset:
   train: [{{path: {data}/train.jsonl, columns: {{user: question, assistant: answer}}}}]
-training: {{max_steps: 20, learning_rate: 2.0e-4, per_device_train_batch_size: 16, gradient_accumulation_steps: 1, max_length: 512, logging_steps: 1}}
+training: {{max_steps: 20, learning_rate: 2.0e-4, per_device_train_batch_size: 16, max_length: 512, logging_steps: 1, save_strategy: 'no'}}
 """
 
 SHAPES = {
@@ -139,8 +141,6 @@ def main() -> None:
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"schema": 1, "bench": "gpu"}
-
-    from tuitune.demo.model import convert
 
     started = time.monotonic()
     model = args.work / "SmolLM2-135M-Instruct"

@@ -152,10 +152,11 @@ class Terminal:
         return shown
 
     def settle(self, quiet_s: float = 0.3, timeout: float = 10.0) -> None:
-        """Wait until nothing was written for `quiet_s` seconds."""
-        deadline = time.monotonic() + timeout
+        """Wait until nothing was written for `quiet_s` seconds, counted from now at the earliest."""
+        called = time.monotonic()
+        deadline = called + timeout
         while time.monotonic() < deadline:
-            last = self.chunks[-1][0] if self.chunks else self.started
+            last = max(called, self.chunks[-1][0] if self.chunks else called)
             if time.monotonic() - last >= quiet_s:
                 return
             time.sleep(0.02)
