@@ -94,7 +94,15 @@ def read_sample(fields: Mapping[str, Any]) -> GpuSample:
 
 def read_host(fields: Mapping[str, Any]) -> HostReading:
     """The host figures in `fields`. Never raises."""
-    return HostReading(*(as_number(fields.get(name)) for name in ("cpu", "ram_used", "ram_total", "tree_rss", "disk_free")))
+    return HostReading(*(number(fields.get(name)) for name in ("cpu", "ram_used", "ram_total", "tree_rss", "disk_free")))
+
+
+def number(value: Any) -> float | None:
+    """A number out of a record, None for anything else: also for an integer of hundreds of digits, which no float can hold."""
+    try:
+        return as_number(value)
+    except OverflowError:
+        return None
 
 
 def word(value: Any, limit: int = 80) -> str:
@@ -105,8 +113,8 @@ def word(value: Any, limit: int = 80) -> str:
 def _device(entry: Any, position: int) -> GpuReading | None:
     if not isinstance(entry, Mapping):
         return None
-    index = as_number(entry.get("index"))
-    numbers = {name: as_number(entry.get(key)) for name, key in _NUMBERS.items()}
+    index = number(entry.get("index"))
+    numbers = {name: number(entry.get(key)) for name, key in _NUMBERS.items()}
     return GpuReading(
         index=int(index) if index is not None and 0 <= index < 10_000 else position,
         uuid=word(entry.get("uuid")),
@@ -120,12 +128,12 @@ def _device(entry: Any, position: int) -> GpuReading | None:
 def _other(entry: Any) -> OtherProcess | None:
     if not isinstance(entry, Mapping):
         return None
-    pid = as_number(entry.get("pid"))
+    pid = number(entry.get("pid"))
     return OtherProcess(
         pid=int(pid) if pid is not None and abs(pid) < 1e12 else 0,
         user=word(entry.get("user")) or "?",
         name=word(entry.get("name")) or "?",
-        memory=as_number(entry.get("mem")),
+        memory=number(entry.get("mem")),
     )
 
 

@@ -9,9 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tuitune.bus.envelope import as_number
 from tuitune.text import printable
-from tuitune.workbench.gpu_reading import read_host, read_sample, word
+from tuitune.workbench.gpu_reading import number, read_host, read_sample, word
 from tuitune.workbench.run_state import MAX_EVENTS, CommandState, Crash, Event, GpuHistory, RunState, TorchMemory
 from tuitune.workbench.series import Series
 
@@ -290,7 +289,7 @@ def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
     for key, raw in values.items():
         if key in _ENVELOPE or not isinstance(key, str) or isinstance(raw, bool):
             continue
-        value = as_number(raw)
+        value = number(raw)
         if value is None:
             continue
         name = printable(key, limit=60)
@@ -361,10 +360,10 @@ def _source(record: Mapping[str, Any]) -> str:
 
 
 def _finite(value: Any) -> float | None:
-    number = None if isinstance(value, bool) else as_number(value)
-    return number if number is not None and math.isfinite(number) else None
+    found = None if isinstance(value, bool) else number(value)
+    return found if found is not None and math.isfinite(found) else None
 
 
 def _whole(value: Any) -> int | None:
-    number = _finite(value)
-    return int(number) if number is not None and abs(number) < 2**53 else None
+    found = _finite(value)
+    return int(found) if found is not None and abs(found) < 2**53 else None

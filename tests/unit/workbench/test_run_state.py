@@ -225,6 +225,7 @@ GARBAGE: list[Any] = [
     -1,
     1e308,
     2**80,
+    10**400,
     "nan",
     "inf",
     "-inf",

@@ -165,65 +165,84 @@ class RunDashboard(View):
     # Commands of commands/run.py
 
     def action_next_chart(self) -> None:
+        """The keys go to the next chart."""
         self.charts.step(1)
 
     def action_previous_chart(self) -> None:
+        """The keys go to the chart before."""
         self.charts.step(-1)
 
     def action_zoom_in(self) -> None:
+        """Half as much of the x axis."""
         self.charts.zoom(0.5)
 
     def action_zoom_out(self) -> None:
+        """Twice as much of the x axis."""
         self.charts.zoom(2.0)
 
     def action_fit(self) -> None:
+        """Everything, without a cursor."""
         self.charts.fit()
 
     def action_cursor_left(self) -> None:
+        """The value cursor one cell to the left."""
         self.charts.move(-1)
 
     def action_cursor_right(self) -> None:
+        """The value cursor one cell to the right."""
         self.charts.move(1)
 
     def action_log_scale(self) -> None:
+        """Logarithmic or linear."""
         self.charts.log_scale()
 
     def action_smooth(self) -> None:
+        """The next level of smoothing."""
         self.charts.active.smooth()
 
     def action_maximise_chart(self) -> None:
+        """The active chart alone, or all."""
         self.charts.maximise()
 
     def action_other_metric(self) -> None:
+        """Another metric in the active chart."""
         if self.charts.other_metric() is None:
             self.notify("This chart shows one thing only: Tab goes to one that can show another metric.")
 
     def action_next_gpu(self) -> None:
+        """The memory of the run's next GPU."""
         if self.charts.next_gpu() < 2:
             self.notify("This run is on one GPU." if self.run_state.gpus else "This run is on the CPU.")
 
     def action_show_log(self) -> None:
+        """The log, or the charts again."""
         self.show_page("log")
 
     def action_show_config(self) -> None:
+        """The effective config, or the charts again."""
         self.show_page("config")
 
     def action_show_events(self) -> None:
+        """The events, or the charts again."""
         self.show_page("events")
 
     def action_show_charts(self) -> None:
+        """Back to the charts; on them, from one to all."""
         if self.query_one(ContentSwitcher).current != "charts":
             self.show_page("charts")
         else:
             self.charts.leave()
 
     def action_save_checkpoint(self) -> None:
+        """Ask the trainer for a checkpoint."""
         self.ask("save")
 
     def action_evaluate(self) -> None:
+        """Ask the trainer for an evaluation."""
         self.ask("evaluate")
 
     def action_kill_run(self) -> None:
+        """End trainer and hub at once."""
         self.ask("kill")
 
     @work

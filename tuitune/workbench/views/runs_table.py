@@ -91,6 +91,7 @@ class RunsTable(View):
             self.post_message(self.OpenRequested("run", run.path))
 
     def action_open_run(self) -> None:
+        """The dashboard of the run under the cursor."""
         self.query_one(LineList).action_choose()
 
     def _paint(self) -> None:
