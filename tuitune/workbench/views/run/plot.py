@@ -22,7 +22,7 @@ NARROWEST = 4.0  # a window shows at least so many units of x
 
 @dataclass(frozen=True)
 class PlotLine:
-    """One line of a chart. `dotted` tells it from another one where there are no colours."""
+    """One line of a chart. `dotted` tells it from another one where there are no colours; such a line is never smoothed."""
 
     label: str
     role: str
@@ -167,9 +167,9 @@ def plot(figure: Figure, window: Window, width: int, height: int, look: Look = L
     memo = memo or Memo()
     left, right = window.bounds(figure)
     lines_down = figure.lines[::-1]  # what is drawn last lies on top: the figure's first line
-    drawn = [_Drawn(line, line.series.ys, "rest" if look.weight else line.role, False) for line in lines_down]
-    if look.weight:
-        drawn += [_Drawn(line, memo.smooth(line, look.weight), line.role, True) for line in lines_down]
+    smoothed = [line for line in lines_down if look.weight and not line.dotted]  # a dotted line has few points, each of its own weight
+    drawn = [_Drawn(line, line.series.ys, "rest" if line in smoothed else line.role, False) for line in lines_down]
+    drawn += [_Drawn(line, memo.smooth(line, look.weight), line.role, True) for line in smoothed]
     rows = max(1, height - 2)
     heading = _heading(figure, window, width, look)
     span = value_range([(item.line.series.xs, item.ys) for item in drawn], left, right)
