@@ -105,13 +105,15 @@ def is_plain(key: str) -> bool:
 
 def key_label(key: str) -> str:
     """A key as people write it: "ctrl+shift+f8" → "Ctrl+Shift+F8", "alt+full_stop" → "Alt+."."""
+    if key == "ctrl+@":
+        return "Ctrl+Space"  # what it is called before the terminal has sent it
     parts = [_KEY_NAMES.get(part, part) for part in key.split("+")]
     return "+".join(part if len(part) == 1 and len(parts) == 1 else part[:1].upper() + part[1:] for part in parts)
 
 
 def keys_label(command: Command) -> str:
     """All keys of a command for the help page, e.g. "F5, Ctrl+R"; empty when it is only in the palette."""
-    return ", ".join(key_label(key) for key in command.keys)
+    return ", ".join(dict.fromkeys(key_label(key) for key in command.keys))
 
 
 def footer_commands(kind: str, commands: Iterable[Command] | None = None) -> list[Command]:
@@ -140,7 +142,7 @@ def key_table() -> str:
     lines = ["| Key | Does | Where |", "|---|---|---|"]
     for command in all_commands():
         if command.keys:
-            keys = ", ".join(f"`{key_label(key)}`" for key in command.keys)
+            keys = ", ".join(dict.fromkeys(f"`{key_label(key)}`" for key in command.keys))
             where = "everywhere" if command.when == ALWAYS else ", ".join(command.when.split())
             lines.append(f"| {keys} | {command.title} | {where} |")
     return "\n".join(lines) + "\n"

@@ -85,7 +85,7 @@ class Explorer(Vertical):
         self.rows = explorer_rows(self._seen, self._folded, self._dirty)
         if len(self.rows) > self._list.size.height >= len(self._list.lines):
             self.call_after_refresh(self._draw)  # a scrollbar is about to take a column
-        room = max(8, self._list.size.width - 1)
+        room = max(8, self._list.scrollable_content_region.width - 1)
         self._list.show([line(row, room) for row in self.rows], [index for index, row in enumerate(self.rows) if row.kind == "empty"])
         if before is not None:
             same = (
