@@ -97,6 +97,29 @@ def test_hung_up_it_is_gone_within_a_second(folder):
         assert terminal.process.wait(3) == 128 + signal.SIGHUP
 
 
+def test_hung_up_the_unsaved_text_is_kept_and_offered(folder):
+    """What was typed and not saved is there when the recipe is opened the next time; the file itself is as it was."""
+    with start(folder) as terminal:
+        terminal.wait_for("demo.yaml")
+        terminal.send("ctrl+p")
+        terminal.wait_for("by name; ? for more")
+        terminal.send("demo", "enter")
+        terminal.wait_for("name_or_path")
+        terminal.send("# a thought", "enter")
+        terminal.wait_for("demo.yaml ●")
+        terminal.hang_up()
+        terminal.process.wait(3)
+    assert (folder / "demo.yaml").read_text() == RECIPE
+    (draft,) = (folder.parent / "home/cache/tuitune/drafts").iterdir()
+    assert draft.read_text() == "# a thought\n" + RECIPE
+    with start(folder) as terminal:
+        terminal.wait_for("demo.yaml")
+        terminal.send("ctrl+p")
+        terminal.wait_for("by name; ? for more")
+        terminal.send("demo", "enter")
+        terminal.wait_for(re.compile("(?i)draft|unsaved|not saved"))
+
+
 def test_hung_up_under_nohup_it_goes_too(folder):
     """Where SIGHUP is ignored stock Textual spins on the dead terminal for ever."""
     with start(folder, before=["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]) as terminal:

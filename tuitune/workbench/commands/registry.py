@@ -74,22 +74,9 @@ class Command:
 @cache
 def all_commands() -> tuple[Command, ...]:
     """Every command of the workbench: the app's, then each view's."""
-    from tuitune.workbench.commands import app
+    from tuitune.workbench.commands import app, recipe, run
 
-    tuples: list[tuple[Command, ...]] = [app.COMMANDS]
-    for name in ("recipe", "run"):
-        tuples.append(_commands_of(name))
-    return tuple(command for commands in tuples for command in commands)
-
-
-def _commands_of(name: str) -> tuple[Command, ...]:
-    from importlib import import_module
-
-    try:
-        commands: tuple[Command, ...] = import_module(f"tuitune.workbench.commands.{name}").COMMANDS
-    except ModuleNotFoundError:
-        return ()
-    return commands
+    return app.COMMANDS + recipe.COMMANDS + run.COMMANDS
 
 
 @cache
