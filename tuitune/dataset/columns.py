@@ -3,7 +3,7 @@
 `columns` of a recipe maps target to source. The shapes that come out are TRL's:
     {"messages": […]}                                     conversational, every turn in one list
     {"prompt": […], "completion": […]}                    conversational; TRL's loss is on the completion by default
-    {"prompt": str, "completion": str} or {"text": str}   raw strings, no chat template
+    {"prompt": str, "completion": str} or {"text": str}   raw strings, no chat template (lists of turns: conversational)
     {"prompt"?: …, "chosen": …, "rejected": …}            preferences, strings or conversations
 """
 
@@ -15,8 +15,9 @@ from tuitune.errors import UserError
 from tuitune.text import printable
 
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
-PASSED_ON = ("tools", "chat_template_kwargs", "label", "prompt", "chosen", "rejected")  # columns of TRL's own that keep their name
-STRINGS = ("prompt", "completion", "text")
+PASSED_ON = ("tools", "chat_template_kwargs", "label")  # columns of TRL's own that keep their name
+TEXTS = ("prompt", "completion", "chosen", "rejected")  # targets that are strings or lists of turns
+OPTIONAL = ("system", "context", "reasoning", *PASSED_ON)  # targets that a row may lack
 
 # (columns that must be there, the mapping) in order of preference
 _KNOWN: tuple[tuple[frozenset[str], dict[str, str]], ...] = (
@@ -36,7 +37,12 @@ _KNOWN: tuple[tuple[frozenset[str], dict[str, str]], ...] = (
 
 def guess_columns(names: Collection[str]) -> dict[str, str] | None:
     """The mapping that column names of well-known data sets ask for (GSM8K, Alpaca, ShareGPT, messages …), or None."""
-    return next((dict(mapping) for needed, mapping in _KNOWN if needed <= set(names)), None)
+    mapping = next((mapping for needed, mapping in _KNOWN if needed <= set(names)), None)
+    if mapping is None:
+        return None
+    talk = "user" in mapping or "messages" in mapping
+    more = [name for name in ("system", "tools", "chat_template_kwargs") if talk and name in names]
+    return {**mapping, **{name: name for name in more}}
 
 
 def mapping_for(row: Row, columns: Mapping[str, str] | None) -> dict[str, str]:
@@ -50,7 +56,7 @@ def mapping_for(row: Row, columns: Mapping[str, str] | None) -> dict[str, str]:
                 "e.g. columns: {user: QUESTION_COLUMN, assistant: ANSWER_COLUMN}"
             )
         return guessed
-    missing = [source for source in columns.values() if source not in row.data]
+    missing = [source for target, source in columns.items() if source not in row.data and target not in OPTIONAL]
     if missing:
         raise UserError(f"{printable(row.file)} has no column {printable(missing[0])!r}; it has {names}. Correct `columns` of that source")
     return dict(columns)
@@ -62,15 +68,18 @@ def convert(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
     if "assistant" in values or "user" in values:
         return {**_conversation(values, row), **_passed_on(values)}
     if "messages" in values:
-        return {"messages": _messages(values["messages"], row), **_passed_on(values)}
-    if "chosen" in values or "rejected" in values:
-        return {name: _text_or_messages(values[name], name, row) for name in ("prompt", "chosen", "rejected") if name in values}
-    found = {name: _string(values[name], name, row) for name in STRINGS if name in values}
-    if "text" not in found and not {"prompt", "completion"} <= set(found):
+        turns = _messages(values["messages"], row)
+        if values.get("system") and turns[0]["role"] != "system":
+            turns.insert(0, {"role": "system", "content": _string(values["system"], "system", row)})
+        return {"messages": turns, **_passed_on(values)}
+    found: dict[str, Any] = {name: _text_or_messages(values[name], name, row) for name in TEXTS if name in values}
+    if "text" in values:
+        found["text"] = _string(values["text"], "text", row)
+    if not any(needed <= set(found) for needed in ({"text"}, {"prompt", "completion"}, {"chosen", "rejected"})):
         raise UserError(
             f"{printable(row.file)}: columns {sorted(columns)} make no training row; give user and assistant, messages, or text"
         )
-    return {**found, **_passed_on({key: value for key, value in values.items() if key not in found})}
+    return {**found, **_passed_on(values)}
 
 
 def _conversation(values: Mapping[str, Any], row: Row) -> dict[str, Any]:

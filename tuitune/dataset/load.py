@@ -69,11 +69,17 @@ def load_split(sources: Sequence[Mapping[str, Any]], name: str = "train") -> Spl
 
 def _add(split: Split, rows: Iterable[Row], columns: Mapping[str, str] | None) -> dict[str, str]:
     mapping: dict[str, str] | None = None
+    unseen: set[str] = set()
+    file = ""
     for row in rows:
         if mapping is None:
-            mapping = mapping_for(row, columns)
+            mapping, file = mapping_for(row, columns), row.file
+            unseen = set(mapping.values())
+        unseen -= row.data.keys()
         split.rows.append(convert(row, mapping))
         split.places.append((row.file, row.line))
+    if unseen:
+        raise UserError(f"no row of {printable(file)} has a column {printable(repr(min(unseen)))}; correct `columns` of that source")
     return mapping or {}
 
 
@@ -81,6 +87,8 @@ def _weighted(rows: Iterator[Row], weight: float) -> Iterable[Row]:
     if weight == 1.0:
         return rows
     kept = list(rows)
+    if not kept:
+        return kept
     times, extra = divmod(round(weight * len(kept)), len(kept))
     sampled = sorted(Random(0).sample(range(len(kept)), extra))
     return [*(kept * times), *(kept[index] for index in sampled)]

@@ -8,6 +8,7 @@ import csv
 import gzip
 import json
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
         raise UserError(f"{where} does not exist; check the path (it is relative to the recipe's folder)") from None
     except PermissionError:
         raise UserError(f"{where} may not be read by you; ask its owner, or chmod it") from None
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{where} is a damaged gzip file ({error}); copy it again") from error
     except OSError as error:
         raise UserError(f"{where} cannot be read: {error.strerror or error}") from error
@@ -82,13 +83,15 @@ def _open(path: Path) -> AbstractContextManager[IO[bytes]]:
 
 def _text(raw: bytes, path: Path, line: int, offset: int) -> str:
     try:
-        return raw.decode("utf-8-sig" if line == 1 else "utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         byte = raw[error.start]
+        line += raw.count(b"\n", 0, error.start)
         raise UserError(
             f"{printable(str(path))}:{line}: byte {offset + error.start} (0x{byte:02x}) is not UTF-8; convert the file, "
             f"e.g. iconv -f WINDOWS-1252 -t UTF-8"
         ) from None
+    return text.removeprefix("\ufeff") if offset == 0 else text  # editors on Windows begin files with a byte order mark
 
 
 def _jsonl(path: Path) -> Iterator[Row]:
@@ -102,9 +105,18 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 
 def _json(path: Path) -> Iterator[Row]:
+    """A list of objects, an object that holds one such list, or one object a line (many files named .json are jsonl)."""
     with _open(path) as file:
         text = _text(file.read(), path, 1, 0)
-    document = _loads(text, path, 1)
+    if not text.strip():
+        return
+    try:
+        document = _loads(text, path, 1)
+    except UserError:
+        if not _is_object(text.lstrip().partition("\n")[0]):
+            raise
+        yield from _jsonl(path)
+        return
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
         if len(lists) != 1:
@@ -114,6 +126,13 @@ def _json(path: Path) -> Iterator[Row]:
         raise UserError(f"{printable(str(path))} holds {_kind(document)}; rows are expected as a list of objects")
     for number, row in enumerate(document, 1):
         yield Row(_object(row, path, number, "row"), str(path), number)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _csv(path: Path) -> Iterator[Row]:
@@ -132,15 +151,20 @@ def _csv(path: Path) -> Iterator[Row]:
             header = next(reader, None)
             if header is None:
                 return
+            repeated = sorted({name for name in header if header.count(name) > 1})
+            if repeated:
+                raise UserError(f"{printable(str(path))}:1: column {printable(repr(repeated[0]))} is there twice; rename or remove one")
+            line = reader.line_num + 1
             for cells in reader:
+                started, line = line, reader.line_num + 1  # a quoted cell may span lines
                 if not cells:
                     continue
                 if len(cells) != len(header):
                     raise UserError(
-                        f"{printable(str(path))}:{reader.line_num}: {len(cells)} cells under {len(header)} columns; "
+                        f"{printable(str(path))}:{started}: {len(cells)} cells under {len(header)} columns; "
                         "quote cells that hold the separator"
                     )
-                yield Row(dict(zip(header, cells)), str(path), reader.line_num)
+                yield Row(dict(zip(header, cells)), str(path), started)
         except csv.Error as error:
             raise UserError(f"{printable(str(path))}:{reader.line_num}: not CSV ({error})") from error
 
@@ -196,8 +220,18 @@ def _loads(text: str, path: Path, line: int) -> Any:
 
 def _object(value: Any, path: Path, line: int, unit: str = "line") -> dict[str, Any]:
     if isinstance(value, dict):
+        _no_half_characters(value, path, line)
         return value
     raise UserError(f"{printable(str(path))}:{line}: this {unit} is {_kind(value)}, not an object with named columns")
+
+
+def _no_half_characters(value: dict[str, Any], path: Path, line: int) -> None:
+    """JSON can spell half of a character (\\ud83d alone); no tokenizer takes that."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise UserError(f"{printable(str(path))}:{line}: {half} is half of a character (a lone surrogate); mend that row") from None
 
 
 def _kind(value: object) -> str:
