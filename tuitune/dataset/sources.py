@@ -55,6 +55,8 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
     where = printable(str(path))
     if path.is_dir():
         raise UserError(f"{where} is a folder; name the data file in it")
+    if kind is None and not path.exists():
+        raise UserError(_missing(where))
     if kind is None:
         raise UserError(f"{where}: the ending says no format tuitune reads; use one of {', '.join(FORMATS)} (text formats also with .gz)")
     reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
@@ -66,7 +68,7 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
             found += 1
             yield row
     except FileNotFoundError:
-        raise UserError(f"{where} does not exist; check the path (it is relative to the recipe's folder)") from None
+        raise UserError(_missing(where)) from None
     except PermissionError:
         raise UserError(f"{where} may not be read by you; ask its owner, or chmod it") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -75,6 +77,10 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
         raise UserError(f"{where} cannot be read: {error.strerror or error}") from error
     if not found:
         raise UserError(f"{where} has no rows; an empty file trains nothing")
+
+
+def _missing(where: str) -> str:
+    return f"{where} does not exist; check the path (it is relative to the recipe's folder)"
 
 
 def _open(path: Path) -> AbstractContextManager[IO[bytes]]:
