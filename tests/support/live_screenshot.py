@@ -25,7 +25,7 @@ async def picture(workspace: Path, run: Path, out: Path, size: tuple[int, int]) 
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             await asyncio.sleep(0.5)
-            state = getattr(app.editor.active, "state", None)
+            state = getattr(app.editor.active, "run_state", None)
             if state is not None and (state.step or 0) >= 20 and len(state.gpus) > 0:
                 break
         await asyncio.sleep(3)
