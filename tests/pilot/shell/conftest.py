@@ -1,14 +1,16 @@
 """A folder to open, and a workbench on it driven by keys. Every wait is for a condition, with a deadline."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
+from textual.widgets import Input
 
+from tuitune.workbench import watch
 from tuitune.workbench.app import Workbench
 
 RECIPE = """\
@@ -33,6 +35,13 @@ def _own_home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
     monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _quick_looks(monkeypatch):
+    """The watching thread looks more often than for a user."""
+    monkeypatch.setattr(watch, "PERIOD", 0.1)
+    monkeypatch.setattr(watch, "FOLDER_PERIOD", 0.2)
 
 
 @pytest.fixture
@@ -64,8 +73,11 @@ class Driver:
         return self
 
     async def type(self, text: str) -> "Driver":
-        """Text into what has the keyboard."""
-        await self.pilot.press(*("space" if char == " " else char for char in text))
+        """Text into what has the keyboard, all at once (a paste: a key at a time costs a test seconds)."""
+        if text:
+            await self.until(lambda: isinstance(self.app.focused, Input))
+            self.app.post_message(events.Paste(text))
+            await self.pilot.pause()
         return self
 
     async def until(self, what: Callable[[], object] | str, timeout_s: float = 15.0) -> "Driver":
@@ -74,9 +86,8 @@ class Driver:
         deadline = monotonic() + timeout_s
         while not condition():
             assert monotonic() < deadline, f"never happened: {what}\n{self.text}"
-            await self.pilot.pause()
-            await asyncio.sleep(0.01)
-        await self.pilot.pause()
+            await self.pilot.pause(0.01)  # without a delay it would wait until the process idles, live figures and all
+        await self.pilot.pause(0)
         return self
 
     @property

@@ -54,8 +54,10 @@ async def test_f5_asks_then_starts_and_shows_the_run(folder, launched):
         assert "on data/train.jsonl" in screen.text
         await screen.press("enter")
         await screen.until(lambda: screen.tabs == "demo.yaml [demo-20261121-090000]")
-        await screen.until("▶ demo 60/400 loss 0.61")
+        await screen.until("▶ 60/400")
         assert len(launched) == 1
+        await screen.press("alt+comma")
+        await screen.until("▶ demo 60/400 loss 0.61")
 
 
 @pytest.mark.parametrize(("keys", "starts"), [("ctrl+r escape", 0), ("ctrl+r enter", 1), ("f5 y", 1)])
