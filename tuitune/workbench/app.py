@@ -29,11 +29,11 @@ from textual.widgets import Static
 from textual.worker import WorkerFailed
 
 from tuitune.errors import UserError
-from tuitune.files import write_atomically
 from tuitune.text import printable
 from tuitune.workbench import alt_keys, theme
 from tuitune.workbench.actions import Actions
 from tuitune.workbench.commands import registry
+from tuitune.workbench.drafts import keep_drafts
 from tuitune.workbench.parts.activity_bar import ActivityBar
 from tuitune.workbench.parts.editor_area import EditorArea
 from tuitune.workbench.parts.explorer import Explorer
@@ -44,7 +44,7 @@ from tuitune.workbench.parts.welcome import Welcome
 from tuitune.workbench.parts_shown import NARROW, SIDE, Wishes, parts_shown
 from tuitune.workbench.settings import load_settings
 from tuitune.workbench.terminal.cell_diff import CellDiffMixin
-from tuitune.workbench.views.view import View, draft_file
+from tuitune.workbench.views.view import View
 from tuitune.workbench.watch import Seen, Watch
 from tuitune.workbench.workspace import kind_of
 
@@ -376,14 +376,7 @@ class Workbench(CellDiffMixin, Actions):
 
     def save_drafts(self) -> list[Path]:
         """Keep the unsaved text of every open view; the files are offered when the recipe is opened again."""
-        kept = []
-        for view in self.editor.views.values():
-            with suppress(Exception):  # one broken view must not cost the others their text
-                if (text := view.draft_text()) is not None:
-                    file = draft_file(view.path)
-                    write_atomically(file, text.encode("utf-8", "surrogatepass"), mode=0o600)
-                    kept.append(file)
-        return kept
+        return keep_drafts(self.editor.views.values())
 
     # The two lines at the bottom and the bar at the left
 
