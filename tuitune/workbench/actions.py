@@ -116,10 +116,10 @@ class Actions(App[int]):
 
     # Tabs
 
-    async def action_save(self) -> None:
-        """Write the active view to disk."""
+    def action_save(self) -> None:
+        """Write the active view to disk; a worker, because the view may have a question first."""
         if self.editor.active is not None:
-            await self.editor.active.save()
+            self.run_worker(self.editor.active.save(), group="save", exit_on_error=False)
 
     def action_close_tab(self) -> None:
         """Close the active tab, after a question when something would be lost."""
@@ -298,6 +298,10 @@ class Actions(App[int]):
             self.editor.active.focus_content()
         elif self.explorer.display:
             self.explorer.focus_list()
+
+    def action_focus_editor(self) -> None:
+        """Escape in the panel."""
+        self.focus_editor()
 
     # Problems
 

@@ -205,10 +205,6 @@ class Workbench(CellDiffMixin, Actions):
         """Paint every cell again."""
         self.redraw_terminal()
 
-    def action_focus_editor(self) -> None:
-        """Escape in the panel."""
-        self.focus_editor()
-
     # Commands
 
     async def action_command(self, command_id: str) -> None:
@@ -269,7 +265,7 @@ class Workbench(CellDiffMixin, Actions):
         self._show_activities()
         self._show_status()
 
-    async def on_tab_bar_close_requested(self, event: TabBar.CloseRequested) -> None:
+    def on_tab_bar_close_requested(self, event: TabBar.CloseRequested) -> None:
         if (view := self.editor.views.get(event.key)) is not None:
             self.close_view(view)
 
