@@ -50,13 +50,17 @@ def test_help_loads_nothing_that_a_command_needs() -> None:
     assert not loaded & (TORCH_STACK | SLOW | {"textual", "rich", "msgspec", "zmq", "ruamel", "pynvml"})
 
 
-@pytest.mark.parametrize("module", ["tuitune.hub.supervisor", "tuitune.bus.trainer_link", "tuitune.trainer.telemetry", "tuitune.trainer.build"])
+@pytest.mark.parametrize(
+    "module", ["tuitune.hub.supervisor", "tuitune.bus.trainer_link", "tuitune.trainer.telemetry", "tuitune.trainer.build"]
+)
 def test_the_trainer_side_loads_no_interface(module: str) -> None:
     assert "textual" not in loaded_after(f"import {module}")
 
 
 def test_the_layers_of_the_design_hold() -> None:
-    done = subprocess.run([Path(sys.executable).with_name("lint-imports")], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout
 
 

@@ -87,7 +87,7 @@ class RecipeEditor(View):
 
     def on_mount(self) -> None:
         self.run_worker(self._load_schema, thread=True, group="schema", exit_on_error=False)
-        self._timer = self.set_timer(0, self._validate_soon)
+        self._timer = self.set_timer(VALIDATE_AFTER_S, self._validate_soon)
         self.set_interval(LOOK_AT_DISK_S, self._look_at_disk)
         self._show_place()
         self._offer_draft()

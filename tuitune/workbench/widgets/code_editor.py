@@ -7,13 +7,14 @@ and compared with those shown last, and only regions that differ are refreshed. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual._text_area_theme import TextAreaTheme
+from textual.binding import Binding, BindingType
 from textual.color import Color
 from textual.geometry import Region
 from textual.strip import Strip
@@ -42,6 +43,10 @@ _SYNTAX = {
 class CodeEditor(TextArea):
     """`before_key` sees a key first and returns True when it took it (a popup above the text)."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+home", "edge(-1)", "Start of the text", show=False),
+        Binding("ctrl+end", "edge(1)", "End of the text", show=False),
+    ]
     DEFAULT_CSS = """
     CodeEditor { border: none; padding: 0; height: 1fr; scrollbar-size: 1 1; }
     CodeEditor:focus { border: none; }
@@ -177,6 +182,10 @@ class CodeEditor(TextArea):
 
     def _moved_popup(self, key: str) -> bool:
         return self.before_key is not None and self.before_key(key)
+
+    def action_edge(self, by: int) -> None:
+        """The start or the end of the text."""
+        self.move_cursor(self.document.start if by < 0 else self.document.end)
 
     def action_cursor_up(self, select: bool = False) -> None:
         if not self._moved_popup("up"):

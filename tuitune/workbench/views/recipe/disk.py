@@ -11,6 +11,7 @@ from tuitune.text import printable
 
 MAX_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
+_OTHER_LINE_ENDS = frozenset("\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")  # what str.splitlines, and so TextArea, breaks at as well
 Stamp = tuple[int, int]  # (mtime in ns, size): enough to see that somebody else wrote
 
 
@@ -61,7 +62,7 @@ def _why_read_only(path: Path, raw: bytes) -> str:
         text = raw.decode()
     except UnicodeDecodeError as error:
         return f"byte {error.start} is not UTF-8: convert the file (iconv -f WINDOWS-1252 -t UTF-8) before you edit it"
-    if len(text.splitlines()) > text.count("\n") + 1:
+    if not _OTHER_LINE_ENDS.isdisjoint(text.replace("\r\n", "\n")):
         return "the file has line ends that YAML does not know (a lone carriage return, U+2028 …): remove them before you edit it"
     if not os.access(path, os.W_OK):
         return "you may not write this file: ask its owner, or save a copy elsewhere"
