@@ -28,7 +28,7 @@ KEYS = {
     "f1": "\x1bOP", "f2": "\x1bOQ", "f3": "\x1bOR", "f4": "\x1bOS", "f5": "\x1b[15~", "f6": "\x1b[17~", "f7": "\x1b[18~", "f8": "\x1b[19~",
     "f9": "\x1b[20~", "f10": "\x1b[21~", "f11": "\x1b[23~", "f12": "\x1b[24~",
     "shift+f3": "\x1b[1;2R", "shift+f5": "\x1b[15;2~", "shift+f8": "\x1b[19;2~",
-    "alt+enter": "\x1b\r", "ctrl+space": "\x00", "ctrl+backslash": "\x1c",
+    "alt+enter": "\x1b\r", "ctrl+space": "\x00", "ctrl+backslash": "\x1c", "ctrl+home": "\x1b[1;5H", "ctrl+end": "\x1b[1;5F",
 }  # fmt: skip
 _QUERIES = (
     (re.compile(rb"\x1b\[6n"), b"\x1b[1;1R"),
@@ -47,6 +47,8 @@ def key_bytes(key: str) -> bytes:
         return bytes([ord(key[5].upper()) & 0x1F])
     if key.startswith("alt+") and len(key) == 5:
         return b"\x1b" + key[4].encode()
+    if key.startswith(("ctrl+", "alt+", "shift+")):
+        raise KeyError(f"{key}: this terminal does not know what to send for it")
     return key.encode()
 
 

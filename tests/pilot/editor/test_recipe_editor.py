@@ -6,6 +6,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 
 from tuitune.recipe.schema import load_schema
@@ -235,3 +236,12 @@ async def test_the_last_runs_recipe_can_be_compared(tmp_path: Path) -> None:
         shown = str(driver.view._docs.render())
         assert "-  r: 4" in shown
         assert "+  r: 8" in shown
+
+
+async def test_keys_that_arrive_in_one_burst_keep_their_order(tmp_path: Path) -> None:
+    """A slow line delivers moves and letters together; the letters belong where the move went."""
+    async with editing(tmp_path / "r.yaml") as driver:
+        driver.view.go_to(2, 1)
+        for key, character in (("ctrl+end", None), ("z", "z"), ("up", None), ("home", None), ("y", "y")):
+            driver.view._editor.post_message(events.Key(key, character))
+        await driver.until(lambda: driver.view.text.endswith("y  max_steps: 3\nz"))

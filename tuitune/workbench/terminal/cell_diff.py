@@ -1,17 +1,17 @@
 """A cell diff under the whole app: of every update only the cells that really change are written.
 
 Textual repaints whole widgets and never compares with what the terminal shows; a key typed into a TextArea writes 24 KB. Here the
-compositor's updates are unrolled into cells, compared with a front buffer of what was written before, and only the changed runs go out
+compositor's updates are laid out as cells, compared with a front buffer of what was written before, and only the changed runs go out
 (0.3 KB a key). Leans on compositor internals, so it is on only for Textual versions whose equality suite has passed
-(tests/e2e/test_cell_diff.py, tests/unit/workbench/test_cell_diff.py) and off by itself on any other.
+(tests/e2e/test_cell_diff.py, tests/pilot/widgets/test_cell_diff_session.py, tests/unit/workbench/test_cell_diff.py) and off by itself on
+any other.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import textual
@@ -19,7 +19,9 @@ from rich.cells import get_character_cell_size
 from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
+from textual.geometry import Size
 from textual.strip import Strip
 
 if TYPE_CHECKING:
@@ -31,89 +33,128 @@ else:
 
 PROVEN = ("8.2.8",)  # raise on purpose, after the equality suite has passed
 GAP = 6  # cells: rewriting so few unchanged ones costs less than moving the cursor over them
+LIMIT = 8192  # looks and odd strips that have a number; past it the buffer starts over, so that memory stays bounded
+UNKNOWN = 0  # the number of a cell that may show anything
 
-Look = tuple[str, str]  # the codes before and after a text: equal codes look equal, whatever else a style carries
-Cell = tuple[object, object]  # (character, look); for the cells of an odd strip (strip, offset)
-_PLAIN: Look = ("", "")
+# Blocks whose every character takes one cell, checked at the speed of a regular expression; others are looked up one by one.
+_NARROW = re.compile("[ -~\u00a1-\u00ac\u00ae-\u02ff\u2500-\u259f\u2800-\u28ff]*")
+
+
+class _Row:
+    """One line of the terminal: a character and the number of its look for each cell."""
+
+    __slots__ = ("looks", "text")
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.looks: list[int] = []
+
+    def reach(self, width: int) -> None:
+        """Have at least `width` cells."""
+        if missing := width - len(self.looks):
+            if missing > 0:
+                self.text += " " * missing
+                self.looks += [UNKNOWN] * missing
 
 
 class CellDiff:
     """The front buffer: what the terminal shows, as far as it is known."""
 
     def __init__(self) -> None:
-        self._rows: list[list[Cell | None]] = []
-        self._size = (0, 0)
-        self._looks: dict[Style, Look] = {}
+        self.faults = 0  # updates that were unlike any proven one and were shown as Textual would
+        self._rows: dict[int, _Row] = {}
+        self._codes: list[tuple[str, str]] = []  # by the number of a look: what is written before and after its text
+        self._numbers: dict[object, int] = {}  # of looks by their codes, of odd strips by their segments
+        self._styles: dict[Style | None, int] = {}
         self._colors: str | None = None
+        self.reset()
 
     def reset(self) -> None:
         """Forget what the terminal shows: the next updates are written whole."""
-        self._rows = []
-        self._size = (0, 0)
+        self._rows.clear()
+        self._styles.clear()
+        self._numbers.clear()
+        self._codes[:] = [("", "")]  # nothing is ever written with the look UNKNOWN
+
+    @property
+    def remembered(self) -> int:
+        """How many looks and odd strips have a number."""
+        return len(self._codes)
+
+    def written(self, update: LayoutUpdate | ChopsUpdate, console: Console) -> str:
+        """As `render`; an update unlike any that was proven is rendered by Textual, and the buffer starts over."""
+        try:
+            return self.render(update, console)
+        except Exception:
+            self.faults += 1
+            self.reset()
+            return update.render_segments(console)
 
     def render(self, update: LayoutUpdate | ChopsUpdate, console: Console) -> str:
         """The codes that bring the terminal from what it shows to what `update` says, and no more."""
-        width, height = console.size
-        if self._size != (width, height) or self._colors != console.color_system:
-            self._size, self._colors = (width, height), console.color_system
-            self._rows = [[None] * width for _ in range(height)]
-            self._looks.clear()
+        if self._colors != console.color_system or len(self._codes) > LIMIT:
+            self._colors = console.color_system
+            self.reset()
         out: list[str] = []
         for x, y, strip in placed_strips(update):
-            if 0 <= y < height and 0 <= x < width:
-                self._strip(out, x, y, strip if x + strip.cell_length <= width else strip.crop(0, width - x), console)
+            self._strip(out, x, y, strip, console)
+            if len(self._codes) > LIMIT:
+                self.reset()
         return "".join(out)
 
     def _strip(self, out: list[str], x: int, y: int, strip: Strip, console: Console) -> None:
-        row = self._rows[y]
-        cells = self._cells(strip, console)
-        if cells is None:
-            # double width or combining characters: compared and written as a whole, so that no half of one is ever left standing
-            key = (tuple(strip), console.color_system)
-            cells = [(key, offset) for offset in range(strip.cell_length)]
-            if row[x : x + len(cells)] != cells:
-                out.append(f"\x1b[{y + 1};{x + 1}H{strip.render(console)}")
-                self._break_wide(out, row, x, y, len(cells))
-                row[x : x + len(cells)] = cells
+        row = self._rows.get(y)
+        if row is None:
+            row = self._rows[y] = _Row()
+        end = x + strip.cell_length
+        row.reach(end)
+        text = "".join([segment.text for segment in strip])
+        odd = not _is_narrow(text) or any(segment.control for segment in strip)
+        if odd:
+            # Double width or combining characters: compared and written whole, so that no half of one is ever left standing. Each
+            # cell holds its place within the strip instead of a character: the strip's own traces elsewhere do not pass for it.
+            looks = [self._number((tuple(strip), "odd"), ("", ""))] * strip.cell_length
+            text = "".join(map(chr, range(1, strip.cell_length + 1)))
+        else:
+            looks = []
+            for segment in strip:
+                looks += [self._look(segment.style, console)] * len(segment.text)
+        if row.looks[x:end] == looks and row.text[x:end] == text:
             return
-        old = row[x : x + len(cells)]
-        if old == cells:
-            return
-        for start, end in changed_runs(old, cells):
-            out.append(f"\x1b[{y + 1};{x + start + 1}H{_written(cells[start:end])}")
-        self._break_wide(out, row, x, y, len(cells))
-        row[x : x + len(cells)] = cells
+        if odd:
+            out.append(f"\x1b[{y + 1};{x + 1}H{strip.render(console)}")
+            row.looks[end:] = [UNKNOWN] * (len(row.looks) - end)  # terminals disagree on widths: it may have reached over its end
+        else:
+            for start, stop in changed_runs(row.text[x:end], row.looks[x:end], text, looks):
+                out.append(f"\x1b[{y + 1};{x + start + 1}H")
+                self._write_run(out, text, looks, start, stop)
+        row.text = row.text[:x] + text + row.text[end:]
+        row.looks[x:end] = looks
 
-    def _break_wide(self, out: list[str], row: list[Cell | None], x: int, y: int, length: int) -> None:
-        """Writing over one half of a wide character blanks the other half in the terminal: neighbours of odd strips become unknown."""
-        for edge in (x - 1, x + length):
-            if 0 <= edge < len(row) and (cell := row[edge]) is not None and isinstance(cell[0], tuple):
-                strip_key = cell[0]
-                for index, other in enumerate(row):
-                    if other is not None and other[0] is strip_key:
-                        row[index] = None
+    def _write_run(self, out: list[str], text: str, looks: list[int], start: int, stop: int) -> None:
+        """Cells as text with codes; neighbours of one look share them."""
+        at = start
+        while at < stop:
+            look, first = looks[at], at
+            while at < stop and looks[at] == look:
+                at += 1
+            before, after = self._codes[look]
+            out += (before, text[first:at], after)
 
-    def _cells(self, strip: Strip, console: Console) -> list[Cell] | None:
-        cells: list[Cell] = []
-        for text, style, control in strip:
-            if control:
-                return None
-            if not _is_simple(text):
-                return None
-            look = self._look(style, console)
-            cells.extend([(character, look) for character in text])
-        return cells
-
-    def _look(self, style: Style | None, console: Console) -> Look:
-        if style is None:
-            return _PLAIN
-        look = self._looks.get(style)
+    def _look(self, style: Style | None, console: Console) -> int:
+        """The number of what a style looks like: styles that differ in something invisible (meta) have the same."""
+        look = self._styles.get(style)
         if look is None:
-            if len(self._looks) > 4096:
-                self._looks.clear()
-            before, _, after = Strip([Segment("x", style)]).render(console).partition("x")
-            look = self._looks[style] = (before, after)
+            before, _, after = Strip([Segment("\0", style)]).render(console).partition("\0")
+            look = self._styles[style] = self._number((before, after), (before, after))
         return look
+
+    def _number(self, key: object, codes: tuple[str, str]) -> int:
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._codes)
+            self._codes.append(codes)
+        return number
 
 
 def placed_strips(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Strip]]:
@@ -133,37 +174,28 @@ def placed_strips(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int
             yield x, y, chop if whole else chop.crop(0, min(end, x2) - x)
 
 
-def changed_runs(old: list[Cell | None], new: list[Cell]) -> Iterator[tuple[int, int]]:
-    """[start, end) of the runs to write; unchanged cells between two changes are bridged where that is shorter than a cursor move."""
-    start = end = -1
-    for index, (before, after) in enumerate(zip(old, new)):
-        if before == after:
+def changed_runs(old_text: str, old_looks: list[int], text: str, looks: list[int]) -> Iterator[tuple[int, int]]:
+    """[start, stop) of the runs to write; unchanged cells between two changes are bridged where that is shorter than a cursor move."""
+    start = stop = -1
+    for at, (was, now, was_look, look) in enumerate(zip(old_text, text, old_looks, looks)):
+        if was == now and was_look == look:
             continue
-        if start >= 0 and index - end <= GAP and all(cell[1] == new[end - 1][1] for cell in new[end:index]):
-            end = index + 1
+        if start >= 0 and at - stop <= GAP and all(between == looks[stop - 1] for between in looks[stop:at]):
+            stop = at + 1
             continue
         if start >= 0:
-            yield start, end
-        start, end = index, index + 1
+            yield start, stop
+        start, stop = at, at + 1
     if start >= 0:
-        yield start, end
+        yield start, stop
 
 
-def _written(cells: list[Cell]) -> str:
-    """The cells as text with codes; neighbours of one look share them."""
-    parts: list[str] = []
-    for look, group in groupby(cells, key=itemgetter(1)):
-        assert isinstance(look, tuple)
-        parts.append(f"{look[0]}{''.join(str(character) for character, _ in group)}{look[1]}")
-    return "".join(parts)
-
-
-@lru_cache(maxsize=4096)
-def _is_simple(text: str) -> bool:
+@lru_cache(maxsize=2048)
+def _is_narrow(text: str) -> bool:
     """Whether every character takes exactly one cell."""
-    if text.isascii():
-        return text.isprintable()
-    return all(get_character_cell_size(character) == 1 for character in text)
+    return _NARROW.fullmatch(text) is not None or all(
+        character.isprintable() and get_character_cell_size(character) == 1 for character in text
+    )
 
 
 class _DiffUpdate(CompositorUpdate):
@@ -174,12 +206,7 @@ class _DiffUpdate(CompositorUpdate):
         self.update = update
 
     def render_segments(self, console: Console) -> str:
-        try:
-            return self.diff.render(self.update, console)
-        except Exception:
-            # an update unlike any that was proven: show it as Textual would, and start over
-            self.diff.reset()
-            return self.update.render_segments(console)
+        return self.diff.written(self.update, console)
 
 
 class CellDiffMixin(_Base):
@@ -189,13 +216,22 @@ class CellDiffMixin(_Base):
         super().__init__(*args, **kwargs)
         wanted = textual.__version__ in PROVEN and os.environ.get("TUITUNE_CELL_DIFF", "1") != "0"
         self.cell_diff: CellDiff | None = CellDiff() if wanted else None
+        self._laid_out_for = Size(0, 0)
 
     def on_mount(self) -> None:
         """Ctrl+Z and back: the shell has drawn over everything."""
         self.app_resume_signal.subscribe(self, lambda _: self.redraw_terminal())
 
+    def on_resize(self, event: events.Resize) -> None:
+        """A terminal cuts or reflows what it shows when its size changes, back and forth too."""
+        if self.cell_diff is not None:
+            self.cell_diff.reset()
+
     def _display(self, screen: Any, renderable: Any) -> None:
         if self.cell_diff is not None:
+            if screen.outer_size != self._laid_out_for:  # what was painted for another size may have been clipped
+                self._laid_out_for = screen.outer_size
+                self.cell_diff.reset()
             if isinstance(renderable, LayoutUpdate | ChopsUpdate):
                 renderable = _DiffUpdate(self.cell_diff, renderable)
             elif renderable is not None:

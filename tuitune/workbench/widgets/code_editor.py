@@ -170,6 +170,10 @@ class CodeEditor(TextArea):
             event.stop()
             event.prevent_default()
             self._new_line()
+        elif event.key in _ACTIONS:
+            event.stop()
+            event.prevent_default()
+            await self.run_action(_ACTIONS[event.key])
 
     def _new_line(self) -> None:
         """Enter keeps the indentation, and goes one level deeper below a key without a value."""
@@ -202,3 +206,13 @@ class CodeEditor(TextArea):
     def action_cursor_page_down(self) -> None:
         if not self._moved_popup("pagedown"):
             super().action_cursor_page_down()
+
+
+# Textual runs a binding only after the key has bubbled up to the app, when letters typed after it are already in the text: "End, x" in one
+# burst over a slow line would put the x before the move. The editor's own keys are therefore run where they arrive.
+_ACTIONS = {
+    key.strip(): binding.action
+    for binding in [*TextArea.BINDINGS, *CodeEditor.BINDINGS]
+    if isinstance(binding, Binding)
+    for key in binding.key.split(",")
+}

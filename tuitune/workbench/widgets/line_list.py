@@ -91,7 +91,7 @@ class LineList(ScrollView, can_focus=True):
         return len(self.lines)
 
     def render_line(self, y: int) -> Strip:
-        index, width = self.scroll_offset.y + y, self.size.width
+        index, width = self.scroll_offset.y + y, self.scrollable_content_region.width
         style = self.visual_style
         if index >= len(self.lines):
             return Strip.blank(width, style.rich_style)
