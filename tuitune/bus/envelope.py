@@ -35,7 +35,10 @@ def as_number(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # JSON's integers have no end
+            return math.inf if value > 0 else -math.inf
     return _NOT_FINITE.get(value) if isinstance(value, str) else None
 
 
