@@ -5,10 +5,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 _SHAPES = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,})")
-_NAMES = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "ACCESS_KEY", "PRIVATE_KEY", "CREDENTIAL")
+_NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|APIKEY|(^|_)KEYS?(_|$)", re.IGNORECASE)
+SHORTEST = 8  # characters; TOKENIZERS_PARALLELISM=false is no secret
 MASK = "•••"
 
 
@@ -16,7 +17,8 @@ class Masker:
     """Knows the secrets of an environment; `mask` takes them out of a text."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
-        values = {value for name, value in environment.items() if len(value) >= 8 and any(word in name.upper() for word in _NAMES)}
+        values = {value for name, value in environment.items() if len(value) >= SHORTEST and _NAMES.search(name)}
+        values = {value for value in values if not os.path.exists(value)}  # SSL_KEY_FILE=/etc/…: where a secret lies is none
         self._values = sorted(values, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
@@ -25,6 +27,16 @@ class Masker:
             if value in text:
                 text = text.replace(value, MASK)
         return _SHAPES.sub(MASK, text)
+
+    def mask_all(self, value: Any) -> Any:
+        """`value` with every text in it masked, in dicts and lists at any depth."""
+        if isinstance(value, str):
+            return self.mask(value) if len(value) >= SHORTEST else value
+        if isinstance(value, dict):
+            return {key: self.mask_all(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.mask_all(item) for item in value]
+        return value
 
 
 def mask_streams() -> None:

@@ -11,21 +11,21 @@ import msgspec
 
 VERSION = 1
 
-_encoder = msgspec.json.Encoder(enc_hook=str)  # a Path, say, or a numpy scalar: its text is better than a lost record
+_encoder = msgspec.json.Encoder(enc_hook=str)
 _decoder = msgspec.json.Decoder()
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def encode(record: dict[str, Any]) -> bytes:
-    """The record as one line of JSON, line feed included."""
-    return _encoder.encode(_finite(record)) + b"\n"
+    """The record as one line of JSON, line feed included. Takes any value: what JSON does not know is written as its text."""
+    return _encoder.encode(_plain(record)) + b"\n"
 
 
 def decode(line: bytes) -> dict[str, Any] | None:
     """The record of one line, or None for a torn line or anything that is no record. A proper prefix of an object never parses."""
     try:
         record = _decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -42,11 +42,21 @@ def as_number(value: object) -> float | None:
     return _NOT_FINITE.get(value) if isinstance(value, str) else None
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """`value` in what JSON has: a number of numpy's or torch's is a number, half a character becomes �, anything else its text."""
+    if value is None or isinstance(value, bool | int):
+        return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else ("nan" if math.isnan(value) else "inf" if value > 0 else "-inf")
+        return float(value) if math.isfinite(value) else ("nan" if math.isnan(value) else "inf" if value > 0 else "-inf")
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        try:
+            return _plain(value.item())
+        except (TypeError, ValueError, RuntimeError):
+            pass  # an array of many numbers: its text will have to do
+    return _plain(str(value))

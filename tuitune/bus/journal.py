@@ -5,20 +5,28 @@ is a torn last line: it never parses (envelope.decode), so the reader skips it a
 No inotify: polling costs one stat a file and also works on network disks.
 """
 
+import contextlib
+import math
 import os
 import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
-from tuitune.bus.envelope import VERSION, decode, encode
+from tuitune.bus.envelope import VERSION, as_number, decode, encode
+from tuitune.secrets import Masker
 
 MAX_RECORD = 64 << 10  # bytes; longer text belongs into a file of its own
+SYNCED = frozenset({"state", "checkpoint", "crash", "end"})  # these also survive a power cut (0.2 ms each); the rest loses seconds at most
 
 
 class Journal:
-    """The writer of one file. Thread-safe; never raises for a full or broken disk, because training must not die of its diary."""
+    """The writer of one file. Thread-safe; never raises for a full or broken disk, because training must not die of its diary.
+
+    No secret of the environment gets in (tuitune.secrets). OSError only from the constructor, when the file cannot be opened at all.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -26,21 +34,27 @@ class Journal:
         self.dropped = 0
         """Records that could not be written (disk full …) since the start; the next record that fits carries the number."""
         self._lock = threading.Lock()
-        self._next, torn = _resume(path)
+        self._masker = Masker()
+        last, torn = last_records(path)
+        self._next = max((record["n"] for record in last if isinstance(record.get("n"), int)), default=-1) + 1
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._line_open = torn
         self._told = 0
 
     def emit(self, ev: str, /, **fields: Any) -> None:
         """Append one record; numbering and time are added here."""
+        fields = self._masker.mask_all(fields)
         with self._lock:
-            record = {"v": VERSION, "n": self._next, "t": time.time(), "ev": ev, **fields}
+            head: dict[str, Any] = {"v": VERSION, "n": self._next, "t": time.time(), "ev": ev}
             if self.dropped > self._told:
-                record["dropped"] = self.dropped
-            line = encode(record)
+                head["dropped"] = self.dropped
+            line = encode(head | fields | head)  # head first, and nobody's field replaces one of it
             if len(line) > MAX_RECORD:
-                line = encode({**{key: record[key] for key in ("v", "n", "t", "ev")}, "too_long": len(line)})
+                line = encode({**head, "too_long": len(line)})
             self._append(line)
+            if ev in SYNCED:
+                with contextlib.suppress(OSError):
+                    os.fdatasync(self._file)
 
     def _append(self, line: bytes) -> None:
         if self._line_open:
@@ -51,7 +65,7 @@ class Journal:
             self.dropped += 1
             return
         self._line_open = written < len(line)
-        if self._line_open:
+        if written < len(line) - 1:  # torn; one that lacks its line feed alone is whole, and the next write ends it
             self.dropped += 1
             return
         self._next += 1
@@ -65,90 +79,105 @@ class Journal:
                 self._file = -1
 
 
-def _resume(path: Path) -> tuple[int, bool]:
-    """(number of the next record, whether the file ends in a torn line) of a journal that may exist already."""
+def last_records(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """(the whole records in the last 128 KiB of a journal that may exist, oldest first; whether it ends without a line feed)."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 2 * MAX_RECORD))
             lines = file.read().split(b"\n")
     except FileNotFoundError:
-        return 0, False
-    torn = bool(lines[-1])
-    for line in reversed(lines):
-        record = decode(line) if line else None
-        if record is not None and isinstance(record.get("n"), int):
-            return record["n"] + 1, torn
-    return 0, torn
-
-
-@dataclass
-class _Position:
-    offset: int = 0
-    partial: bytes = b""
+        return [], False
+    return [record for line in lines if line and (record := decode(line)) is not None], bool(lines[-1])
 
 
 class JournalTail:
     """Reads what is new in every *.jsonl of a directory, from the beginning. Files may appear, grow and disappear at any time."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, only: str | None = None) -> None:
+        """`only`: the stem of the one file to read, e.g. "trainer-1"."""
         self.directory = directory
-        self.torn = 0
+        self.only = only
+        self._files: dict[str, _File] = {}
+
+    @property
+    def torn(self) -> int:
         """Lines that were no record: what a kill in the middle of a write leaves."""
-        self._positions: dict[str, _Position] = {}
+        return sum(file.torn for file in self._files.values())
 
     def poll(self, limit_bytes: int = 4 << 20) -> list[dict[str, Any]]:
-        """The whole records that are new, at most about `limit_bytes` of them, by time across files and in order within each.
+        """The whole records that are new, by time across files and in order within each; reads about `limit_bytes` at most.
 
-        Each has "src", the stem of its file ("hub", "trainer-1"), added. An empty list means nothing new for now.
+        Each has "src", the stem of its file ("hub", "trainer-1"), added. An empty list means nothing new for now. Where a long history
+        takes several polls, the order holds across them: no file runs ahead of the others.
         """
-        files: list[list[dict[str, Any]]] = []
         try:
             names = sorted(name for name in os.listdir(self.directory) if name.endswith(".jsonl"))
         except OSError:
             return []
-        for name in names:
-            records = self._read(name, limit_bytes // max(1, len(names)))
-            if records:
-                files.append(records)
-        return files[0] if len(files) == 1 else _by_time(files)
+        files = [self._files.setdefault(name, _File(self.directory / name)) for name in names if self.only in (None, name[:-6])]
+        share = max(2 * MAX_RECORD, limit_bytes // max(1, len(files)))
+        for file in files:
+            file.fill(share)
+        # a file that has more to read holds the others back at its last time: its next records may be older than theirs
+        horizon = min((file.waiting[-1][0] for file in files if file.more and file.waiting), default=None)
+        return [record for _, record in merge(*(file.take(horizon) for file in files), key=_time)]
 
-    def _read(self, name: str, limit: int) -> list[dict[str, Any]]:
-        position = self._positions.setdefault(name, _Position())
+
+class _File:
+    """One journal file: how far it is read, and what is read but not yet given out, each with a time that never steps back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.waiting: deque[tuple[float, dict[str, Any]]] = deque()
+        self.more = False
+        self.torn = 0
+        self._offset = 0
+        self._partial = b""
+        self._time = 0.0
+
+    def fill(self, limit: int) -> None:
+        """Read up to `limit` bytes when nothing waits; sets `more` when the file goes on. Garbage is passed over."""
+        if self.waiting:
+            return
+        self.more = True
         try:
-            with open(self.directory / name, "rb") as file:
-                file.seek(position.offset)
-                data = file.read(limit)
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                while self.more and not self.waiting:
+                    data = file.read(limit)
+                    self.more = len(data) == limit
+                    self._offset += len(data)
+                    self._split(data)
         except OSError:
-            return []
-        if not data:
-            return []
-        position.offset += len(data)
-        *lines, position.partial = (position.partial + data).split(b"\n")
-        records = []
+            self.more = False
+
+    def _split(self, data: bytes) -> None:
+        *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            if not line:
-                continue
-            record = decode(line)
-            if record is None:
-                self.torn += 1
-                continue
-            record["src"] = name.removesuffix(".jsonl")
-            records.append(record)
-        return records
+            if line:
+                self._line(line)
+        if len(self._partial) > 2 * MAX_RECORD:  # no record is that long: a damaged disk
+            self._partial = b"\0"  # with this at its head the rest of the line is no record either
+
+    def _line(self, line: bytes) -> None:
+        record = decode(line)
+        if record is None:
+            self.torn += 1
+            return
+        record["src"] = self.path.stem
+        stamp = as_number(record.get("t"))
+        if stamp is not None and math.isfinite(stamp):
+            self._time = max(self._time, stamp)  # a clock may step back; the order within a file is what happened
+        self.waiting.append((self._time, record))
+
+    def take(self, horizon: float | None) -> list[tuple[float, dict[str, Any]]]:
+        """What waits up to the time `horizon` (None: all of it)."""
+        taken = []
+        while self.waiting and (horizon is None or self.waiting[0][0] <= horizon):
+            taken.append(self.waiting.popleft())
+        return taken
 
 
-def _by_time(files: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Merge by wall clock without ever reordering a file's own records (a clock may step back)."""
-    from heapq import merge
-
-    keyed = []
-    for records in files:
-        latest = 0.0
-        rows = []
-        for record in records:
-            stamp = record.get("t")
-            latest = max(latest, float(stamp)) if isinstance(stamp, int | float) else latest
-            rows.append((latest, record))
-        keyed.append(rows)
-    return [record for _, record in merge(*keyed, key=lambda row: row[0])]
+def _time(entry: tuple[float, dict[str, Any]]) -> float:
+    return entry[0]

@@ -5,39 +5,41 @@ boundary. The same id again gets the stored answer and is not applied twice. Wha
 """
 
 import os
-import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import zmq
 
 from tuitune.bus.envelope import VERSION, decode, encode
 from tuitune.bus.sockets import Connection
+from tuitune.errors import UserError
+from tuitune.files import write_atomically
 
 OPS = frozenset({"stop", "save", "evaluate", "kill"})
 KEPT = 1000  # answered commands remembered for clients that ask again
+AT_ONCE = 200  # messages taken in a row before the hub looks at its other work
 
 
 @dataclass
 class _Command:
     message: dict[str, Any]
     reply: dict[str, Any]
-    client: bytes | None
-    sent: bool = False
-    received: float = field(default_factory=time.time)
+    client: bytes | Path | None  # a socket's identity, or the file that takes the answer
 
 
 class CommandServer:
     """Owns both sockets; used by one thread. `serve` is called in a loop and returns after at most the given time."""
 
-    def __init__(self, connection: Connection, on_event: Callable[..., None], on_kill: Callable[[], None]) -> None:
+    def __init__(self, connection: Connection, on_event: Callable[..., None], on_kill: Callable[[str], None]) -> None:
         self._context = zmq.Context()
         self._clients = self._bind(connection.hub)
         self._trainer = self._bind(connection.trainer)
         self._token = connection.token
         self._trainer_identity: bytes | None = None
+        self._gone = False
         self._commands: dict[str, _Command] = {}
         self._on_event = on_event
         self._on_kill = on_kill
@@ -51,7 +53,10 @@ class CommandServer:
         filter_uid = getattr(zmq, "IPC_FILTER_UID", None)
         if filter_uid is not None:
             socket.setsockopt(filter_uid, os.getuid())
-        socket.bind(endpoint)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise UserError(f"{endpoint.removeprefix('ipc://')}: the run's socket cannot be opened ({error.strerror})") from error
         return socket
 
     def serve(self, wait_s: float) -> None:
@@ -62,8 +67,8 @@ class CommandServer:
         if self._trainer in ready:
             self._drain(self._trainer, self._from_trainer)
 
-    def _drain(self, socket: "zmq.Socket[bytes]", take: Callable[[bytes, dict[str, Any]], None]) -> None:
-        while True:
+    def _drain(self, socket: "zmq.Socket[bytes]", take: Callable[[bytes, dict[str, Any]], object]) -> None:
+        for _ in range(AT_ONCE):
             try:
                 identity, *frames = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -75,42 +80,36 @@ class CommandServer:
     def _from_client(self, identity: bytes, message: dict[str, Any]) -> None:
         self.accept(message, identity)
 
-    def accept(self, message: dict[str, Any], client: bytes | None = None) -> dict[str, Any]:
-        """Take one command (from a socket or a command file) and answer it; returns the answer."""
+    def accept(self, message: dict[str, Any], client: bytes | Path) -> None:
+        """Take one command: from a socket, or from a command file with `client` as the file for the answer."""
         key = str(message.get("id") or uuid.uuid4())
         known = self._commands.get(key)
         if known is not None:
-            known.client = client or known.client
+            known.client = client
             self._tell(known)
-            return known.reply
+            return
         op = message.get("op")
         command = _Command({**message, "id": key}, {"k": "ack", "id": key, "op": op, "s": "queued"}, client)
         self._commands[key] = command
         while len(self._commands) > KEPT:
             del self._commands[next(iter(self._commands))]
-        version = message.get("v")
-        if not isinstance(version, int) or version > VERSION:
-            self._finish(
-                command,
-                "failed",
-                error=f"this run's hub speaks version {VERSION} of the commands, not {version}: use the tuitune that started it",
-            )
-        elif op not in OPS:
-            self._finish(command, "failed", error=f"unknown op {op!r}; this run takes {', '.join(sorted(OPS))}")
+        refusal = _refusal(message)
+        if refusal:
+            self._finish(command, "failed", error=refusal)
+            return
+        self._on_event("command", id=key, op=op, args=message.get("args") or {}, by=str(message.get("by") or ""))
+        if self._gone:
+            self._finish_here(command, "no_trainer", error="the trainer has ended")
+        elif op == "kill":
+            self._on_kill(str(message.get("by") or "somebody"))
+            self._finish_here(command, "applied")
         else:
-            self._on_event("command", id=key, op=op, args=message.get("args") or {}, by=str(message.get("by") or ""))
-            if op == "kill":
-                self._on_kill()
-                self._finish(command, "applied")
-            else:
-                self._forward(command)
-                self._tell(command)
-        return command.reply
+            self._forward(command)
+            self._tell(command)
 
     def _forward(self, command: _Command) -> None:
         if self._trainer_identity is not None:
             self._trainer.send_multipart([self._trainer_identity, encode({"k": "cmd", **command.message})])
-            command.sent = True
 
     def _from_trainer(self, identity: bytes, message: dict[str, Any]) -> None:
         if message.get("k") == "hello":
@@ -125,30 +124,49 @@ class CommandServer:
                 self._finish(answered, str(message.get("s", "failed")), **rest)
 
     def trainer_gone(self) -> None:
-        """The trainer has ended: what it had not answered is answered for it."""
+        """The trainer has ended: what it had not answered is answered for it, and so is what still comes."""
+        self._gone = True
         self._trainer_identity = None
         for command in self._waiting():
-            stopped = command.message.get("op") == "stop"
-            if stopped:
-                self._finish(command, "applied", note="the trainer has ended")
+            if command.message.get("op") == "stop":
+                self._finish_here(command, "applied", note="the trainer has ended")
             else:
-                self._finish(command, "failed", error="the trainer ended before it came to this")
+                self._finish_here(command, "failed", error="the trainer ended before it came to this")
 
     def _waiting(self) -> list[_Command]:
         return [command for command in self._commands.values() if command.reply["s"] == "queued"]
+
+    def _finish_here(self, command: _Command, state: str, **fields: Any) -> None:
+        """Answer for the trainer, in the journal as well (its own answers it journals itself)."""
+        self._on_event("applied", id=command.message["id"], op=command.message.get("op"), ok=state == "applied", **fields)
+        self._finish(command, state, **fields)
 
     def _finish(self, command: _Command, state: str, **fields: Any) -> None:
         command.reply = {"k": "result", "id": command.message["id"], "op": command.message.get("op"), "s": state, **fields}
         self._tell(command)
 
     def _tell(self, command: _Command) -> None:
-        if command.client is None:
-            return
+        answer = encode({"v": VERSION, **command.reply})
         try:
-            self._clients.send_multipart([command.client, encode({"v": VERSION, **command.reply})], zmq.NOBLOCK)
-        except zmq.ZMQError:
+            if isinstance(command.client, Path):
+                write_atomically(command.client, answer, mode=0o600)
+            elif command.client is not None:
+                self._clients.send_multipart([command.client, answer], zmq.NOBLOCK)
+        except (zmq.ZMQError, OSError):
             command.client = None  # that client has gone; the answer stays for whoever asks again
 
     def close(self) -> None:
         """Close both sockets."""
         self._context.destroy(linger=200)
+
+
+def _refusal(message: dict[str, Any]) -> str | None:
+    """Why a command is not taken, in one sentence."""
+    version, op = message.get("v"), message.get("op")
+    if not isinstance(version, int) or version > VERSION:
+        return f"this run's hub speaks version {VERSION} of the commands, not {version}: use the tuitune that started it"
+    if op not in OPS:
+        return f"unknown op {op!r}; this run takes {', '.join(sorted(OPS))}"
+    if not isinstance(message.get("args") or {}, dict):
+        return f"{op}: the arguments must be names with values, like save=false"
+    return None

@@ -5,6 +5,7 @@ $XDG_RUNTIME_DIR goes away with the last logout while the run lives on. The fold
 and the kernel's peer credentials are asked for as well. Never tcp, never abstract sockets: those answer anybody on the box.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -73,8 +74,9 @@ def read_connection(path: Path) -> Connection | None:
 
 
 def remove_sockets(run: Path) -> None:
-    """Take the run's sockets and their folder away."""
-    folder = socket_folder(run)
-    for name in ("hub.sock", "trainer.sock"):
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()
+    """Take the run's sockets and their folder away, as far as they are there."""
+    with contextlib.suppress(OSError, UserError):
+        folder = socket_folder(run)
+        for name in ("hub.sock", "trainer.sock"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()

@@ -36,7 +36,7 @@ class RunSummary:
 
 
 def list_runs(root: Path) -> list[RunSummary]:
-    """All runs under `root`, newest first; a folder with a damaged manifest is listed as "unreadable", one without is no run."""
+    """All runs under `root`, newest first; a run whose manifest is missing or damaged is listed as "unreadable"."""
     try:
         folders = [path for path in root.iterdir() if path.is_dir()]
     except OSError:
@@ -47,12 +47,12 @@ def list_runs(root: Path) -> list[RunSummary]:
 
 def summarize(run: RunDirectory) -> RunSummary | None:
     """One run's line in the list, or None when the folder is no run at all."""
-    if not run.manifest.exists():
+    if not run.manifest.exists() and not run.journal.is_dir():
         return None
     try:
         manifest = read_manifest(run)
     except UserError as error:
-        return RunSummary(id=run.name, path=run.path, name=run.name, state="unreadable", why=str(error))
+        return RunSummary(id=run.name, path=run.path, name=run.name, state="unreadable", created=_made(run), why=str(error))
     state = manifest.living_state()
     why = manifest.why
     if state == "lost":
@@ -70,6 +70,14 @@ def summarize(run: RunDirectory) -> RunSummary | None:
         why=why,
         recipe_path=manifest.recipe_path,
     )
+
+
+def _made(run: RunDirectory) -> float | None:
+    """About when a run began whose manifest does not say it."""
+    try:
+        return run.path.stat().st_mtime
+    except OSError:
+        return None
 
 
 def find_run(root: Path, text: str) -> RunDirectory:

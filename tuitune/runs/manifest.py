@@ -1,11 +1,20 @@
-"""manifest.json: what a run is, whose processes it has and how it stands. Written by the launcher once, then by the hub alone."""
+"""manifest.json: what a run is, whose processes it has and how it stands. Written by the launcher once, then by the hub alone.
+
+A hub can be killed while its trainer goes on. Then nobody writes the manifest any more, and what the trainer's own journal says last
+counts instead: `read_manifest` looks there by itself.
+"""
 
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+import msgspec
+
+from tuitune.bus.envelope import as_number
+from tuitune.bus.journal import last_records
 from tuitune.errors import UserError
 from tuitune.files import write_atomically
 from tuitune.runs.directory import RunDirectory
@@ -63,6 +72,19 @@ class Manifest:
     trainer: Process | None = None
     schema: int = 1
 
+    def take(self, record: dict[str, Any]) -> None:
+        """Bring step, loss and state up to date with a record of the trainer's journal; its `end` is the run's."""
+        match record.get("ev"):
+            case "state" if record.get("s") in LIVING:
+                self.state = record["s"]
+            case "metrics":
+                self.step = _count(record.get("step"), self.step)
+                self.max_steps = _count(record.get("max_steps"), self.max_steps)
+                loss = as_number(record.get("loss"))
+                self.loss = loss if loss is not None and math.isfinite(loss) else self.loss
+            case "end" if record.get("reason") in ENDED:
+                self.state, self.why, self.ended = record["reason"], record.get("error"), as_number(record.get("t"))
+
     def living_state(self) -> str:
         """The state, corrected for a hub that died without a word: then a living state is really "lost"."""
         if self.state in ENDED or self.host != os.uname().nodename:
@@ -73,17 +95,26 @@ class Manifest:
         return self.state if self.hub is None and time.time() - self.created < 30 else "lost"
 
 
+def _count(value: object, otherwise: int | None) -> int | None:
+    return value if isinstance(value, int) else otherwise
+
+
 def read_manifest(run: RunDirectory) -> Manifest:
-    """The run's manifest; UserError when it is missing or damaged."""
+    """The run's manifest, brought up to date when its hub has died; UserError when it is missing or damaged."""
+    manifest = _read(run)
+    here = manifest.host == os.uname().nodename
+    if here and manifest.state not in ENDED and manifest.hub is not None and not manifest.hub.alive():
+        for record in last_records(run.journal / f"trainer-{manifest.attempt}.jsonl")[0]:
+            manifest.take(record)
+    return manifest
+
+
+def _read(run: RunDirectory) -> Manifest:
     try:
-        document = json.loads(run.manifest.read_bytes())
-        known = {key: document[key] for key in Manifest.__dataclass_fields__ if key in document}
-        for role in ("hub", "trainer"):
-            known[role] = Process(**known[role]) if known.get(role) else None
-        return Manifest(**known)
+        return msgspec.json.decode(run.manifest.read_bytes(), type=Manifest)
     except FileNotFoundError:
-        raise UserError(f"{run.path} is not a run: it has no manifest.json") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{run.path} has no manifest.json: it is no run, or the disk was full when it began") from None
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
         raise UserError(f"{run.manifest} cannot be read ({error}); the journal beside it still has the run's history") from error
 
 
