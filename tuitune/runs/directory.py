@@ -95,4 +95,4 @@ def _new_folder(root: Path, stem: str) -> Path:
 
 def _safe(name: str) -> str:
     """A recipe's name as a folder name: letters, digits, `.`, `_` and `-`, at most 60 of them."""
-    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:60] or "run"
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.")[:60].rstrip("-.") or "run"
