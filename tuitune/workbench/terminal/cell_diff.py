@@ -51,10 +51,9 @@ class _Row:
 
     def reach(self, width: int) -> None:
         """Have at least `width` cells."""
-        if missing := width - len(self.looks):
-            if missing > 0:
-                self.text += " " * missing
-                self.looks += [UNKNOWN] * missing
+        missing = width - len(self.looks)  # below zero nothing is added
+        self.text += " " * missing
+        self.looks += [UNKNOWN] * missing
 
 
 class CellDiff:
@@ -66,7 +65,6 @@ class CellDiff:
         self._codes: list[tuple[str, str]] = []  # by the number of a look: what is written before and after its text
         self._numbers: dict[object, int] = {}  # of looks by their codes, of odd strips by their segments
         self._styles: dict[Style | None, int] = {}
-        self._colors: str | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -78,8 +76,8 @@ class CellDiff:
 
     @property
     def remembered(self) -> int:
-        """How many looks and odd strips have a number."""
-        return len(self._codes)
+        """How many things it holds beside the cells of the screen: the larger one of styles and numbers."""
+        return max(len(self._codes), len(self._styles))
 
     def written(self, update: LayoutUpdate | ChopsUpdate, console: Console) -> str:
         """As `render`; an update unlike any that was proven is rendered by Textual, and the buffer starts over."""
@@ -92,9 +90,6 @@ class CellDiff:
 
     def render(self, update: LayoutUpdate | ChopsUpdate, console: Console) -> str:
         """The codes that bring the terminal from what it shows to what `update` says, and no more."""
-        if self._colors != console.color_system or len(self._codes) > LIMIT:
-            self._colors = console.color_system
-            self.reset()
         out: list[str] = []
         for x, y, strip in placed_strips(update):
             self._strip(out, x, y, strip, console)
@@ -145,6 +140,8 @@ class CellDiff:
         """The number of what a style looks like: styles that differ in something invisible (meta) have the same."""
         look = self._styles.get(style)
         if look is None:
+            if len(self._styles) > LIMIT:
+                self._styles.clear()  # styles that differ only in meta do not add to the codes
             before, _, after = Strip([Segment("\0", style)]).render(console).partition("\0")
             look = self._styles[style] = self._number((before, after), (before, after))
         return look
