@@ -3,6 +3,7 @@
 Exit code 0: done or stopped as asked. 1: failed; a UserError is one sentence (also in the `end` event), anything else a traceback.
 """
 
+import errno
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from tuitune.recipe.recipe import load_recipe
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
+from tuitune.trainer.control import CAPS, StopRequest
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -26,47 +28,73 @@ if TYPE_CHECKING:
     from tuitune.trainer.telemetry import Telemetry
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # the user's to mend, so a sentence and no traceback
+
+
 def main(path: Path) -> int:
     """Train the run at `path` to its end."""
     mask_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    _see_one_gpu()
+    stop = StopRequest()
+    stop.listen_to_signals()
     run = RunDirectory(path.resolve())
     manifest = read_manifest(run)
     journal = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl")
     journal.emit("state", s="loading", why="reading the libraries")
     try:
         # the torch stack takes seconds to load: after the first record, so that a viewer sees what it waits for
-        from tuitune.trainer.control import CAPS, StopRequest
         from tuitune.trainer.telemetry import Telemetry
 
-        stop = StopRequest()
-        stop.listen_to_signals()
         link = TrainerLink(run.path)
         link.start()
         telemetry = Telemetry(journal, link)
         telemetry.current = "loading"
         telemetry.start_heartbeat()
         base = Path(manifest.recipe_path).parent if manifest.recipe_path else run.path
-        built = _build(run, base, telemetry, CAPS)
+        built = _build(run, base, telemetry)
         if not stop.asked:
             _train(built, telemetry, stop)
         state = "stopped" if stop.asked else "done"
-        saved = _save(built, run, telemetry) if stop.save else None
+        saved = _save(built, run, telemetry) if stop.save and telemetry.step else None  # before the first step there is nothing to keep
         telemetry.state(state, step=telemetry.step, why=stop.why or None)
         journal.emit("end", step=telemetry.step, reason=state, result=saved)
         telemetry.close()
         return 0
     except UserError as error:
-        journal.emit("state", s="failed", why=str(error))
-        journal.emit("end", reason="failed", error=str(error))
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except Exception:
+        return _failed(journal, str(error))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK:
+            return _failed(journal, f"{error.filename or run.path}: cannot be written ({error.strerror}); make room and start again")
         traceback.print_exc()
         return 1
 
 
-def _build(run: RunDirectory, base: Path, telemetry: "Telemetry", caps: tuple[str, ...]) -> "Built":
+def _failed(journal: Journal, sentence: str) -> int:
+    journal.emit("state", s="failed", why=sentence)
+    journal.emit("end", reason="failed", error=sentence)
+    sys.stderr.write(f"{sentence}\n")
+    return 1
+
+
+def _see_one_gpu() -> None:
+    """One process trains on one GPU; with more in sight transformers would wrap the model in DataParallel, which TRL refuses.
+    The hub has chosen one by its lease; alone it is the first."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.partition(",")[0]
+
+
+def _devices() -> list[dict[str, str]]:
+    """The GPUs this process computes on, in torch's order: UUIDs match torch's numbers to the driver's."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return []
+    found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [{"uuid": f"GPU-{device.uuid}", "name": device.name} for device in found]
+
+
+def _build(run: RunDirectory, base: Path, telemetry: "Telemetry") -> "Built":
     from tuitune.trainer.build import build
     from tuitune.trainer.effective import ledger
     from tuitune.trainer.prepared import describe
@@ -87,7 +115,8 @@ def _build(run: RunDirectory, base: Path, telemetry: "Telemetry", caps: tuple[st
         versions=installed(),
         world=1,
         device=built.box.name,
-        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in caps],
+        devices=_devices(),
+        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in CAPS],
         loading_seconds=time.monotonic() - started,
     )
     for warning in built.warnings:
@@ -96,7 +125,7 @@ def _build(run: RunDirectory, base: Path, telemetry: "Telemetry", caps: tuple[st
     return built
 
 
-def _train(built: "Built", telemetry: "Telemetry", stop: Any) -> None:
+def _train(built: "Built", telemetry: "Telemetry", stop: StopRequest) -> None:
     from tuitune.trainer.telemetry import TelemetryCallback
 
     trainer = built.trainer

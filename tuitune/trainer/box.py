@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+NO_GPU = ("0", "none", "cpu")  # what `launch.gpus` says to stay off the GPUs
+
 
 @dataclass(frozen=True)
 class Box:
@@ -29,9 +31,9 @@ class FillIn:
     why: str
 
 
-def look() -> Box:
-    """The box as torch sees it: the first visible CUDA device, else the CPU."""
-    if torch.cuda.is_available():
+def look(gpus: object = "auto") -> Box:
+    """The box as torch sees it: the first visible CUDA device, else the CPU; the CPU as well when `launch.gpus` says so."""
+    if str(gpus).lower() not in NO_GPU and torch.cuda.is_available():
         return Box(True, torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0))
     return Box(False, "CPU", (0, 0))
 
@@ -45,7 +47,7 @@ def training_fill_ins(written: dict[str, Any], box: Box, checkpoints: Path) -> d
         "logging_nan_inf_filter": FillIn(False, "a loss that is no number must be seen, not smoothed away"),
     }
     if not box.cuda:
-        filled["use_cpu"] = FillIn(True, "no CUDA device is visible")
+        filled["use_cpu"] = FillIn(True, "no CUDA device is visible, or launch.gpus says cpu")
         filled["dataloader_pin_memory"] = FillIn(False, "pinned memory only helps a GPU")
     if not (written.get("bf16") or written.get("fp16")):
         if not box.cuda:
@@ -62,10 +64,12 @@ def training_fill_ins(written: dict[str, Any], box: Box, checkpoints: Path) -> d
     return {key: fill for key, fill in filled.items() if key not in written}
 
 
-def model_dtype(written: str | None, box: Box) -> FillIn | None:
-    """The type to load weights in when `model.dtype` is absent or auto; None when the recipe says it."""
+def model_dtype(written: str | None, box: Box, full: bool) -> FillIn | None:
+    """The type to load weights in when `model.dtype` is absent or auto; None when the recipe says it. `full`: these weights are trained."""
     if written not in (None, "auto"):
         return None
+    if full and box.cuda:
+        return FillIn("float32", "16-bit weights would round small updates away; products still run in 16 bits")
     if box.bfloat16:
         return FillIn("bfloat16", f"{box.name} multiplies bfloat16 in hardware")
     if box.cuda:

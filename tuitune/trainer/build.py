@@ -7,13 +7,14 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset
+from jinja2 import TemplateError
 
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe, canonical_training
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
-from tuitune.trainer.box import Box, FillIn, attention, look, model_dtype, training_fill_ins
+from tuitune.trainer.box import NO_GPU, Box, FillIn, attention, look, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
 from tuitune.trainer.methods import Method, method_for
 
@@ -34,25 +35,32 @@ class Built:
 
 def build(recipe: Recipe, run: RunDirectory) -> Built:
     """Build the trainer of `recipe`; UserError for whatever the user can put right."""
-    method, box = method_for(recipe.task), look()
+    method, box = method_for(recipe.task), look(recipe.launch.get("gpus", "auto"))
     train = load_split(recipe.dataset["train"])
     evaluation = load_split(recipe.dataset["eval"], "eval") if recipe.dataset.get("eval") else None
-    for split, name in ((train, "train"), (evaluation, "eval")):
-        if split and split.format.split()[0] not in method.shapes:
-            raise UserError(f"dataset.{name}: task {recipe.task} trains on {' or '.join(method.shapes)} rows, these are {split.format}")
+    _check_shapes(recipe, method, train, evaluation)
     built = Built(None, method, box, recipe, train, evaluation, warnings=_not_applied(recipe))
     config = _config(built, run)
     tokenizer = _tokenizer(recipe)
+    if "conversational" in train.format and not tokenizer.chat_template:
+        raise UserError(
+            f"the rows are conversations, and the tokenizer of {printable(str(recipe.model['name_or_path']))} has no chat template: "
+            "name a Jinja file in tokenizer.chat_template, take the model's instruct version, or map the columns to prompt and completion"
+        )
     model = _model(built)
     trainer_class = controlled(method.trainer)
-    built.trainer = trainer_class(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list(train.rows),
-        eval_dataset=Dataset.from_list(evaluation.rows) if evaluation else None,
-        processing_class=tokenizer,
-        peft_config=_peft_config(built),
-    )
+    adapter = _peft_config(built)
+    try:
+        built.trainer = trainer_class(
+            model=model,
+            args=config,
+            train_dataset=_dataset(train),
+            eval_dataset=_dataset(evaluation) if evaluation else None,
+            processing_class=tokenizer,
+            peft_config=adapter,
+        )
+    except (ValueError, TypeError, TemplateError) as error:
+        raise UserError(f"{method.trainer.__name__} refuses this recipe: {printable(' '.join(str(error).split()), limit=600)}") from error
     if len(built.trainer.train_dataset) == 0:
         length = getattr(config, "max_length", None)
         raise UserError(
@@ -63,11 +71,30 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
     return built
 
 
+def _check_shapes(recipe: Recipe, method: Method, *splits: Split | None) -> None:
+    for split, name in zip(splits, ("train", "eval")):
+        if split is None:
+            continue
+        if split.format.split()[0] not in method.shapes:
+            raise UserError(f"dataset.{name}: task {recipe.task} trains on {' or '.join(method.shapes)} rows, these are {split.format}")
+        for column in method.needs:
+            if any(column not in row for row in split.rows):
+                raise UserError(
+                    f"dataset.{name}: task {recipe.task} needs a `{column}` in every row; say which column it is, e.g. {column}: {column}"
+                )
+
+
+def _dataset(split: Split) -> Dataset:
+    """The rows as they are: `use_json` keeps values whose type or keys differ from row to row (tool calls) from being made alike."""
+    return Dataset.from_list(split.rows, on_mixed_types="use_json")
+
+
 def _not_applied(recipe: Recipe) -> list[str]:
     """What the recipe asks for and this version does not do; told in the journal and the log, because silence would be a lie."""
     asked = {
         "watch": bool(recipe.watch),
         "launch.retry": bool(recipe.launch.get("retry")),
+        "launch.gpus": str(recipe.launch.get("gpus", "auto")).lower() not in ("auto", "1", *NO_GPU),
         "launch.strategy": recipe.launch.get("strategy") not in (None, "auto", "ddp"),
         "launch.nodes": recipe.launch.get("nodes") not in (None, 1),
         "launch.slurm": bool(recipe.launch.get("slurm")),
@@ -120,7 +147,7 @@ def _model(built: Built) -> Any:
     section = recipe.model
     arguments: dict[str, Any] = {"use_safetensors": True}
     for key, fill in (
-        ("dtype", model_dtype(section.get("dtype"), built.box)),
+        ("dtype", model_dtype(section.get("dtype"), built.box, _is_full(recipe))),
         ("attn_implementation", attention(section.get("attn_implementation"))),
     ):
         if fill:
@@ -141,6 +168,10 @@ def _model(built: Built) -> Any:
             raise UserError("model.adapter continues that adapter, and peft: would add another; remove one of the two")
         model = peft.PeftModel.from_pretrained(model, section["adapter"], is_trainable=True)
     return model
+
+
+def _is_full(recipe: Recipe) -> bool:
+    return recipe.peft is None and not recipe.model.get("adapter")
 
 
 def _from_pretrained(auto: Any, recipe: Recipe, **arguments: Any) -> Any:
@@ -192,7 +223,7 @@ def _peft_config(built: Built) -> Any:
 def _set_adapter_dtype(built: Built) -> None:
     """Adapter weights in `launch.adapter_dtype`. TRL leaves 4-bit runs' adapters in bfloat16, where AdamW rounds small updates away
     (training-facts.md 1.3), so the default is float32; "trl" keeps what TRL made."""
-    if built.recipe.peft is None and not built.recipe.model.get("adapter"):
+    if _is_full(built.recipe):
         return
     wanted = built.recipe.launch.get("adapter_dtype")
     if wanted in (None, "auto"):

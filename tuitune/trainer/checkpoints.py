@@ -23,7 +23,7 @@ def is_complete(folder: Path) -> bool:
     try:
         document = json.loads((folder / MARK).read_bytes())
         return all((folder / name).stat().st_size == entry["bytes"] for name, entry in document["files"].items())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

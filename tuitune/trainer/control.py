@@ -8,15 +8,17 @@ neither data order nor random state: with no command the losses are those of the
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from tuitune.trainer.checkpoints import disk_refusal, mark_complete
 
 if TYPE_CHECKING:
+    import torch
+
     from tuitune.trainer.telemetry import Telemetry
 
 CAPS = ("stop", "save", "evaluate", "kill")
@@ -47,6 +49,26 @@ class StopRequest:
         self.ask(signal.Signals(number).name)
 
 
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Python's, NumPy's, torch's and the GPU's random states are after the block what they were before it."""
+    import random
+
+    import numpy
+    import torch
+
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        numpy.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+
+
 def controlled(trainer_class: type[Any]) -> type[Any]:
     """`trainer_class` with the control mixin on top."""
     return type(f"Controlled{trainer_class.__name__}", (ControlMixin, trainer_class), {})
@@ -57,6 +79,7 @@ class ControlMixin:
 
     telemetry: "Telemetry | None" = None
     stop_request: StopRequest | None = None
+    saved_step = -1  # of the newest whole checkpoint
     control: Any
     model: Any
     state: Any
@@ -74,7 +97,7 @@ class ControlMixin:
         if self.stop_request.asked and not self.control.should_training_stop:
             self.telemetry.state("stopping", step=self.state.global_step, why=self.stop_request.why)
             self.control.should_training_stop = True
-            if self.stop_request.save:
+            if self.stop_request.save and self.saved_step != self.state.global_step:
                 self._now("save", again)
 
     def _apply(self, command: dict[str, Any], again: Any) -> None:
@@ -94,11 +117,13 @@ class ControlMixin:
         self.telemetry.link.reply(str(command.get("id")), error is None, error, step=step)
 
     def _now(self, what: str, again: Any) -> None:
-        """Save or evaluate at this boundary: the step's log is guarded by its number, so only the wanted part runs again."""
+        """Save or evaluate at this boundary: the step's log is guarded by its number, so only the wanted part runs again. The random
+        state is put back after it, so that training goes on as if nobody had asked."""
         setattr(self.control, f"should_{what}", True)
-        again()
+        with random_state_kept():
+            again()
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> "torch.Tensor":
         """The trainer's own step; counts the tokens that went in (padding apart) without waiting for the GPU."""
         if self.telemetry is not None:
             self.telemetry.count(inputs)
@@ -124,6 +149,7 @@ class ControlMixin:
                 shutil.rmtree(folder, ignore_errors=True)
                 self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), complete=False, error=reason)
                 return
+        self.saved_step = step
         seconds = time.monotonic() - started
         self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), bytes=size, seconds=seconds, complete=True)
 

@@ -8,12 +8,14 @@ from tuitune.errors import UserError
 
 @dataclass(frozen=True)
 class Method:
-    """`shapes`: what its rows may be (tuitune.dataset.columns); `sequence_model`: scores a text instead of continuing it."""
+    """`shapes`: what its rows may be (tuitune.dataset.columns); `sequence_model`: scores a text instead of continuing it;
+    `needs`: columns beside the shape's own."""
 
     config: type[Any]
     trainer: type[Any]
     shapes: tuple[str, ...]
     sequence_model: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def lora_task(self) -> str:
@@ -29,6 +31,10 @@ def method_for(task: str) -> Method:
         return Method(trl.SFTConfig, trl.SFTTrainer, ("messages", "prompt-completion", "text"))
     if task == "dpo":
         return Method(trl.DPOConfig, trl.DPOTrainer, ("preference",))
+    if task == "kto":
+        return Method(trl.KTOConfig, trl.KTOTrainer, ("prompt-completion",), needs=("label",))
     if task == "reward":
         return Method(trl.RewardConfig, trl.RewardTrainer, ("preference",), sequence_model=True)
-    raise UserError(f"task {task}: this version of tuitune trains sft, dpo and reward; the recipe is valid, but nothing here runs it yet")
+    raise UserError(
+        f"task {task}: this version of tuitune trains sft, dpo, kto and reward; the recipe is valid, but nothing here runs it yet"
+    )

@@ -1,27 +1,29 @@
 """What TRL made of the rows: counts and a hash of exactly what is trained on, told once before the first step."""
 
-from array import array
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
 from tuitune.trainer.build import Built
 
+TOKENS = ("input_ids", "prompt_ids", "completion_ids", "chosen_ids", "rejected_ids")  # sft; kto; dpo and reward
 IGNORED = -100  # the label of a position that is not in the loss
 
 
 def describe(built: Built) -> dict[str, Any]:
     """Fields of the `data` event. `sequences` are rows after TRL's preparation (fewer when it dropped or packed some); the hash covers
-    every integer column (ids, labels, masks) in order, so equal hashes mean equal training data."""
+    every integer column (ids, labels, masks) in order and their row lengths, so equal hashes mean equal training data."""
     prepared = built.trainer.train_dataset
-    columns = [name for name in sorted(prepared.column_names) if _is_integers(prepared, name)]
     digest = sha256()
     tokens = trained = 0
-    for row in prepared.select_columns(columns) if columns else []:
-        for name in columns:
-            digest.update(f"{name}:{len(row[name])}:".encode())
-            digest.update(array("q", row[name]).tobytes())  # 64 bit, little-endian on every box we train on
-        tokens += len(row.get("input_ids") or [])
-        trained += sum(label != IGNORED for label in row.get("labels") or [])
+    for name in (name for name in sorted(prepared.column_names) if _is_integers(prepared, name)):
+        values, lengths = sha256(), sha256()
+        for numbers, rows in _columns(prepared, name):
+            values.update(numbers.tobytes())  # 64 bit, little-endian on every box we train on
+            lengths.update(rows.tobytes())
+            tokens += len(numbers) if name in TOKENS else 0
+            trained += int((numbers != IGNORED).sum()) if name == "labels" else 0
+        digest.update(name.encode() + b"\0" + values.digest() + lengths.digest())
     max_length = getattr(built.trainer.args, "max_length", None)
     return {
         "format": built.train.format,
@@ -43,8 +45,20 @@ def _is_integers(dataset: Any, name: str) -> bool:
     return str(getattr(inner, "dtype", "")).startswith(("int", "uint"))
 
 
+def _columns(prepared: Any, name: str) -> Iterator[tuple[Any, Any]]:
+    """All integers of a list column and the length of each row, 64 bit, some rows at a time (a list a row would take minutes)."""
+    import numpy
+
+    for table in prepared.select_columns([name]).with_format("arrow").iter(batch_size=1000):
+        lists = table[name].combine_chunks()
+        yield (
+            lists.flatten().to_numpy(zero_copy_only=False).astype(numpy.int64),
+            lists.value_lengths().to_numpy(zero_copy_only=False).astype(numpy.int64),
+        )
+
+
 def _at_length(prepared: Any, max_length: int | None) -> int | None:
     """Rows that fill max_length, which are those that were cut (or fit to the token)."""
     if max_length is None or "input_ids" not in prepared.column_names:
         return None
-    return sum(len(ids) >= max_length for ids in prepared["input_ids"])
+    return sum(int((rows >= max_length).sum()) for _, rows in _columns(prepared, "input_ids"))
