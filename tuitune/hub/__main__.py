@@ -9,6 +9,9 @@ from tuitune.hub.supervisor import supervise
 
 def main() -> int:
     """Supervise the run named on the command line."""
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python -m tuitune.hub RUN\n")
+        return 2
     try:
         return supervise(Path(sys.argv[1]))
     except UserError as error:

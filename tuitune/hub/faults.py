@@ -3,28 +3,33 @@
 import re
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 HINTS = {
     "gpu_oom": "the GPU ran out of memory: halve per_device_train_batch_size and double gradient_accumulation_steps, or shorten max_length",
     "host_oom": "the kernel killed the trainer because RAM ran out: fewer dataloader workers, less data, or a box with more RAM",
+    "no_memory": "RAM ran out inside the trainer: a smaller batch, a smaller model or a box with more RAM",
+    "shared_memory": "/dev/shm is too small for the dataloader workers: dataloader_num_workers: 0, or a container with a larger --shm-size",
     "killed": "somebody or something killed the trainer (signal 9): checkpoints written so far are whole; see who else works on this box",
-    "terminated": "the trainer was told to end (signal 15) before it could save",
+    "terminated": "the trainer was told to end ({signal}) before it could save: checkpoints written so far are whole",
     "cuda_fault": "a CUDA kernel failed and took the process with it: start again; if it is the same step, look at the data there",
     "nccl": "the GPUs lost contact with each other (NCCL): look at the log of the rank that died first",
-    "native_crash": "native code crashed; the stack of the moment is in the log, and the last library in it is the suspect",
+    "native_crash": "native code crashed ({signal}); the stack of the moment is in the log, and the last library in it is the suspect",
     "disk_full": "the disk is full: make room (old checkpoints are the usual find), then start the run again",
-    "divergence": "loss or gradient is no number any more: a lower learning rate or gradient clipping, from the last good checkpoint",
-    "no_memory": "RAM ran out inside the trainer: a smaller batch of data, or a box with more RAM",
-    "error": "the trainer stopped with an error of its own; its last lines are below",
+    "error": "the trainer stopped with an error: {last}",
 }
 
 _PATTERNS = (
-    ("gpu_oom", r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED"),
-    ("disk_full", r"No space left on device|\[Errno 28\]|Disk quota exceeded"),
-    ("nccl", r"ProcessGroupNCCL|NCCL error|ncclSystemError|ncclRemoteError"),
-    ("cuda_fault", r"device-side assert|illegal memory access|CUDA error|unspecified launch failure"),
-    ("no_memory", r"^MemoryError|DefaultCPUAllocator: can't allocate memory"),
+    ("gpu_oom", r"OutOfMemoryError|CUDA (error: )?out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|[Oo]ut of memory at line"),
+    ("disk_full", r"No space left on device|Disk quota exceeded|\[Errno (28|122)\]"),
+    ("shared_memory", r"Bus error.*shared memory|unable to (open|write to|allocate) .*shared memory|insufficient shared memory"),
+    ("nccl", r"ProcessGroupNCCL|NCCL error|ncclSystemError|ncclRemoteError|ncclInternalError"),
+    ("cuda_fault", r"device-side assert|illegal memory access|CUDA error|CUDA_ERROR_|unspecified launch failure"),
+    ("no_memory", r"^MemoryError|can't allocate memory|Cannot allocate memory|std::bad_alloc"),
 )
+_TRACEBACKS = ("Traceback (most recent call last):", "Fatal Python error:")  # Python's own, and faulthandler's of a native crash
+MAX_TRACEBACK = 60  # lines
+MAX_TEXT = 16 << 10  # bytes of a crash record's longest field: a record has to stay below 64 KiB
 
 
 @dataclass(frozen=True)
@@ -37,45 +42,71 @@ class Fault:
     traceback: str | None = None
 
 
-def classify(returncode: int, log_tail: str, oom_kills: int, error: str | None = None) -> Fault:
+def classify(returncode: int, log_tail: str, oom_kills: int = 0, *, error: str | None = None, killed_by: str | None = None) -> Fault:
     """The fault behind a trainer that did not end well.
 
     returncode: as subprocess has it (negative = signal). log_tail: the last lines it printed. oom_kills: how often the kernel's OOM
-    killer struck on this box while it ran. error: the sentence of its own `end` event, when it got to say one.
+    killer struck on this box while it ran. error: the sentence of its own `end` event, when it got to say one. killed_by: who sent the
+    command `kill`.
     """
-    name = signal.Signals(-returncode).name if returncode < 0 and -returncode in {item.value for item in signal.Signals} else None
-    traceback = last_traceback(log_tail)
+    name = _signal_name(returncode)
     if error:
         return Fault("user_error", error, name)
+    if killed_by and returncode == -signal.SIGKILL:
+        return Fault("killed", f"killed as {killed_by} asked: what was learnt since the last checkpoint is gone", name)
+    traceback = last_traceback(log_tail)
+    kind = _kind(returncode, (traceback if returncode > 0 else None) or log_tail, oom_kills)
+    last = next((line.strip() for line in reversed((traceback or log_tail).splitlines()) if line.strip()), "it said nothing")
+    return Fault(kind, HINTS[kind].format(signal=name or f"exit code {returncode}", last=last[:300]), name, traceback)
+
+
+def _kind(returncode: int, text: str, oom_kills: int) -> str:
     if returncode == -signal.SIGKILL:
-        kind = "host_oom" if oom_kills > 0 else "killed"
-    elif returncode == -signal.SIGTERM:
-        kind = "terminated"
-    else:
-        kind = _by_log(traceback or log_tail) or (
-            "native_crash" if returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS) else "error"
-        )
-    return Fault(kind, HINTS[kind], name, traceback)
+        return "host_oom" if oom_kills > 0 else "killed"
+    if returncode in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
+        return "terminated"
+    if oom_kills > 0 and "killed by signal: Killed" in text:
+        return "host_oom"  # a dataloader worker was the kernel's victim, and the trainer went down with it
+    by_log = next((kind for kind, pattern in _PATTERNS if re.search(pattern, text, re.MULTILINE)), None)
+    return by_log or ("native_crash" if returncode < 0 else "error")
 
 
-def _by_log(text: str) -> str | None:
-    return next((kind for kind, pattern in _PATTERNS if re.search(pattern, text, re.MULTILINE)), None)
+def _signal_name(returncode: int) -> str | None:
+    try:
+        return signal.Signals(-returncode).name if returncode < 0 else None
+    except ValueError:
+        return f"signal {-returncode}"
 
 
 def last_traceback(text: str) -> str | None:
-    """The last Python traceback in a log, at most 60 lines of its end."""
-    start = text.rfind("Traceback (most recent call last):")
-    return "\n".join(text[start:].splitlines()[-60:]) if start >= 0 else None
+    """The last traceback in a log (Python's, or what faulthandler wrote of a native crash), at most 60 lines of its end."""
+    start = max(text.rfind(head) for head in _TRACEBACKS)
+    return cut("\n".join(text[start:].splitlines()[-MAX_TRACEBACK:])) if start >= 0 else None
+
+
+def cut(text: str) -> str:
+    """The end of a long text, as much as a crash record takes."""
+    return text.encode()[-MAX_TEXT:].decode("utf-8", "ignore")
 
 
 def oom_kills() -> int:
     """How often the kernel's OOM killer has struck on this box (and in this cgroup) since the box started."""
-    return _counter("/proc/vmstat", "oom_kill") + _counter("/sys/fs/cgroup/memory.events", "oom_kill")
+    return _counter(Path("/proc/vmstat"), "oom_kill") + _counter(_memory_events(), "oom_kill")
 
 
-def _counter(path: str, name: str) -> int:
+def _memory_events() -> Path:
+    """This process's own cgroup (v2): a container's or a SLURM job's limit counts there."""
     try:
-        with open(path) as file:
-            return next((int(line.split()[1]) for line in file if line.split()[:1] == [name]), 0)
+        own = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip().lstrip("/")
     except OSError:
+        own = ""
+    path = Path("/sys/fs/cgroup") / own / "memory.events"
+    return path if path.exists() else Path("/sys/fs/cgroup/memory.events")
+
+
+def _counter(path: Path, name: str) -> int:
+    try:
+        words = (line.split() for line in path.read_text().splitlines())
+        return next((int(word[1]) for word in words if len(word) == 2 and word[0] == name), 0)
+    except (OSError, ValueError):
         return 0

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuitune.bus.journal import JournalTail
-from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import ENDED, read_manifest
 
@@ -31,11 +30,3 @@ def follow(run: RunDirectory) -> Iterator[dict[str, Any]]:
         if state in ENDED:
             return
         time.sleep(POLL_S)
-
-
-def state_of(run: RunDirectory) -> str:
-    """How the run stands now, in one word."""
-    try:
-        return read_manifest(run).living_state()
-    except UserError:
-        return "unreadable"

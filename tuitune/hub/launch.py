@@ -1,16 +1,20 @@
 """Start a run: make its directory and its hub, and return as soon as the hub lives by itself."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory, create_run
-from tuitune.runs.manifest import Manifest, write_manifest
+from tuitune.runs.manifest import ENDED, Manifest, read_manifest, write_manifest
+from tuitune.text import printable
 
-START_LIMIT_S = 15.0
+START_LIMIT_S = 60.0  # it takes 0.3 s; a busy box may be slow
 
 
 def launch(recipe_path: Path, *, recipe_text: str, name: str, runs_root: Path, workspace: Path) -> RunDirectory:
@@ -28,12 +32,15 @@ def launch(recipe_path: Path, *, recipe_text: str, name: str, runs_root: Path, w
     return run
 
 
-def start_hub(run: RunDirectory, workspace: Path) -> None:
-    """Spawn `python -m tuitune.hub` for this run and wait until it has opened its sockets."""
+def start_hub(run: RunDirectory, workspace: Path, hub_command: Sequence[str] | None = None) -> None:
+    """Spawn `python -m tuitune.hub` for this run and wait until it has opened its sockets.
+
+    UserError with its last words when it does not get there. A run that fails once it has a hub is no error here: its journal says why.
+    """
     log = run.log / "hub.txt"
     with log.open("ab") as output:
         hub = subprocess.Popen(
-            [sys.executable, "-m", "tuitune.hub", str(run.path)],
+            hub_command or [sys.executable, "-P", "-m", "tuitune.hub", str(run.path)],
             cwd=workspace,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -43,13 +50,30 @@ def start_hub(run: RunDirectory, workspace: Path) -> None:
         )
     deadline = time.monotonic() + START_LIMIT_S
     while not run.connection.exists():
-        if hub.poll() is not None or time.monotonic() > deadline:
-            # a run that fails within milliseconds has said why in its journal; only a hub that never got there is an error here
-            if hub.returncode is not None and (run.journal / "hub.jsonl").exists():
+        if hub.poll() is not None:
+            if read_manifest(run).state in ENDED:
                 return
-            said = log.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-            raise UserError(f"the hub of {run.name} did not start: {said[0]} (all of it in {log})")
+            raise _failed(run, _last_words(log))
+        if time.monotonic() > deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(hub.pid, signal.SIGKILL)
+            hub.wait()
+            raise _failed(run, f"it did not answer within {START_LIMIT_S:.0f} s")
         time.sleep(0.02)
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return printable(lines[-1], limit=300) if lines else "it said nothing"
+
+
+def _failed(run: RunDirectory, why: str) -> UserError:
+    """The error to raise; the run is marked as failed first, so that nobody waits for it."""
+    with contextlib.suppress(OSError, UserError):
+        manifest = read_manifest(run)
+        manifest.state, manifest.why, manifest.ended = "failed", why, time.time()
+        write_manifest(run, manifest)
+    return UserError(f"the hub of {run.name} did not start: {why} (see {run.log / 'hub.txt'})")
 
 
 def _python_path() -> str:

@@ -1,6 +1,7 @@
 """Which GPUs a run uses, and the lease that keeps two runs of this user from taking one card unasked.
 
-A lease is a flock on a file per GPU UUID, held by the run's hub: the kernel lets go of it however the hub dies.
+A lease is a flock on a file per GPU UUID. The run's hub takes it and the trainer inherits it, so it lasts as long as either lives, and
+the kernel lets go of it however they die.
 """
 
 import fcntl
@@ -20,10 +21,15 @@ class Lease:
 
     uuids: list[str]
     locks: list[TextIO]
+    cpu: bool = False  # the recipe keeps off the cards that there are
 
     def environment(self) -> dict[str, str]:
         """What the trainer needs to see these cards and no others."""
-        return {"CUDA_VISIBLE_DEVICES": ",".join(self.uuids)} if self.uuids else {}
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.uuids)} if self.uuids or self.cpu else {}
+
+    def descriptors(self) -> tuple[int, ...]:
+        """The locks' file descriptors, for the trainer to inherit."""
+        return tuple(lock.fileno() for lock in self.locks)
 
     def release(self) -> None:
         """Let the cards go."""
@@ -35,10 +41,11 @@ class Lease:
 def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, environment: Mapping[str, str] = os.environ) -> Lease:
     """Cards for `launch.gpus` (auto: the free one with the most free memory; 1; 0, "none" or "cpu": no card).
 
-    devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice. UserError when every card is taken.
+    devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice (its numbers are taken in the driver's
+    order, which is CUDA's where the cards are alike). UserError when every card is taken.
     """
     if str(wanted).lower() in ("0", "none", "cpu"):
-        return Lease([], [])
+        return Lease([], [], cpu=True)
     if str(wanted) not in ("auto", "1", "None"):
         raise UserError(f"launch.gpus: {wanted}: this version trains on one GPU; write 1 or auto")
     visible = environment.get("CUDA_VISIBLE_DEVICES")

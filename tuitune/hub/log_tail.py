@@ -8,7 +8,8 @@ from tuitune.secrets import Masker
 from tuitune.text import printable
 
 MAX_LINE = 8 << 10  # bytes of one log record's text
-MAX_LINES_PER_POLL = 40  # a trainer that shouts must not drown the journal; the file has every line
+MAX_LINES_PER_POLL = 40  # from both ends of a burst: a trainer that shouts must not drown the journal; the file has every line
+PIECE = 1 << 20  # bytes read at a time, and the longest line that is waited for
 
 
 class LogTail:
@@ -23,16 +24,31 @@ class LogTail:
 
     def poll(self) -> Iterator[tuple[int, str]]:
         """(byte offset of the line in the file, its text), safe to show and without secrets; a progress bar's redraws count once."""
+        yield from self._lines(self._read())
+
+    def rest(self) -> Iterator[tuple[int, str]]:
+        """What is left when nothing more will be written, an unfinished last line included."""
+        while data := self._read():
+            yield from self._lines(data)
+        text = self._readable(self._partial)
+        if text.strip():
+            self.recent.append(text)
+            yield self._offset - len(self._partial), text
+        self._partial = b""
+
+    def _read(self) -> bytes:
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
-                data = file.read(1 << 20)
+                return file.read(PIECE)
         except OSError:
-            return
+            return b""
+
+    def _lines(self, data: bytes) -> Iterator[tuple[int, str]]:
         start = self._offset - len(self._partial)
         self._offset += len(data)
         *lines, self._partial = (self._partial + data).split(b"\n")
-        if len(self._partial) > 1 << 20:
+        if len(self._partial) > PIECE:
             lines, self._partial = [*lines, self._partial], b""
         left_out = 0
         for number, raw in enumerate(lines):
@@ -48,15 +64,8 @@ class LogTail:
         if left_out:
             yield start, f"… {left_out} more lines in {self.path.name}"
 
-    def rest(self) -> Iterator[tuple[int, str]]:
-        """What is left when nothing more will be written, an unfinished last line included."""
-        yield from self.poll()
-        text = self._readable(self._partial)
-        if text.strip():
-            self.recent.append(text)
-            yield self._offset - len(self._partial), text
-        self._partial = b""
-
     def _readable(self, raw: bytes) -> str:
-        shown = raw.rstrip(b"\r").rpartition(b"\r")[2][:MAX_LINE]
-        return printable(self._masker.mask(shown.decode("utf-8", "replace")), newlines=True)
+        """What of a line a terminal would still show, masked before it is cut: half a secret is one too."""
+        shown = raw.rstrip(b"\r").rpartition(b"\r")[2][: 4 * MAX_LINE].decode("utf-8", "replace")
+        text = printable(self._masker.mask(shown), newlines=True)
+        return text if len(text) <= MAX_LINE // 4 else text.encode()[:MAX_LINE].decode("utf-8", "ignore")
