@@ -44,9 +44,10 @@ def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, 
     devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice (its numbers are taken in the driver's
     order, which is CUDA's where the cards are alike). UserError when every card is taken.
     """
+    wanted = "auto" if wanted is None else wanted  # `gpus:` with nothing after it
     if str(wanted).lower() in ("0", "none", "cpu"):
         return Lease([], [], cpu=True)
-    if str(wanted) not in ("auto", "1", "None"):
+    if str(wanted) not in ("auto", "1"):
         raise UserError(f"launch.gpus: {wanted}: this version trains on one GPU; write 1 or auto")
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and "MIG-" in visible:
