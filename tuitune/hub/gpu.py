@@ -121,7 +121,7 @@ def _ask(call: Callable[..., Any], *args: Any) -> Any:
     """The answer of one NVML call, or None: not supported, no permission, card lost, driver too old …"""
     try:
         return call(*args)
-    except (pynvml.NVMLError, UnicodeDecodeError):
+    except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError, UnicodeDecodeError):
         return None
 
 
