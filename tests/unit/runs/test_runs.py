@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tuitune.bus.journal import Journal
 from tuitune.errors import UserError
 from tuitune.runs import directory
 from tuitune.runs.directory import RunDirectory, create_run
@@ -262,6 +263,24 @@ def test_a_run_that_is_just_being_started_has_half_a_minute_for_its_hub() -> Non
 
 def test_what_another_host_runs_is_taken_at_its_word() -> None:
     assert Manifest(name="x", state="running", host="another-box", hub=dead_process()).living_state() == "running"
+
+
+def test_what_a_trainer_wrote_after_its_hub_died_brings_the_manifest_up_to_date(tmp_path: Path) -> None:
+    run = make_run(tmp_path, state="running", step=3, hub=dead_process())
+    journal = Journal(run.journal / "trainer-1.jsonl")
+    journal.emit("metrics", step=8, max_steps=9, loss=0.5)
+    journal.emit("metrics", step=9, max_steps=9, loss=float("nan"))
+    journal.emit("end", reason="done", step=9)
+    manifest = read_manifest(run)
+    assert (manifest.state, manifest.step, manifest.max_steps, manifest.loss) == ("done", 9, 9, 0.5)
+    assert manifest.ended is not None
+    assert list_runs(tmp_path)[0].state == "done"
+
+
+def test_a_living_hubs_manifest_is_taken_as_it_is(tmp_path: Path) -> None:
+    run = make_run(tmp_path, state="running", step=3, hub=living_process())
+    Journal(run.journal / "trainer-1.jsonl").emit("end", reason="done", step=9)
+    assert (read_manifest(run).state, read_manifest(run).step) == ("running", 3)
 
 
 # --- the list ---------------------------------------------------------------------------------------------------------------------
