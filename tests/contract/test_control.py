@@ -36,7 +36,8 @@ def recipe(model: Path, task: str = "sft", columns: str = "{user: question, assi
         f"task: {task}\nmodel: {{name_or_path: {model}, dtype: float32}}\n{adapter}"
         f"dataset:\n  train: [{{path: train.jsonl, columns: {columns}}}]\n"
         f"  eval: [{{path: train.jsonl, columns: {columns}, max_rows: 4}}]\n"
-        f"training: {{max_steps: 6, per_device_train_batch_size: 2, max_length: 64, logging_steps: 1, save_strategy: 'no'{training}}}\n"
+        "training: {max_steps: 6, learning_rate: 1.0e-2, logging_steps: 1, "
+        f"per_device_train_batch_size: 2, max_length: 64, save_strategy: 'no'{training}}}\n"
     )
 
 

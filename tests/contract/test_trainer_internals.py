@@ -32,7 +32,7 @@ def test_checkpoints_go_through_one_method_into_a_folder_named_by_the_step() -> 
     assert transformers.trainer_utils.PREFIX_CHECKPOINT_DIR == "checkpoint"
 
 
-@pytest.mark.parametrize("name", ["SFTTrainer", "DPOTrainer", "RewardTrainer"])
+@pytest.mark.parametrize("name", ["SFTTrainer", "DPOTrainer", "KTOTrainer", "RewardTrainer"])
 def test_a_training_step_takes_model_and_inputs_first(name: str) -> None:
     assert {*parameters(getattr(trl, name).training_step)} >= {"self"}, "called as training_step(model, inputs, …) by the training loop"
     assert parameters(transformers.Trainer.training_step)[:3] == ["self", "model", "inputs"]
@@ -40,7 +40,7 @@ def test_a_training_step_takes_model_and_inputs_first(name: str) -> None:
     assert {"model", "args", "train_dataset", "eval_dataset", "processing_class", "peft_config"} <= set(taken)
 
 
-@pytest.mark.parametrize("name", ["SFTConfig", "DPOConfig", "RewardConfig"])
+@pytest.mark.parametrize("name", ["SFTConfig", "DPOConfig", "KTOConfig", "RewardConfig"])
 def test_every_fill_in_is_a_field_of_the_config(name: str) -> None:
     from tuitune.trainer.box import Box, training_fill_ins
 
@@ -87,6 +87,14 @@ def test_the_order_inside_one_update_is_step_then_boundary(tiny_model: Path, tmp
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model)
     Spy(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[Ends()]).train()
     assert calls[:5] == ["training_step", "training_step", "step_end", "boundary", "save"]
+
+
+def test_rows_can_be_kept_as_they_are_whatever_the_other_rows_hold() -> None:
+    import datasets
+
+    assert "on_mixed_types" in parameters(datasets.Dataset.from_list)
+    rows = [{"messages": [{"role": "user", "arguments": {"a": 1}}]}, {"messages": [{"role": "user", "arguments": {"b": "x"}}]}]
+    assert list(datasets.Dataset.from_list(rows, on_mixed_types="use_json")) == rows
 
 
 def test_trl_seeds_itself_before_it_makes_the_adapter() -> None:

@@ -18,6 +18,7 @@ from tuitune.recipe.ledger import read_ledger
 from tuitune.trainer.checkpoints import is_complete
 
 LORA = "peft: {r: 8, lora_alpha: 16, lora_dropout: 0.0, target_modules: all-linear}\n"
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 NF4 = "quantization: {load_in_4bit: true, bnb_4bit_quant_type: nf4, bnb_4bit_use_double_quant: true, bnb_4bit_compute_dtype: bfloat16}\n"
 
 
@@ -162,6 +163,15 @@ def test_a_model_that_is_nowhere_is_a_sentence(workspace: Path, monkeypatch: pyt
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "does not exist" in refusal(workspace, recipe(workspace / "no-model", LORA))
     assert "Hub" in refusal(workspace, recipe(Path("acme/nothing"), LORA))
+
+
+def test_without_a_network_the_hub_is_not_waited_for(workspace: Path) -> None:
+    """The client would retry for half a minute; the trainer tells that the Hub is out of reach and looks into the cache only."""
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", **{name: "" for name in PROXIES}}
+    done = train(workspace, recipe(Path("acme/nothing"), LORA), **nowhere)
+    fails_with(done, "acme/nothing", "cache")
+    assert "127.0.0.1:9 cannot be reached" in done.of("warning")[0]["text"]
+    assert "Retrying" not in done.output
 
 
 def test_cut_off_weights_are_a_sentence(tiny_model: Path, workspace: Path) -> None:

@@ -74,7 +74,8 @@ class Terminal:
         self.master, slave = pty.openpty()
         self._set_size(size)
         environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **(env or {})}
-        environment.pop("NO_COLOR", None)
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):  # what the test runner was told of its own terminal
+            environment.pop(name, None)
         environment["COLORTERM"] = "truecolor" if colors == "truecolor" else ""
         if colors == "16":
             environment["TERM"] = "xterm-16color"

@@ -19,9 +19,11 @@ def run_workbench(directory: Path, open_path: Path | None = None, mouse: bool = 
     "truecolor", or None for what the terminal says; NO_COLOR is honoured. UserError when there is no terminal to draw on.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UserError("the workbench needs a terminal; without one use `tuitune train RECIPE`, `tuitune validate RECIPE`, `tuitune runs`")
+        raise UserError("the workbench needs a terminal; without one use `tuitune train`, `tuitune validate`, `tuitune runs`", exit_code=2)
     if os.environ.get("TERM", "") in ("", "dumb", "unknown"):
-        raise UserError("this terminal (TERM is not set, or dumb) cannot draw a workbench; `tuitune train RECIPE --plain` prints lines")
+        raise UserError(
+            "this terminal (TERM is not set, or dumb) cannot draw a workbench; `tuitune train RECIPE --plain` prints lines", exit_code=2
+        )
     if colors is not None:
         os.environ["TEXTUAL_COLOR_SYSTEM"] = COLOR_SYSTEMS[colors]
     from tuitune.workbench.app import Workbench

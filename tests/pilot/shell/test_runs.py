@@ -57,7 +57,7 @@ async def test_f5_asks_then_starts_and_shows_the_run(folder, launched):
         await screen.until("▶ 60/400")
         assert len(launched) == 1
         await screen.press("alt+comma")
-        await screen.until("▶ demo 60/400 loss 0.61")
+        await screen.until("▶ demo 60/400 loss")
 
 
 @pytest.mark.parametrize(("keys", "starts"), [("ctrl+r escape", 0), ("ctrl+r enter", 1), ("f5 y", 1)])

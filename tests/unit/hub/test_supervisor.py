@@ -1,207 +1,79 @@
-"""The hub with a stand-in trainer: what a run tells, how commands travel, and what it survives."""
+"""The hub with a stand-in trainer: what a run tells, how commands travel, how a run ends, and what it survives."""
 
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support import nvml_stub
+from tests.support.living_hub import ROOT, LivingHub, until
+from tests.support.nvml_stub import GIB
 from tuitune.bus.client import HubClient
 from tuitune.bus.journal import JournalTail
+from tuitune.bus.sockets import socket_folder
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
-from tuitune.runs.directory import RunDirectory, create_run
-from tuitune.runs.listing import find_run, list_runs
-from tuitune.runs.manifest import Manifest, read_manifest, write_manifest
+from tuitune.hub.supervisor import supervise
+from tuitune.runs.listing import list_runs
+from tuitune.runs.manifest import Process, read_manifest
 
-ROOT = Path(__file__).parents[3]
-RECIPE = "name: demo\nlaunch: {gpus: cpu}\n"
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0) -> object:
-    """The first true value of `condition`, or a failure after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("that never came true")
+Start = Callable[..., LivingHub]
 
 
-class Hub:
-    """A hub in a process of its own, with a story for its trainer."""
-
-    def __init__(self, root: Path, story: str, environment: dict[str, str] | None = None) -> None:
-        self.run = create_run(root, "demo", RECIPE)
-        write_manifest(self.run, Manifest(name="demo", recipe_path=str(root / "demo.yaml"), workspace=str(root)))
-        code = (
-            "import sys; from pathlib import Path; from tuitune.hub.supervisor import supervise;"
-            "sys.exit(supervise(Path(sys.argv[1]), [sys.executable, '-m', 'tests.support.stand_in_trainer', sys.argv[1], sys.argv[2]]))"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, str(self.run.path), story],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, **(environment or {})},
-        )
-
-    def records(self) -> list[dict]:
-        return JournalTail(self.run.journal).poll()
-
-    def states(self) -> list[str]:
-        return [record["s"] for record in self.records() if record["ev"] == "state"]
-
-    def running(self) -> bool:
-        return any(record["ev"] == "metrics" for record in self.records())
+def crash_of(hub: LivingHub) -> dict:
+    (crash,) = hub.records("crash")
+    return crash
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
-    hubs: list[Hub] = []
-
-    def start(story: str, **options: dict[str, str]) -> Hub:
-        hubs.append(Hub(tmp_path / "runs", story, **options))
-        return hubs[-1]
-
-    yield start
-    for one in hubs:
-        trainer = read_manifest(one.run).trainer
-        for pid in (one.process.pid, trainer.pid if trainer else None):
-            if pid is not None:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-        one.process.wait()
+# --- the story of a run -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_tells_its_whole_story_and_leaves_nothing_behind(hub: Callable[..., Hub]) -> None:
+def test_a_run_tells_its_whole_story_and_leaves_nothing_behind(hub: Start) -> None:
     one = hub("short")
     seen = list(follow(one.run))
     assert one.process.wait(20) == 0
     assert [record["s"] for record in seen if record["ev"] == "state"] == ["starting", "running", "done", "done"]
     assert [record["step"] for record in seen if record["ev"] == "metrics"] == [1, 2, 3]
     assert "hello from the trainer" in [record["text"] for record in seen if record["ev"] == "log"]
+    assert seen[-1]["ev"] == "end"
     manifest = read_manifest(one.run)
     assert (manifest.state, manifest.step, manifest.max_steps) == ("done", 3, 3)
     assert manifest.ended is not None
     assert not one.run.connection.exists()
-    assert one.run.path.stat().st_mode & 0o777 == 0o700
+    folder = socket_folder(one.run.path)
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    assert list(follow(one.run)) == seen, "who follows it later sees the same"
 
 
-def test_stop_is_queued_at_once_applied_at_a_step_and_ends_the_run(hub: Callable[..., Hub]) -> None:
+def test_gpus_and_host_are_told_once_a_second_and_a_box_without_gpus_says_so_once(hub: Start) -> None:
+    one = hub("long", environment={"LD_LIBRARY_PATH": "/nonexistent"})
+    until(lambda: len(one.records("host")) >= 3)
+    first, second, *_ = [record["t"] for record in one.records("host")]
+    assert second - first > 0.9
+    assert one.records("host")[-1]["tree_rss"] > 1 << 20
+    assert one.records("host")[-1]["ram_total"] > one.records("host")[-1]["tree_rss"]
+    if not shutil.which("nvidia-smi"):
+        assert len(one.records("gpu")) == 1
+
+
+def test_a_second_viewer_sees_all_of_it_and_a_stopped_one_holds_nobody_up(hub: Start) -> None:
     one = hub("long")
     until(one.running)
-    reply = HubClient(one.run.path).send("stop", {"save": True}, until="applied")
-    assert reply["s"] == "applied"
-    assert reply["step"] >= 1
-    assert one.process.wait(20) == 0
-    assert read_manifest(one.run).state == "stopped"
-    ops = [(record["ev"], record["op"]) for record in one.records() if record["ev"] in ("command", "applied")]
-    assert ops == [("command", "stop"), ("applied", "stop")]
-
-
-def test_the_same_id_is_answered_again_and_applied_once(hub: Callable[..., Hub]) -> None:
-    one = hub("long")
-    until(one.running)
-    first = HubClient(one.run.path).send("save", id="save-1", until="applied")
-    again = HubClient(one.run.path).send("save", id="save-1", until="applied")
-    assert first == again
-    assert sum(record["ev"] == "applied" for record in one.records()) == 1
-
-
-def test_what_no_hub_knows_is_refused_with_what_it_does_know(hub: Callable[..., Hub]) -> None:
-    one = hub("long")
-    until(one.running)
-    reply = HubClient(one.run.path).send("levitate")
-    assert reply["s"] == "failed"
-    assert "stop" in reply["error"]
-
-
-def test_a_command_left_as_a_file_is_carried_out(hub: Callable[..., Hub]) -> None:
-    one = hub("long")
-    until(one.running)
-    connection = json.loads(one.run.connection.read_text())
-    one.run.connection.write_text(json.dumps({**connection, "host": "the-login-node"}))
-    assert HubClient(one.run.path).send("stop")["via"] == "file"
-    assert one.process.wait(20) == 0
-    assert read_manifest(one.run).state == "stopped"
-
-
-def test_kill_ends_the_trainer_and_says_that_somebody_did(hub: Callable[..., Hub]) -> None:
-    one = hub("long")
-    until(one.running)
-    assert HubClient(one.run.path).send("kill")["s"] == "applied"
-    assert one.process.wait(20) == 1
-    crash = next(record for record in one.records() if record["ev"] == "crash")
-    assert (crash["class"], crash["signal"]) == ("killed", "SIGKILL")
-
-
-@pytest.mark.parametrize(("story", "kind"), [("oom", "gpu_oom"), ("killed", "killed"), ("segfault", "native_crash")])
-def test_a_death_has_a_class_a_hint_and_a_failed_state(hub: Callable[..., Hub], story: str, kind: str) -> None:
-    one = hub(story)
-    assert one.process.wait(20) == 1
-    crash = next(record for record in one.records() if record["ev"] == "crash")
-    assert crash["class"] == kind
-    assert read_manifest(one.run).state == "failed"
-    assert read_manifest(one.run).why == crash["hint"]
-
-
-def test_an_error_of_the_users_own_is_its_sentence_and_no_crash(hub: Callable[..., Hub]) -> None:
-    one = hub("user-error")
-    assert one.process.wait(20) == 1
-    assert read_manifest(one.run).why == "data.jsonl: row 3 is not JSON; mend or remove it"
-    assert not [record for record in one.records() if record["ev"] == "crash"]
-
-
-def test_a_hang_up_does_not_reach_the_hub_and_sigterm_saves_and_stops(hub: Callable[..., Hub]) -> None:
-    one = hub("long")
-    until(one.running)
-    one.process.send_signal(signal.SIGHUP)
-    count = len(one.records())
-    until(lambda: len(one.records()) > count + 5)
-    one.process.send_signal(signal.SIGTERM)
-    assert one.process.wait(20) == 0
-    assert read_manifest(one.run).state == "stopped"
-
-
-def test_a_killed_hub_leaves_the_trainer_alive_and_a_dead_pair_is_called_lost(hub: Callable[..., Hub]) -> None:
-    one = hub("long")
-    until(one.running)
-    trainer = read_manifest(one.run).trainer
-    assert trainer is not None
-    one.process.kill()
-    one.process.wait()
-    count = len(one.records())
-    until(lambda: len(one.records()) > count + 5)
-    assert list_runs(one.run.path.parent)[0].state == "running"
-    os.kill(trainer.pid, signal.SIGKILL)
-    until(lambda: list_runs(one.run.path.parent)[0].state == "lost")
-    assert list(follow(one.run))[-1]["s"] == "lost"
-
-
-def test_a_second_hub_on_the_same_run_is_refused(hub: Callable[..., Hub]) -> None:
-    from tuitune.hub.supervisor import supervise
-
-    one = hub("long")
-    until(one.running)
-    with pytest.raises(UserError, match="attach"):
-        supervise(one.run.path)
-
-
-def test_a_second_viewer_sees_all_of_it_and_a_stopped_one_holds_nobody_up(hub: Callable[..., Hub]) -> None:
-    one = hub("long")
-    until(one.running)
-    viewer = subprocess.Popen(
-        [sys.executable, "-m", "tuitune", "attach", str(one.run.path), "--json"], cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "tuitune", "attach", str(one.run.path), "--json"]
+    viewer = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    killed = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     viewer.send_signal(signal.SIGSTOP)
+    killed.kill()
+    killed.wait()
     count = len(one.records())
     until(lambda: len(one.records()) > count + 10)
     viewer.send_signal(signal.SIGCONT)
@@ -212,22 +84,227 @@ def test_a_second_viewer_sees_all_of_it_and_a_stopped_one_holds_nobody_up(hub: C
     assert steps == list(range(1, len(steps) + 1))
 
 
-def test_secrets_in_the_trainers_output_never_reach_the_journal(tmp_path: Path) -> None:
-    from tuitune.hub.log_tail import LogTail
-    from tuitune.secrets import Masker
+def test_secrets_that_the_trainer_prints_or_journals_reach_no_journal(hub: Start) -> None:
+    one = hub("secrets", environment={"STORY_PASSWORD": "correct-horse-battery"})
+    assert one.process.wait(20) == 0
+    journals = b"".join(path.read_bytes() for path in one.run.journal.iterdir())
+    assert b"correct-horse" not in journals
+    assert b"hf_abcdefgh" not in journals
+    assert "password ••• token •••" in [record["text"] for record in one.records("log")]
+    assert [record["text"] for record in one.records("warning")] == ["password ••• token •••"]
 
-    path = tmp_path / "log.txt"
-    path.write_bytes(b"token hf_abcdefghijklmnop and my-password-1\n 10%|#\r 20%|##\r100%|###\n\x1b[31mred\n")
-    tail = LogTail(path, Masker({"DB_PASSWORD": "my-password-1"}))
-    assert [text for _, text in tail.poll()] == ["token ••• and •••", "100%|###", "␛[31mred"]
+
+# --- commands ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_found_by_a_beginning_and_the_candidates_are_named(tmp_path: Path) -> None:
-    names = [create_run(tmp_path, name, RECIPE).name for name in ("alpha", "beta")]
-    for name in names:
-        write_manifest(RunDirectory(tmp_path / name), Manifest(name=name, state="done"))
-    assert find_run(tmp_path, "alp").name == names[0]
-    with pytest.raises(UserError, match="beta"):
-        find_run(tmp_path, "gamma")
-    (tmp_path / names[1] / "manifest.json").write_text("{")
-    assert [run.state for run in list_runs(tmp_path) if run.id == names[1]] == ["unreadable"]
+def test_stop_is_queued_at_once_applied_at_a_step_and_ends_the_run(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    reply = HubClient(one.run.path).send("stop", {"save": True}, until="applied")
+    assert reply["s"] == "applied"
+    assert reply["step"] >= 1
+    assert one.process.wait(20) == 0
+    assert (read_manifest(one.run).state, read_manifest(one.run).why) == ("stopped", "stop by stop")
+    ops = [(record["ev"], record["op"]) for record in one.records() if record["ev"] in ("command", "applied")]
+    assert ops == [("command", "stop"), ("applied", "stop")]
+
+
+def test_the_same_id_is_answered_again_and_applied_once(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    first = HubClient(one.run.path).send("save", id="save-1", until="applied")
+    again = HubClient(one.run.path).send("save", id="save-1", until="applied")
+    assert first == again
+    assert len(one.records("applied")) == 1
+
+
+def test_a_command_left_as_a_file_is_carried_out_and_answered(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    connection = json.loads(one.run.connection.read_text())
+    one.run.connection.write_text(json.dumps({**connection, "host": "the-login-node"}))
+    (one.run.commands / "broken.json").write_text("{")
+    refused = HubClient(one.run.path).send("levitate")
+    assert (refused["s"], refused["via"]) == ("failed", "file")
+    reply = HubClient(one.run.path).send("stop", until="applied")
+    assert (reply["s"], reply["via"]) == ("applied", "file")
+    assert one.process.wait(20) == 0
+    assert read_manifest(one.run).state == "stopped"
+    assert list(one.run.commands.iterdir()) == []
+
+
+def test_kill_ends_the_trainer_and_names_who_asked(hub: Start) -> None:
+    one = hub("deaf")
+    until(one.running)
+    assert HubClient(one.run.path).send("kill")["s"] == "applied"
+    assert one.process.wait(20) == 1
+    crash = crash_of(one)
+    assert (crash["class"], crash["signal"]) == ("killed", "SIGKILL")
+    assert "asked" in crash["hint"]
+    assert [record["ok"] for record in one.records("applied")] == [True]
+    assert read_manifest(one.run).state == "failed"
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("story", "kind"), [("oom", "gpu_oom"), ("killed", "killed"), ("segfault", "native_crash")])
+def test_a_death_has_a_class_a_hint_and_a_failed_state(hub: Start, story: str, kind: str) -> None:
+    one = hub(story)
+    assert one.process.wait(20) == 1
+    crash = crash_of(one)
+    assert crash["class"] == kind
+    assert (read_manifest(one.run).state, read_manifest(one.run).why) == ("failed", crash["hint"])
+    assert any("hello from the trainer" in line for line in crash["tail"])
+
+
+def test_a_native_crash_carries_the_stack_of_the_moment(hub: Start) -> None:
+    one = hub("segfault")
+    assert one.process.wait(20) == 1
+    assert "stand_in_trainer.py" in crash_of(one)["traceback"]
+
+
+def test_an_error_of_the_users_own_is_its_sentence_and_no_crash(hub: Start) -> None:
+    one = hub("user-error")
+    assert one.process.wait(20) == 1
+    assert read_manifest(one.run).why == "data.jsonl: row 3 is not JSON; mend or remove it"
+    assert one.records("crash") == []
+
+
+def test_a_trainer_that_breaks_down_while_it_leaves_has_done_its_work(hub: Start) -> None:
+    one = hub("late-crash")
+    assert one.process.wait(20) == 0
+    assert read_manifest(one.run).state == "done"
+    assert one.records("crash") == []
+    assert "broke down while it left" in one.records("warning")[0]["text"]
+
+
+def test_what_a_dead_trainer_leaves_running_is_ended(hub: Start) -> None:
+    one = hub("worker")
+    line = until(lambda: next((record["text"] for record in one.records("log") if record["text"].startswith("worker")), None))
+    worker = Process.of(int(line.split()[1]))
+    assert one.process.wait(20) == 1
+    assert worker is None or not worker.alive()
+
+
+def test_the_end_is_told_even_when_the_trainers_journal_is_full(hub: Start) -> None:
+    """No file of this run may pass 20 KB: both journals lose records, nobody dies of it, and the end is known from the exit status."""
+    one = hub("quick", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
+    assert one.process.wait(30) == 0
+    manifest = read_manifest(one.run)
+    assert manifest.state == "done"
+    assert "disk full" in str(manifest.why)
+    assert len(one.records("metrics")) < 2_000
+    tail = JournalTail(one.run.journal)
+    tail.poll()
+    assert tail.torn <= 1
+
+
+# --- what it survives -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hang_up_does_not_reach_the_hub_and_sigterm_saves_and_stops(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    one.process.send_signal(signal.SIGHUP)
+    count = len(one.records())
+    until(lambda: len(one.records()) > count + 5)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(20) == 0
+    assert read_manifest(one.run).state == "stopped"
+    assert "stopping" in [record["s"] for record in one.records("state") if record["src"] == "hub"]
+
+
+def test_sigterm_before_the_trainer_listens_stops_a_run_that_has_not_begun(hub: Start) -> None:
+    one = hub("early")
+    until(lambda: one.records("log"))
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(20) == 0
+    assert (read_manifest(one.run).state, one.records("crash")) == ("stopped", [])
+
+
+def test_a_second_sigterm_does_not_wait_for_a_deaf_trainer(hub: Start) -> None:
+    one = hub("deaf")
+    until(one.running)
+    one.process.send_signal(signal.SIGTERM)
+    until(lambda: "stopping" in [record["s"] for record in one.records("state")])
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(20) == 1
+    assert crash_of(one)["class"] == "killed"
+
+
+def test_a_killed_hub_leaves_the_trainer_training_and_its_end_is_known(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    trainer = one.trainer_pid
+    one.process.kill()
+    one.process.wait()
+    step = one.records("metrics")[-1]["step"]
+    until(lambda: (list_runs(one.run.path.parent)[0].step or 0) > step + 5)
+    assert list_runs(one.run.path.parent)[0].state == "running"
+    with pytest.raises(UserError, match="is gone"):
+        HubClient(one.run.path).send("stop")
+    with pytest.raises(UserError, match="has a hub already"):
+        supervise(one.run.path)  # the trainer holds the run's lock
+    os.kill(trainer, signal.SIGTERM)  # it saves and ends by itself, and nobody but its journal tells
+    until(lambda: list_runs(one.run.path.parent)[0].state == "stopped")
+    assert list(follow(one.run))[-1]["ev"] == "end"
+
+
+def test_a_pair_that_died_without_a_word_is_called_lost(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    trainer = one.trainer_pid
+    one.process.kill()
+    one.process.wait()
+    os.kill(trainer, signal.SIGKILL)
+    until(lambda: list_runs(one.run.path.parent)[0].state == "lost")
+    assert list(follow(one.run))[-1]["s"] == "lost"
+    with pytest.raises(UserError, match="started before"):
+        supervise(one.run.path)
+
+
+def test_a_second_hub_on_the_same_run_is_refused(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    with pytest.raises(UserError, match="attach"):
+        supervise(one.run.path)
+
+
+def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuitune.hub", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 1
+    assert "no run" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+# --- GPUs -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="the NVML stub is compiled with gcc")
+def test_a_run_takes_a_gpu_shows_it_to_its_trainer_alone_and_keeps_it_as_long_as_the_trainer_lives(hub: Start, tmp_path: Path) -> None:
+    uuid_of_card = f"GPU-{uuid.uuid4()}"
+    values = tmp_path / "values.txt"
+    card = f"count 1\n0.uuid {uuid_of_card}\n0.name Test card\n0.mem_used {GIB}\n0.mem_total {24 * GIB}\n0.util 50\n"
+    values.write_text(card)
+    options = {"recipe": "name: demo\n", "environment": nvml_stub.environment(nvml_stub.build(tmp_path), values)}
+    one = hub("long", **options)
+    until(one.running)
+    assert next(record["visible"] for record in one.records("hello") if record["src"] == "trainer-1") == uuid_of_card
+    values.write_text(card + f"0.process {one.trainer_pid} {5 * GIB}\n0.process 1 {GIB}\n")
+    device = until(lambda: next((r["devices"][0] for r in one.records("gpu") if r["devices"][0]["proc_mem"]), None))
+    assert (device["proc_mem"], [other["pid"] for other in device["others"]]) == (5 * GIB, [1])
+
+    two = hub("short", **options)
+    assert two.process.wait(20) == 1
+    assert one.run.name in str(read_manifest(two.run).why)
+    one.process.kill()
+    one.process.wait()
+    three = hub("short", **options)
+    assert three.process.wait(20) == 1, "the hub is dead, but its trainer still has the card"
+    os.kill(one.trainer_pid, signal.SIGKILL)
+    until(lambda: list_runs(one.run.path.parent)[-1].state == "lost")
+    four = hub("short", **options)
+    assert four.process.wait(20) == 0
