@@ -170,10 +170,9 @@ STEPS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_every_kind_of_widget_looks_as_stock_textual_draws_it(size: tuple[int, int]) -> None:
+async def test_every_kind_of_widget_looks_as_stock_textual_draws_it() -> None:
     app = Stage()
-    async with session(app, size) as pilot:
+    async with session(app, (80, 24)) as pilot:
         await play(app, pilot, STEPS)
         assert app.lean.bytes < app.stock.bytes / 2
 

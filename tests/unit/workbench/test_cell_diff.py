@@ -12,7 +12,8 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.geometry import Region
 from textual.strip import Strip
 
-from tuitune.workbench.terminal.cell_diff import LIMIT, CellDiff
+from tuitune.workbench.terminal import cell_diff
+from tuitune.workbench.terminal.cell_diff import CellDiff
 
 WIDTH, HEIGHT = 40, 8
 LOOKS = ("", "bold red", "on blue", "italic green on black", "underline", "reverse #ffaa00", "dim white")
@@ -158,15 +159,17 @@ def test_the_size_in_the_environment_does_not_cut_the_screen(monkeypatch: pytest
     assert "y" * 30 in diff.render(text_update("y" * 30, 5, 6), narrow)
 
 
-def test_what_it_remembers_is_bounded() -> None:
+def test_what_it_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand themes later it holds no more than before, and what it writes is still right."""
     diff, target, stock, lean = CellDiff(), console(), Screen(), Screen()
-    for number in range(3 * LIMIT):
-        color = "" if number < LIMIT else f"#{number:06x}"  # first styles that differ in meta alone, as lists have them
+    limit = 64
+    monkeypatch.setattr(cell_diff, "LIMIT", limit)
+    for number in range(4 * limit):
+        color = "" if number < 2 * limit else f"#{number:06x}"  # first styles that differ in meta alone, as lists have them
         update = text_update("a", number % WIDTH, 0, Style.parse(color) + Style(meta={"item": number}))
         stock.feed(update.render_segments(target))
         lean.feed(diff.render(update, target))
-        assert diff.remembered <= LIMIT + 2
+        assert diff.remembered <= limit + 2
     assert lean.cells() == stock.cells()
 
 
