@@ -167,7 +167,7 @@ def test_a_model_that_is_nowhere_is_a_sentence(workspace: Path, monkeypatch: pyt
 
 def test_without_a_network_the_hub_is_not_waited_for(workspace: Path) -> None:
     """The client would retry for half a minute; the trainer tells that the Hub is out of reach and looks into the cache only."""
-    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", **{name: "" for name in PROXIES}}
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "", **dict.fromkeys(PROXIES, "")}
     done = train(workspace, recipe(Path("acme/nothing"), LORA), **nowhere)
     fails_with(done, "acme/nothing", "cache")
     assert "127.0.0.1:9 cannot be reached" in done.of("warning")[0]["text"]

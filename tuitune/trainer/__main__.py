@@ -21,6 +21,7 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.control import CAPS, StopRequest
+from tuitune.trainer.network import work_offline_when_unreachable
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def main(path: Path) -> int:
     journal = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl")
     journal.emit("state", s="loading", why="reading the libraries")
     try:
+        unreachable = work_offline_when_unreachable()
+        if unreachable:
+            journal.emit("warning", text=unreachable)
         # the torch stack takes seconds to load: after the first record, so that a viewer sees what it waits for
         from tuitune.trainer.telemetry import Telemetry
 
