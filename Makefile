@@ -26,7 +26,7 @@ test: lint
 	$(BIN)/pytest -q -n 2 --dist loadgroup
 
 screenshots: install
-	$(BIN)/python -m tests.support.screenshots screenshots
+	$(BIN)/python -m tests.support.screenshots screenshots --run tests/support/recorded/gsm8k-qlora-20261124-132627
 
 bench: install
 	$(BIN)/python -m tests.bench
