@@ -1,135 +1,118 @@
-/* A libnvidia-ml.so.1 for tests: answers NVML's calls from the text file named by $TUITUNE_NVML_STUB, read anew at every call.
+/* A stand-in for libnvidia-ml.so.1, for boxes without GPU: the calls tuitune makes, answered from a text file.
  *
- *   driver 580.95.05            a value of the box
- *   0.util 97                   a value of GPU 0
- *   1.ecc error 3               GPU 1 answers this call with NVML's error 3 (not supported)
- *   0.process 4711 1073741824   one line a process: pid and bytes ("none": the driver hides them)
- *
- * What the file does not have is answered with "not supported"; `init error 9` makes nvmlInit fail. Built by nvml_stub.py.
+ * $NVML_STUB names the file, read anew at every call. Its lines are "KEY VALUE"; a device's keys start with its number: "0.power 215500".
+ * A value "!3" makes the call fail with NVML's error 3, and so does a key that is not there (3: not supported).
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7 };
-typedef unsigned int uint;
-typedef unsigned long long ull;
-typedef struct { uint version; ull total, reserved, free, used; } memory_v2;
-typedef struct { ull total, free, used; } memory_v1;
-typedef struct { uint pid; ull bytes; uint instance, compute; } process_v3;
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, UNKNOWN = 999 };
 
-/* The rest of the line of `key` (its `number`-th line); 0, NVML's error of that line, or "not supported". */
-static int look(const char *key, int number, char *value, size_t size) {
-    const char *path = getenv("TUITUNE_NVML_STUB");
+typedef unsigned long long u64;
+typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; } Process;
+typedef struct { u64 total, free, used; } Memory;
+typedef struct { unsigned version; u64 total, reserved, free, used; } MemoryV2;
+typedef struct { unsigned gpu, memory; } Utilization;
+
+/* The value of the `skip`-th line with this key into `out`; NVML's code. `device` is a handle (number + 1), NULL for the box. */
+static int line(void *device, const char *name, int skip, char *out, unsigned size) {
+    const char *path = getenv("NVML_STUB");
     FILE *file = path ? fopen(path, "r") : NULL;
-    char line[512];
-    int result = NOT_SUPPORTED;
-    size_t length = strlen(key);
-    if (!file) return NOT_SUPPORTED;
-    while (fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = 0;
-        if (strncmp(line, key, length) || line[length] != ' ' || number-- > 0) continue;
-        snprintf(value, size, "%s", line + length + 1);
-        result = strncmp(value, "error ", 6) ? SUCCESS : atoi(value + 6);
-        break;
+    char key[64], text[512];
+    int code = NOT_SUPPORTED;
+    if (!file) return UNKNOWN;
+    if (device) snprintf(key, sizeof key, "%d.%s ", (int)(size_t)device - 1, name);
+    else snprintf(key, sizeof key, "%s ", name);
+    while (code == NOT_SUPPORTED && fgets(text, sizeof text, file)) {
+        text[strcspn(text, "\n")] = 0;
+        if (strncmp(text, key, strlen(key)) || skip-- > 0) continue;
+        const char *value = text + strlen(key);
+        code = *value == '!' ? atoi(value + 1) : SUCCESS;
+        snprintf(out, size, "%s", value);
+        if (code) break;
     }
     fclose(file);
-    return result;
+    return code;
 }
 
-/* A handle is the GPU's index plus one. */
-static int device(void *handle, const char *what, int number, char *value, size_t size) {
-    char key[64];
-    snprintf(key, sizeof key, "%d.%s", (int)(size_t)handle - 1, what);
-    return look(key, number, value, size);
+static int number(void *device, const char *name, u64 *out) {
+    char text[512];
+    int code = line(device, name, 0, text, sizeof text);
+    if (!code) *out = strtoull(text, NULL, 10);
+    return code;
 }
 
-static int number_of(void *handle, const char *what, ull *number) {
-    char value[256];
-    int result = device(handle, what, 0, value, sizeof value);
-    if (result == SUCCESS) *number = strtoull(value, NULL, 0);
-    return result;
+static int small(void *device, const char *name, unsigned *out) {
+    u64 value;
+    int code = number(device, name, &value);
+    if (!code) *out = (unsigned)value;
+    return code;
 }
 
-static int uint_of(void *handle, const char *what, uint *number) {
-    ull wide = 0;
-    int result = number_of(handle, what, &wide);
-    *number = (uint)wide;
-    return result;
-}
-
-int nvmlInitWithFlags(uint flags) {
-    char value[256];
-    int result = look("init", 0, value, sizeof value);
-    (void)flags;
-    return result == NOT_SUPPORTED ? SUCCESS : result;
-}
-
+int nvmlInitWithFlags(unsigned flags) { u64 ignored; (void)flags; return number(NULL, "init", &ignored); }
 int nvmlShutdown(void) { return SUCCESS; }
+const char *nvmlErrorString(int code) { (void)code; return "the stand-in's error"; }
+int nvmlSystemGetDriverVersion(char *out, unsigned size) { return line(NULL, "driver", 0, out, size); }
+int nvmlDeviceGetCount_v2(unsigned *out) { return small(NULL, "count", out); }
+int nvmlDeviceGetName(void *device, char *out, unsigned size) { return line(device, "name", 0, out, size); }
+int nvmlDeviceGetUUID(void *device, char *out, unsigned size) { return line(device, "uuid", 0, out, size); }
+int nvmlDeviceGetPowerUsage(void *device, unsigned *out) { return small(device, "power", out); }
+int nvmlDeviceGetEnforcedPowerLimit(void *device, unsigned *out) { return small(device, "power_limit", out); }
+int nvmlDeviceGetCurrentClocksEventReasons(void *device, u64 *out) { return number(device, "reasons", out); }
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *device, u64 *out) { return number(device, "old_reasons", out); }
 
-const char *nvmlErrorString(int code) {
-    static char text[32];
-    snprintf(text, sizeof text, "stub error %d", code);
-    return text;
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **out) {
+    u64 ignored;
+    int code = number((void *)(size_t)(index + 1), "handle", &ignored);
+    *out = (void *)(size_t)(index + 1);
+    return code == NOT_SUPPORTED ? SUCCESS : code;
 }
 
-int nvmlSystemGetDriverVersion(char *value, uint size) { return look("driver", 0, value, size); }
-
-int nvmlDeviceGetCount_v2(uint *count) {
-    char value[256];
-    int result = look("count", 0, value, sizeof value);
-    *count = result == SUCCESS ? (uint)atoi(value) : 0;
-    return result;
+int nvmlDeviceGetTemperature(void *device, unsigned sensor, unsigned *out) {
+    return sensor ? NOT_SUPPORTED : small(device, "temp", out);
 }
 
-int nvmlDeviceGetHandleByIndex_v2(uint index, void **handle) {
-    char value[256];
-    int result = device((void *)(size_t)(index + 1), "handle", 0, value, sizeof value);
-    *handle = (void *)(size_t)(index + 1);
-    return result == NOT_SUPPORTED ? SUCCESS : result;
+int nvmlDeviceGetClockInfo(void *device, unsigned clock, unsigned *out) {
+    return clock == 1 ? small(device, "sm_clock", out) : clock == 2 ? small(device, "mem_clock", out) : NOT_SUPPORTED;
 }
 
-int nvmlDeviceGetName(void *handle, char *value, uint size) { return device(handle, "name", 0, value, size); }
-int nvmlDeviceGetUUID(void *handle, char *value, uint size) { return device(handle, "uuid", 0, value, size); }
-
-int nvmlDeviceGetMemoryInfo_v2(void *handle, memory_v2 *memory) {
-    char value[256];
-    int refusal = device(handle, "memory_v2", 0, value, sizeof value); /* "0.memory_v2 error 13": a driver that knows only v1 */
-    if (refusal != NOT_SUPPORTED) return refusal;
-    memory->reserved = memory->free = 0;
-    if (number_of(handle, "mem_total", &memory->total)) return NOT_SUPPORTED;
-    return number_of(handle, "mem_used", &memory->used);
+int nvmlDeviceGetTotalEccErrors(void *device, unsigned type, unsigned counter, u64 *out) {
+    return type == 1 && counter == 0 ? number(device, "ecc", out) : NOT_SUPPORTED; /* uncorrected, since the driver was loaded */
 }
 
-int nvmlDeviceGetMemoryInfo(void *handle, memory_v1 *memory) {
-    memory->free = 0;
-    if (number_of(handle, "mem_total", &memory->total)) return NOT_SUPPORTED;
-    return number_of(handle, "mem_used", &memory->used);
+int nvmlDeviceGetUtilizationRates(void *device, Utilization *out) {
+    out->memory = 0;
+    return small(device, "util", &out->gpu);
 }
 
-int nvmlDeviceGetUtilizationRates(void *handle, uint rates[2]) { return rates[1] = 0, uint_of(handle, "util", rates); }
-int nvmlDeviceGetPowerUsage(void *handle, uint *milliwatts) { return uint_of(handle, "power", milliwatts); }
-int nvmlDeviceGetEnforcedPowerLimit(void *handle, uint *milliwatts) { return uint_of(handle, "power_limit", milliwatts); }
-int nvmlDeviceGetTemperature(void *handle, int sensor, uint *celsius) { return (void)sensor, uint_of(handle, "temp", celsius); }
-int nvmlDeviceGetClockInfo(void *handle, int type, uint *mhz) { return uint_of(handle, type == 2 ? "mem_clock" : "sm_clock", mhz); }
-int nvmlDeviceGetCurrentClocksEventReasons(void *handle, ull *bits) { return number_of(handle, "reasons", bits); }
-int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, ull *bits) { return number_of(handle, "old_reasons", bits); }
-
-int nvmlDeviceGetTotalEccErrors(void *handle, int type, int counter, ull *errors) {
-    return (void)type, (void)counter, number_of(handle, "ecc", errors);
+int nvmlDeviceGetMemoryInfo(void *device, Memory *out) {
+    int code = number(device, "old_used", &out->used);
+    return code ? code : number(device, "total", &out->total);
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(void *handle, uint *count, process_v3 *processes) {
-    char value[256], bytes[64];
-    uint room = *count;
-    int result;
-    for (*count = 0; (result = device(handle, "process", (int)*count, value, sizeof value)) == SUCCESS; ++*count) {
-        if (*count >= room) continue;
-        process_v3 *process = &processes[*count];
-        memset(process, 0, sizeof *process);
-        if (sscanf(value, "%u %63s", &process->pid, bytes) != 2) return NOT_SUPPORTED;
-        process->bytes = strcmp(bytes, "none") ? strtoull(bytes, NULL, 10) : ~0ULL;
+int nvmlDeviceGetMemoryInfo_v2(void *device, MemoryV2 *out) {
+    if (out->version != 0x02000028) return 25; /* argument version mismatch */
+    int code = number(device, "used", &out->used);
+    return code ? code : number(device, "total", &out->total);
+}
+
+/* "0.process PID BYTES" a line; BYTES -1: not available. "0.processes 0" where a card without any shall say so. */
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, Process *out) {
+    char text[512];
+    unsigned found = 0;
+    u64 ignored;
+    int code = number(device, "processes", &ignored);
+    if (code) return code;
+    while (!line(device, "process", (int)found, text, sizeof text)) {
+        if (out && found < *count) {
+            char *rest;
+            out[found].pid = (unsigned)strtoul(text, &rest, 10);
+            out[found].used = (u64)strtoll(rest, NULL, 10);
+        }
+        found++;
     }
-    if (result != NOT_SUPPORTED) return result;
-    return *count > room ? INSUFFICIENT_SIZE : SUCCESS;
+    code = found > (out ? *count : 0) ? INSUFFICIENT_SIZE : SUCCESS;
+    *count = found;
+    return code;
 }

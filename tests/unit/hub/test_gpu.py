@@ -1,203 +1,249 @@
-"""What the GPU sampler tells: through the real pynvml, over a library of ours that answers as a driver does (tests/support/nvml_stub.c)."""
+"""The GPU sampler against a stand-in NVML: every field, and what one missing answer costs (that one field)."""
 
+import getpass
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import nvml_stub
-from tests.support.nvml_stub import GIB, TWO_CARDS
+from tests.support.nvml_stub import COMPILER, build_nvml, nvml_environment
+from tuitune.hub.gpu import NO_GPU
 
 ROOT = Path(__file__).parents[3]
-NOBODYS_PID = 4_000_000_000  # above any kernel's limit
-pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="the NVML stub is compiled with gcc")
-
-LOOP = """
-import json, sys
-from tuitune.hub.gpu import GpuSampler
-for line in sys.stdin:
-    tree = json.loads(line)
-    if tree != "again":
-        sampler = GpuSampler(tree)
-    print(json.dumps(sampler.sample()), flush=True)
+GIB = 1 << 30
+GONE = 2**22 + 7  # above the largest pid there can be
+BOX = "init 0\ndriver 570.86.15\ncount 2\n"
+FIRST = f"""\
+0.name NVIDIA H100 80GB HBM3
+0.uuid GPU-aaaa-1
+0.util 97
+0.used {40 * GIB}
+0.total {80 * GIB}
+0.power 415500
+0.power_limit 700000
+0.temp 61
+0.sm_clock 1755
+0.mem_clock 2619
+0.reasons 36
+0.ecc 0
+0.processes 0
 """
-
-
-class Driver:
-    """A process that sees the stub's GPUs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.values = folder / "values.txt"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", LOOP],
-            cwd=ROOT,
-            env=nvml_stub.environment(nvml_stub.build(folder), self.values),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def sample(self, values: str, tree: int | str | None = None) -> dict[str, Any]:
-        """What a new sampler (tree="again": the last one) tells when the driver says `values`."""
-        self.values.write_text(values)
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(json.dumps(tree), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
+SECOND = f"""\
+1.name NVIDIA GeForce RTX 4090
+1.uuid GPU-bbbb-2
+1.util 0
+1.used 0
+1.total {24 * GIB}
+1.power 21000
+1.power_limit 450000
+1.temp 33
+1.sm_clock 210
+1.mem_clock 405
+1.reasons 1
+1.processes 0
+"""
+CODE = """
+import json, os, sys
+from pathlib import Path
+from tuitune.hub.gpu import GpuSampler
+sampler = GpuSampler(tree_of=int(sys.argv[1]) if sys.argv[1] != "none" else None)
+first = sampler.sample()
+if len(sys.argv) > 2:
+    Path(os.environ["NVML_STUB"]).write_text(sys.argv[2])
+    first = sampler.sample()
+print(json.dumps(first), flush=True)
+sampler.close()
+sampler.close()
+"""
+Sample = Callable[..., dict[str, Any]]
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the stand-in with")
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    one = Driver(tmp_path_factory.mktemp("nvml"))
-    yield one
-    one.process.kill()
-    one.process.communicate()
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_nvml(tmp_path_factory.mktemp("nvml"))
 
 
-def changed(key: str, value: str) -> str:
-    """TWO_CARDS with another value for `key`."""
-    return "".join(f"{key} {value}\n" if line.startswith(f"{key} ") else f"{line}\n" for line in TWO_CARDS.splitlines())
+@pytest.fixture
+def sample(library: Path, tmp_path: Path) -> Sample:
+    """What a sampler in a process of its own says of the cards described."""
+
+    def one(values: str, tree_of: int | None = None, then: str | None = None) -> dict[str, Any]:
+        (tmp_path / "values").write_text(values)
+        return run_sampler(nvml_environment(library, tmp_path / "values"), tree_of, then)
+
+    return one
 
 
-def test_every_value_comes_in_its_unit(driver: Driver) -> None:
-    first, second = (sample := driver.sample(TWO_CARDS))["devices"]
-    assert (sample["driver"], sample["error"]) == ("580.95.05", None)
-    assert first == {
+def run_sampler(environment: dict[str, str], tree_of: int | None = None, then: str | None = None) -> dict[str, Any]:
+    """The first sample, or the second one of the same sampler when the cards have changed to `then`."""
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, str(tree_of or "none"), *([then] if then else [])],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return json.loads(done.stdout)
+
+
+@needs_compiler
+def test_every_field_of_two_cards_is_read_in_its_unit(sample: Sample) -> None:
+    found = sample(BOX + FIRST + SECOND)
+    assert (found["driver"], found["error"]) == ("570.86.15", None)
+    assert found["devices"][0] == {
         "index": 0,
-        "uuid": "GPU-aaaaaaaa-0000",
-        "name": "NVIDIA H200",
+        "uuid": "GPU-aaaa-1",
+        "name": "NVIDIA H100 80GB HBM3",
         "util": 97,
-        "mem_used": 21 * GIB,
-        "mem_total": 140 * GIB,
+        "mem_used": 40 * GIB,
+        "mem_total": 80 * GIB,
         "proc_mem": None,
         "others": [],
-        "power": 540.25,
+        "power": 415.5,
         "power_limit": 700.0,
         "temp": 61,
-        "sm_clock": 1980,
-        "mem_clock": 3201,
-        "reasons": ["power cap"],
+        "sm_clock": 1755,
+        "mem_clock": 2619,
+        "reasons": ["power cap", "thermal"],
         "ecc": 0,
     }
-    assert (second["index"], second["name"], second["reasons"]) == (1, "NVIDIA GeForce RTX 4090", ["idle"])
+    second = found["devices"][1]
+    assert (second["index"], second["uuid"], second["mem_used"], second["util"]) == (1, "GPU-bbbb-2", 0, 0)
+    assert second["reasons"] == ["idle"]
+    assert second["ecc"] is None, "this card has no ECC: not supported"
 
 
-def test_the_next_sample_is_a_new_look(driver: Driver) -> None:
-    driver.sample(TWO_CARDS)
-    assert driver.sample(changed("0.util", "12"), "again")["devices"][0]["util"] == 12
+@needs_compiler
+def test_the_next_sample_is_a_new_look(sample: Sample) -> None:
+    later = sample(BOX + FIRST + SECOND, then=BOX + FIRST.replace("0.util 97", "0.util 12") + SECOND)
+    assert later["devices"][0]["util"] == 12
 
 
-@pytest.mark.parametrize("error", [3, 4, 13, 15, 999], ids=["not supported", "no permission", "driver too old", "card lost", "unknown"])
-@pytest.mark.parametrize(
-    ("call", "field"),
-    [
-        ("util", "util"),
-        ("mem_used", "mem_used"),
-        ("power", "power"),
-        ("power_limit", "power_limit"),
-        ("temp", "temp"),
-        ("sm_clock", "sm_clock"),
-        ("ecc", "ecc"),
-        ("name", "name"),
-    ],
-)
-def test_a_call_that_fails_blanks_that_value_alone(driver: Driver, call: str, field: str, error: int) -> None:
-    whole = driver.sample(TWO_CARDS)["devices"][0]
-    partly = driver.sample(changed(f"0.{call}", f"error {error}"))["devices"][0]
-    blanked = {field, "mem_total"} if field == "mem_used" else {field}
-    assert all(partly[name] is None for name in blanked)
-    assert {name: value for name, value in partly.items() if name not in blanked} == {
-        name: value for name, value in whole.items() if name not in blanked
-    }
+@needs_compiler
+def test_our_tree_is_told_apart_from_the_others_on_the_card(sample: Sample) -> None:
+    """Ours, and a child of ours; somebody's who is here; one of another pid namespace, whose memory NVML does not say."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        lines = f"0.process {os.getpid()} 1000\n0.process {child.pid} 500\n0.process {os.getppid()} 77\n0.process {GONE} -1\n"
+        first, second = sample(BOX + FIRST + SECOND + lines, tree_of=os.getpid())["devices"]
+    finally:
+        child.kill()
+        child.wait()
+    assert first["proc_mem"] == 1500
+    here, gone = first["others"]
+    assert (here["pid"], here["mem"], here["user"]) == (os.getppid(), 77, getpass.getuser())
+    assert here["name"]
+    assert (gone["pid"], gone["mem"], gone["user"], gone["name"]) == (GONE, None, None, "hidden")
+    assert (second["proc_mem"], second["others"]) == (0, []), "the pids are this box's, so none of ours there means none"
 
 
-def test_ecc_that_a_geforce_does_not_have_is_no_zero(driver: Driver) -> None:
-    assert driver.sample(TWO_CARDS)["devices"][1]["ecc"] is None
-
-
-def test_a_driver_that_knows_only_the_old_memory_call_is_asked_that_way(driver: Driver) -> None:
-    assert driver.sample(TWO_CARDS + "0.memory_v2 error 13\n")["devices"][0]["mem_used"] == 21 * GIB
-
-
-def test_a_driver_that_knows_only_the_old_name_of_the_clock_reasons_is_asked_that_way(driver: Driver) -> None:
-    old = changed("0.reasons", "error 13") + "0.old_reasons 0x60\n"
-    assert driver.sample(old)["devices"][0]["reasons"] == ["thermal", "thermal (hardware)"]
-
-
-def test_our_process_tree_is_told_from_everybody_else(driver: Driver) -> None:
-    """This test and a child of it hold memory on GPU 0, the machine's first process (somebody else's) on both."""
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    lines = f"0.process {os.getpid()} {3 * GIB}\n0.process {child.pid} {2 * GIB}\n0.process 1 {GIB}\n1.process 1 none\n"
-    first, second = driver.sample(TWO_CARDS + lines, tree=os.getpid())["devices"]
-    child.communicate()
-    assert first["proc_mem"] == 5 * GIB
-    assert [(other["pid"], other["mem"]) for other in first["others"]] == [(1, GIB)]
-    assert first["others"][0]["name"]
-    assert first["others"][0]["user"]
-    assert second["proc_mem"] == 0, "our pids are known here, so on the other card we hold nothing"
-    assert [(other["pid"], other["mem"]) for other in second["others"]] == [(1, None)]
-
-
-def test_in_a_container_with_other_pids_our_memory_is_unknown_and_the_owners_are_hidden(driver: Driver) -> None:
-    first, second = driver.sample(TWO_CARDS + f"0.process {NOBODYS_PID} {20 * GIB}\n", tree=os.getpid())["devices"]
+@needs_compiler
+def test_in_a_container_that_hides_our_pid_our_memory_is_unknown_not_zero(sample: Sample) -> None:
+    first = sample(BOX + FIRST + f"0.process {GONE} 1000\n", tree_of=os.getpid())["devices"][0]
     assert first["proc_mem"] is None
-    assert first["others"] == [{"pid": NOBODYS_PID, "user": None, "name": "hidden", "mem": 20 * GIB}]
-    assert second["proc_mem"] is None
+    assert [other["pid"] for other in first["others"]] == [GONE]
 
 
-def test_memory_that_the_driver_hides_is_unknown_and_not_zero(driver: Driver) -> None:
-    assert driver.sample(TWO_CARDS + f"0.process {os.getpid()} none\n", tree=os.getpid())["devices"][0]["proc_mem"] is None
+@needs_compiler
+def test_our_memory_is_unknown_when_nvml_does_not_say_it(sample: Sample) -> None:
+    assert sample(BOX + FIRST + f"0.process {os.getpid()} -1\n", tree_of=os.getpid())["devices"][0]["proc_mem"] is None
 
 
-@pytest.mark.parametrize("error", [3, 4, 13, 15])
-def test_who_may_not_see_the_processes_sees_the_rest(driver: Driver, error: int) -> None:
-    """13 is a driver older than this call: pynvml then raises an error of another family."""
-    first = driver.sample(TWO_CARDS + f"0.process error {error}\n", tree=os.getpid())["devices"][0]
+@needs_compiler
+def test_the_pid_whose_tree_is_ours_may_have_ended(sample: Sample) -> None:
+    first = sample(BOX + FIRST + f"0.process {os.getpid()} 5\n", tree_of=GONE)["devices"][0]
+    assert [other["pid"] for other in first["others"]] == [os.getpid()]
+
+
+FIELDS = {
+    "name": ["name"],
+    "uuid": ["uuid"],
+    "util": ["util"],
+    "used": ["mem_used", "mem_total"],
+    "power": ["power"],
+    "power_limit": ["power_limit"],
+    "temp": ["temp"],
+    "sm_clock": ["sm_clock"],
+    "mem_clock": ["mem_clock"],
+    "ecc": ["ecc"],
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("code", "what"), [(3, "not supported"), (4, "no permission"), (13, "driver too old"), (15, "the card is lost"), (999, "unknown")]
+)
+def test_a_call_that_fails_blanks_its_own_value_and_no_other(sample: Sample, code: int, what: str) -> None:
+    """One card for every call that can fail: each lacks that call's answer and has all others."""
+    whole = sample(BOX + FIRST + SECOND)["devices"][0]
+    names = list(FIELDS)
+    cards = ""
+    for number, broken in enumerate(names):
+        lines = [line.replace("0.", f"{number}.", 1) for line in FIRST.splitlines()]
+        cards += "\n".join(f"{number}.{broken} !{code}" if line.startswith(f"{number}.{broken} ") else line for line in lines) + "\n"
+    found = sample(BOX.replace("count 2", f"count {len(names)}") + cards)
+    assert found["error"] is None
+    for number, broken in enumerate(names):
+        expected = {**whole, "index": number, **dict.fromkeys(FIELDS[broken])}
+        assert found["devices"][number] == expected, f"{broken}: {what}"
+
+
+@needs_compiler
+@pytest.mark.parametrize("code", [3, 4, 13, 15])
+def test_a_card_that_does_not_list_its_processes_has_unknown_ones(sample: Sample, code: int) -> None:
+    """13 is what a driver older than this call gives: pynvml then raises an error of another family."""
+    first = sample(BOX + FIRST.replace("0.processes 0", f"0.processes !{code}"), tree_of=os.getpid())["devices"][0]
     assert (first["proc_mem"], first["others"], first["util"]) == (None, [], 97)
 
 
-def test_a_trainer_that_has_just_ended_leaves_its_card_to_be_told(driver: Driver) -> None:
-    first = driver.sample(TWO_CARDS + f"0.process 1 {GIB}\n", tree=NOBODYS_PID)["devices"][0]
-    assert (first["proc_mem"], [other["pid"] for other in first["others"]], first["util"]) == (None, [1], 97)
+@needs_compiler
+def test_a_card_that_answers_nothing_at_all_is_still_listed(sample: Sample) -> None:
+    first, second = sample(BOX + FIRST)["devices"]
+    assert first["name"] == "NVIDIA H100 80GB HBM3"
+    assert {key: value for key, value in second.items() if value not in (None, [])} == {"index": 1}
 
 
-def test_a_card_that_fell_off_the_bus_leaves_the_other_one(driver: Driver) -> None:
-    sample = driver.sample(TWO_CARDS + "0.handle error 15\n")
-    assert [device["index"] for device in sample["devices"]] == [1]
-    assert "1 of 2 GPUs do not answer" in sample["error"]
+@needs_compiler
+def test_an_older_drivers_names_for_memory_and_clock_reasons_are_asked_as_well(sample: Sample) -> None:
+    old = FIRST.replace("0.used", "0.old_used").replace("0.reasons", "0.old_reasons")
+    first = sample(BOX.replace("count 2", "count 1") + old)["devices"][0]
+    assert (first["mem_used"], first["mem_total"]) == (40 * GIB, 80 * GIB)
+    assert first["reasons"] == ["power cap", "thermal"]
 
 
-def test_a_box_whose_driver_has_no_card_says_so(driver: Driver) -> None:
-    sample = driver.sample("driver 580.95.05\ncount 0\n")
-    assert (sample["devices"], sample["error"]) == ([], "no NVIDIA GPU: training runs on the CPU")
+@needs_compiler
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(9, "driver is not loaded"), (18, "reboot this box"), (4, "/dev/nvidia"), (999, "nvidia-smi")],
+)
+def test_an_nvml_that_does_not_start_is_one_sentence_with_the_remedy(sample: Sample, code: int, words: str) -> None:
+    found = sample(f"init !{code}\n")
+    assert found["devices"] == []
+    assert words in found["error"]
+    assert "\n" not in found["error"]
 
 
-@pytest.mark.parametrize(("code", "words"), [(9, "driver is not loaded"), (18, "reboot"), (4, "/dev/nvidia"), (999, "nvidia-smi")])
-def test_a_driver_that_does_not_start_is_explained_with_its_remedy(driver: Driver, code: int, words: str) -> None:
-    sample = driver.sample(f"init error {code}\n")
-    assert (sample["devices"], sample["driver"]) == ([], None)
-    assert words in sample["error"]
-    assert "\n" not in sample["error"]
+@needs_compiler
+def test_a_driver_without_cards_says_the_same_as_no_driver(sample: Sample) -> None:
+    assert sample(BOX.replace("count 2", "count 0")) == {"devices": [], "driver": "570.86.15", "error": NO_GPU}
 
 
-def test_without_nvidias_library_there_is_one_plain_sentence(tmp_path: Path) -> None:
-    """A library of that name that is none stands for "not installed", so that this also holds on a box that has one."""
-    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"")
-    code = "import json; from tuitune.hub.gpu import GpuSampler; s = GpuSampler(); print(json.dumps(s.sample())); s.close()"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, "LD_LIBRARY_PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert json.loads(done.stdout) == {"devices": [], "driver": None, "error": "no NVIDIA GPU: training runs on the CPU"}
-    assert done.stderr == ""
+@needs_compiler
+def test_a_card_that_fell_off_the_bus_does_not_hide_the_others(sample: Sample) -> None:
+    found = sample(BOX + FIRST + SECOND + "0.handle !15\n")
+    assert [(device["index"], device["name"]) for device in found["devices"]] == [(1, "NVIDIA GeForce RTX 4090")]
+    assert "1 of 2 GPUs do not answer" in found["error"]
+
+
+def test_without_nvml_there_is_the_one_sentence_and_no_cards(tmp_path: Path) -> None:
+    """A library that does not load stands in front of whatever this box has."""
+    (tmp_path / "libnvidia-ml.so.1").write_text("no library")
+    assert run_sampler({"LD_LIBRARY_PATH": str(tmp_path)}) == {"devices": [], "driver": None, "error": NO_GPU}
