@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import nvml_stub
 from tests.support.living_hub import ROOT, LivingHub, until
-from tests.support.nvml_stub import GIB
+from tests.support.nvml_stub import COMPILER, build_nvml, nvml_environment
 from tuitune.bus.client import HubClient
 from tuitune.bus.journal import JournalTail
 from tuitune.bus.sockets import socket_folder
@@ -26,6 +25,7 @@ from tuitune.runs.listing import list_runs
 from tuitune.runs.manifest import Process, read_manifest
 
 Start = Callable[..., LivingHub]
+GIB = 1 << 30
 
 
 def crash_of(hub: LivingHub) -> dict:
@@ -283,13 +283,13 @@ def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> N
 # --- GPUs -------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not shutil.which("gcc"), reason="the NVML stub is compiled with gcc")
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler to build the stand-in NVML with")
 def test_a_run_takes_a_gpu_shows_it_to_its_trainer_alone_and_keeps_it_as_long_as_the_trainer_lives(hub: Start, tmp_path: Path) -> None:
     uuid_of_card = f"GPU-{uuid.uuid4()}"
     values = tmp_path / "values.txt"
-    card = f"count 1\n0.uuid {uuid_of_card}\n0.name Test card\n0.mem_used {GIB}\n0.mem_total {24 * GIB}\n0.util 50\n"
+    card = f"init 0\ncount 1\n0.uuid {uuid_of_card}\n0.name Test card\n0.used {GIB}\n0.total {24 * GIB}\n0.util 50\n0.processes 0\n"
     values.write_text(card)
-    options = {"recipe": "name: demo\n", "environment": nvml_stub.environment(nvml_stub.build(tmp_path), values)}
+    options = {"recipe": "name: demo\n", "environment": nvml_environment(build_nvml(tmp_path), values)}
     one = hub("long", **options)
     until(one.running)
     assert next(record["visible"] for record in one.records("hello") if record["src"] == "trainer-1") == uuid_of_card
