@@ -203,6 +203,13 @@ def test_the_end_is_told_even_when_the_trainers_journal_is_full(hub: Start) -> N
 # --- what it survives -------------------------------------------------------------------------------------------------------------
 
 
+def test_when_ram_runs_out_the_kernel_takes_the_trainer_before_the_hub(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    trainer, own = (int(Path(f"/proc/{pid}/oom_score_adj").read_text()) for pid in (one.trainer_pid, one.process.pid))
+    assert trainer > own
+
+
 def test_a_hang_up_does_not_reach_the_hub_and_sigterm_saves_and_stops(hub: Start) -> None:
     one = hub("long")
     until(one.running)
