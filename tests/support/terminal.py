@@ -16,7 +16,7 @@ import subprocess
 import termios
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyte
@@ -37,6 +37,11 @@ _QUERIES = (
     (re.compile(rb"\x1b\[\?2048\$p"), b"\x1b[?2048;0$y"),
     (re.compile(rb"\x1b\[\?1004\$p"), b"\x1b[?1004;2$y"),
 )
+# What pyte would print as text instead of passing over it: kitty's keyboard protocol, mode questions, private CSI, DCS, OSC.
+_UNKNOWN = re.compile(
+    rb"\x1b\[[<>=?][0-9;:]*[a-gi-km-zA-Z]|\x1b\[[0-9;:?]*[ $!\"'*][@-~]|\x1b[P_^X].*?\x1b\\|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)", re.DOTALL
+)
+_UNFINISHED = re.compile(rb"\x1b(?:\[[0-9;:<>=?]*[ $!\"'*]?|[P_^X][^\x1b]*\x1b?|\][^\x07\x1b]*\x1b?)?$")
 
 
 def key_bytes(key: str) -> bytes:
@@ -53,7 +58,11 @@ def key_bytes(key: str) -> bytes:
 
 
 class Terminal:
-    """Runs `command` in a pseudo-terminal of `size` (columns, rows); a context manager that ends it."""
+    """Runs `command` in a pseudo-terminal of `size` (columns, rows); a context manager that ends it.
+
+    bytes_per_second: how much the line carries. colors: "truecolor", "256" or "16", what TERM and COLORTERM say. home: a folder that
+    holds the program's HOME, configuration, cache and state instead of the user's. `chunks` is what came, each with its time.monotonic().
+    """
 
     def __init__(
         self,
@@ -63,10 +72,13 @@ class Terminal:
         cwd: Path | None = None,
         bytes_per_second: float | None = None,
         colors: str = "truecolor",
+        home: Path | None = None,
     ) -> None:
         self.size = size
         self.chunks: list[tuple[float, bytes]] = []
         self._fed = 0
+        self._held = b""
+        self._rows: dict[int, int] = {}
         self._rate = bytes_per_second
         self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
@@ -79,6 +91,9 @@ class Terminal:
         environment["COLORTERM"] = "truecolor" if colors == "truecolor" else ""
         if colors == "16":
             environment["TERM"] = "xterm-16color"
+        if home is not None:
+            folders = {"XDG_CONFIG_HOME": "config", "XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state", "XDG_DATA_HOME": "data"}
+            environment |= {"HOME": str(home), **{name: str(home / folder) for name, folder in folders.items()}}
         environment.update(env or {})
         self.started = time.monotonic()
         self.process = subprocess.Popen(
@@ -193,11 +208,34 @@ class Terminal:
     def _set_size(self, size: tuple[int, int]) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
 
+    def replay(self) -> Iterator[tuple[float, int, bool]]:
+        """What came since the last look, read by read: (when, bytes, whether a cell or the visible cursor changed)."""
+        while self._fed < len(self.chunks):
+            when, data = self.chunks[self._fed]
+            self._fed += 1
+            cursor = self._screen.cursor
+            before = (cursor.x, cursor.y, cursor.hidden)
+            self._screen.dirty.clear()
+            self._show(data)
+            changed = (cursor := self._screen.cursor).hidden is False and (cursor.x, cursor.y, cursor.hidden) != before
+            for y in self._screen.dirty:
+                row = self._screen.buffer[y]
+                mark = hash(tuple(row[x] for x in range(self._screen.columns)))
+                if self._rows.get(y) != mark:
+                    self._rows[y], changed = mark, True
+            yield when, len(data), changed
+
     def _feed(self) -> None:
         chunks = self.chunks[self._fed :]
         self._fed += len(chunks)
         for _, data in chunks:
-            self._stream.feed(_without_unknown(data))
+            self._show(data)
+
+    def _show(self, data: bytes) -> None:
+        whole = _UNKNOWN.sub(b"", self._held + data)
+        tail = _UNFINISHED.search(whole)
+        self._held = whole[tail.start() :] if tail else b""
+        self._stream.feed(whole[: tail.start()] if tail else whole)
 
     def _read(self) -> None:
         answered = b""
@@ -221,8 +259,3 @@ class Terminal:
             if self._rate is not None:
                 time.sleep(len(data) / self._rate)
         self._closed.set()
-
-
-def _without_unknown(data: bytes) -> bytes:
-    """pyte prints private sequences it does not know (kitty keyboard, mode reports) as text: take them out."""
-    return re.sub(rb"\x1b\[[<>=?][0-9;]*u|\x1b\[\?[0-9;]+\$p|\x1b\[>[0-9;]*[mq]|\x1bP.*?\x1b\\", b"", data, flags=re.DOTALL)
