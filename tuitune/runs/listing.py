@@ -1,5 +1,6 @@
 """The runs of a workspace: the list that `tuitune runs` and the runs table show, and finding one by what a person types."""
 
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import LIVING, read_manifest
+
+START_S = 10.0  # a run directory may be this old before it must have a manifest
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ def summarize(run: RunDirectory) -> RunSummary | None:
     try:
         manifest = read_manifest(run)
     except UserError as error:
-        return RunSummary(id=run.name, path=run.path, name=run.name, state="unreadable", created=_made(run), why=str(error))
+        made = _made(run)
+        young = not run.manifest.exists() and made is not None and time.time() - made < START_S
+        state, why = ("starting", None) if young else ("unreadable", str(error))
+        return RunSummary(id=run.name, path=run.path, name=run.name, state=state, created=made, why=why)
     state = manifest.living_state()
     why = manifest.why
     if state == "lost":

@@ -321,3 +321,13 @@ def test_what_names_no_run_or_several_says_which_there_are(tmp_path: Path) -> No
     with pytest.raises(UserError, match="no run 'x'") as refused:
         find_run(tmp_path, "x")
     assert ids[0] in str(refused.value)
+
+
+def test_a_run_that_is_just_being_made_is_starting_and_one_that_never_got_a_manifest_is_unreadable(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "demo", "")
+    (summary,) = list_runs(tmp_path)
+    assert (summary.state, summary.alive) == ("starting", True)
+    os.utime(run.path, (1e9, 1e9))
+    (summary,) = list_runs(tmp_path)
+    assert (summary.state, summary.alive) == ("unreadable", False)
+    assert "manifest.json" in str(summary.why)
