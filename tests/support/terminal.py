@@ -133,6 +133,10 @@ class Terminal:
     def screen(self) -> str:
         """What stands on the screen now, lines without their trailing blanks."""
         self._feed()
+        return self.screen_now()
+
+    def screen_now(self) -> str:
+        """What stood on the screen after the last chunk that `replay` handed out."""
         return "\n".join(line.rstrip() for line in self._screen.display)
 
     def cells(self) -> list[list[tuple[object, ...]]]:
