@@ -38,6 +38,18 @@ def test_the_mode_of_the_file_stays(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def test_saving_through_a_link_changes_the_file_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    real, link = tmp_path / "shared" / "real.yaml", tmp_path / "r.yaml"
+    real.write_text("a: 1\n")
+    link.symlink_to(real)
+    saved = disk.write(disk.read(link), "a: 2\n")
+    assert link.is_symlink()
+    assert real.read_text() == "a: 2\n"
+    assert saved.path == link
+    assert saved.stamp == disk.stamp(link)
+
+
 @pytest.mark.parametrize(
     ("raw", "word"), [(b"a: \xff\n", "UTF-8"), (b"a: 1\rb: 2\n", "line ends"), ("a: 1\u2028b\n".encode(), "line ends")]
 )

@@ -79,14 +79,17 @@ def stamp(path: Path) -> Stamp | None:
 
 
 def write(file: RecipeFile, text: str) -> RecipeFile:
-    """Replace the file on disk by `text`, keeping its mode; UserError (text and old file untouched) when the disk refuses."""
+    """Replace the file on disk by `text`, keeping its mode; UserError (text and old file untouched) when the disk refuses.
+
+    A symbolic link stays one: what it points to is replaced.
+    """
     raw = file.with_line_ends(text)
     try:
         mode = file.path.stat().st_mode & 0o777
     except OSError:
         mode = 0o644
     try:
-        write_atomically(file.path, raw, mode=mode)
+        write_atomically(file.path.resolve(), raw, mode=mode)
         info = file.path.stat()
     except OSError as error:
         raise UserError(
