@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.bus.journal import JournalTail
+from tuitune.bus.sockets import remove_sockets
 from tuitune.runs.directory import create_run
 from tuitune.runs.manifest import Manifest, read_manifest, write_manifest
 
@@ -73,3 +74,4 @@ class LivingHub:
         trainer = read_manifest(self.run).trainer
         if trainer and trainer.alive():
             os.kill(trainer.pid, signal.SIGKILL)
+        remove_sockets(self.run.path)  # a killed hub cannot

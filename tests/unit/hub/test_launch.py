@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.living_hub import RECIPE, ROOT, hub_command, until
+from tuitune.bus.sockets import remove_sockets
 from tuitune.errors import UserError
 from tuitune.hub import launch as launch_module
 from tuitune.hub.follow import follow
@@ -36,6 +37,7 @@ def run(tmp_path: Path) -> Iterator[RunDirectory]:
     for process in (manifest.hub, manifest.trainer):
         if process and process.alive():
             os.kill(process.pid, signal.SIGKILL)
+    remove_sockets(one.path)
 
 
 def steps(run: RunDirectory) -> int:
