@@ -128,6 +128,48 @@ def test_kto_trains_on_labelled_answers(tiny_model: Path, workspace: Path) -> No
         build(workspace, recipe(tiny_model, "kto", "{prompt: q, completion: a}"))
 
 
+PAIRS = [{"q": f"the cat {number}", "good": "sat on the mat", "bad": "ran to the sea"} for number in range(16)]
+PAIR_COLUMNS = "{prompt: q, chosen: good, rejected: bad}"
+
+
+@pytest.mark.parametrize("task", ["dpo", "reward"])
+def test_preferences_train_a_policy_or_a_judge(tiny_model: Path, workspace: Path, task: str) -> None:
+    (workspace / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+    records, _, _ = train(workspace, recipe(tiny_model, task, PAIR_COLUMNS), {})
+    assert losses(records)[-1] < losses(records)[0]
+    assert records[-1]["tokens"] == records[-1]["num_tokens"]
+    assert ("rewards/margins" if task == "dpo" else "margin") in records[-1]
+
+
+def test_dpo_goes_on_with_the_adapter_of_an_earlier_run(tiny_model: Path, workspace: Path) -> None:
+    """The adapter is trained in place, in float32, and what it was is the reference: the first loss is ln 2."""
+    import torch
+
+    built, run = build(workspace, recipe(tiny_model))
+    built.trainer.save_model(str(run.adapter))
+    (workspace / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PAIRS))
+    text = recipe(tiny_model, "dpo", PAIR_COLUMNS).replace("dtype: float32", f"dtype: bfloat16, adapter: {run.adapter}")
+    text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("peft:"))
+    records, _, _ = train(workspace, text, {})
+    assert losses(records)[0] == pytest.approx(0.6931, abs=1e-3)
+    assert losses(records)[-1] < losses(records)[0]
+    model = build(workspace, text)[0].trainer.model
+    assert {parameter.dtype for parameter in model.parameters() if parameter.requires_grad} == {torch.float32}
+
+
+def test_rows_that_trl_drops_or_cuts_are_told(tiny_model: Path, workspace: Path) -> None:
+    from tuitune.trainer.prepared import describe, warnings
+
+    built, _ = build(workspace, recipe(tiny_model).replace("max_length: 64", "max_length: 24"))
+    data = describe(built)
+    assert data["dropped"] == 48 - data["sequences"] > 0
+    assert [warning.split(":")[0] for warning in warnings(data)] == [
+        f"{data['dropped']} of 48 rows were left out",
+        f"{data['at_max_length']} of 48 rows fill max_length 24; what is longer was cut off. Raise it to keep all",
+    ]
+    assert warnings(describe(build(workspace, recipe(tiny_model))[0])) == []
+
+
 def test_tool_calls_of_different_shape_stay_as_they_are(tiny_model: Path, workspace: Path) -> None:
     def talk(arguments: Any) -> dict[str, Any]:
         call = {"type": "function", "function": {"name": "f", "arguments": arguments}}

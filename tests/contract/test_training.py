@@ -1,6 +1,7 @@
 """Real training of a tiny random model, as `python -m tuitune.trainer` on a run directory: what is promised to whoever reads the run."""
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.runs import ROOT, Trained, new_run, start_trainer, train
+from tests.support.runs import ONE_THREAD, ROOT, Trained, new_run, start_trainer, train
 from tests.support.tiny_model import write_rows
 from tuitune.bus.journal import JournalTail
 from tuitune.errors import UserError
@@ -54,33 +55,48 @@ def loads_outside_tuitune(model: Path, adapter: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(model), str(adapter)], check=True, timeout=120, cwd="/")
 
 
-def test_lora_trains_like_plain_trl_and_leaves_journal_ledger_and_adapter(tiny_model: Path, workspace: Path) -> None:
-    done = train(workspace, recipe(tiny_model, LORA))
-    assert done.returncode == 0, done.output
+@pytest.fixture(scope="module")
+def lora(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Six steps of LoRA, looked at by several tests."""
+    folder = tmp_path_factory.mktemp("lora")
+    write_rows(folder / "train.jsonl")
+    return train(folder, recipe(tiny_model, LORA))
+
+
+@pytest.mark.xdist_group("lora run")
+def test_lora_leaves_a_journal_and_an_adapter_that_loads_outside_tuitune(tiny_model: Path, lora: Trained) -> None:
+    assert lora.returncode == 0, lora.output
+    assert [record["s"] for record in lora.of("state") if record["s"] != "loading"] == ["running", "saving", "running", "done"]
+    assert lora.of("end")[0]["result"]["kind"] == "adapter"
+    assert lora.of("data")[0]["rows"] == 48
+    assert len(lora.of("data")[0]["sha256"]) == 64
+    assert not lora.of("warning"), "nothing was cut, nothing is missing, and nothing of this recipe is on the Hub"
+    assert not list(lora.run.adapter.glob("*.bin"))
+    assert not lora.run.adapter.with_name(".adapter").exists()
+    loads_outside_tuitune(tiny_model, lora.run.adapter)
+
+
+@pytest.mark.xdist_group("lora run")
+def test_lora_has_the_losses_of_plain_trl(lora: Trained) -> None:
     plain = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "bench" / "plain_trl.py"), str(done.run.path)],
+        [sys.executable, str(ROOT / "tests" / "bench" / "plain_trl.py"), str(lora.run.path)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
+        env={**os.environ, **ONE_THREAD},
     )
     assert plain.returncode == 0, plain.stderr
     expected = json.loads(plain.stdout.splitlines()[-1])
     assert len(expected) == 6
-    assert done.losses == pytest.approx(expected, abs=1e-5)
-    assert [record["s"] for record in done.of("state") if record["s"] != "loading"] == ["running", "saving", "running", "done"]
-    assert done.of("end")[0]["result"]["kind"] == "adapter"
-    assert done.of("data")[0]["rows"] == 48
-    assert len(done.of("data")[0]["sha256"]) == 64
-    assert value(done, "training", "learning_rate") == 1e-3
-    assert not list(done.run.adapter.glob("*.bin"))
-    loads_outside_tuitune(tiny_model, done.run.adapter)
+    assert lora.losses == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_ledger_says_where_every_value_came_from(tiny_model: Path, workspace: Path) -> None:
-    done = train(workspace, recipe(tiny_model, LORA, training="max_steps: 1"))
-    entries = {(entry.section, entry.key): entry for entry in read_ledger(done.run.effective)}
+@pytest.mark.xdist_group("lora run")
+def test_the_ledger_says_where_every_value_came_from(lora: Trained) -> None:
+    entries = {(entry.section, entry.key): entry for entry in read_ledger(lora.run.effective)}
     assert entries["training", "learning_rate"].source == "recipe"
+    assert entries["training", "learning_rate"].value == 1e-3
     assert entries["training", "learning_rate"].line == 7
     assert entries["training", "weight_decay"].source == "default"
     assert entries["training", "report_to"].source == "adjusted"
@@ -102,15 +118,6 @@ def test_full_fine_tuning_saves_a_whole_model(tiny_model: Path, workspace: Path)
     assert done.returncode == 0, done.output
     assert done.of("end")[0]["result"]["kind"] == "model"
     assert (done.run.adapter / "model.safetensors").exists()
-
-
-def test_dpo_trains_on_preferences(tiny_model: Path, workspace: Path) -> None:
-    rows = [{"q": f"the cat {n}", "good": "sat on the mat", "bad": "ran to the sea"} for n in range(16)]
-    (workspace / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = recipe(tiny_model, LORA, training="max_steps: 3", task="dpo", columns="{prompt: q, chosen: good, rejected: bad}")
-    done = train(workspace, text)
-    assert done.returncode == 0, done.output
-    assert any("rewards/margins" in record for record in done.of("metrics"))
 
 
 def test_sigterm_saves_at_the_next_boundary_and_ends_well(tiny_model: Path, workspace: Path) -> None:
@@ -153,10 +160,24 @@ def fails_with(done: Trained, *words: str) -> None:
     assert done.of("state")[-1]["s"] == "failed"
 
 
-def test_a_broken_row_is_named_by_file_and_line_and_ends_the_run_without_a_traceback(tiny_model: Path, workspace: Path) -> None:
+def test_a_broken_row_is_named_by_file_and_line(tiny_model: Path, workspace: Path) -> None:
     with (workspace / "train.jsonl").open("a") as file:
         file.write('{"question": "x", \n')
-    fails_with(train(workspace, recipe(tiny_model, LORA)), "train.jsonl:49")
+    assert "train.jsonl:49" in refusal(workspace, recipe(tiny_model, LORA))
+
+
+def test_an_adapter_that_is_nowhere_is_a_sentence(tiny_model: Path, workspace: Path) -> None:
+    text = recipe(tiny_model).replace("dtype: float32", f"dtype: float32, adapter: {workspace}/gone")
+    assert "no adapter in" in refusal(workspace, text)
+
+
+def test_a_folder_that_is_no_run_is_a_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tuitune.trainer", str(tmp_path)], capture_output=True, text=True, timeout=60, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    assert "it is no run" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_model_that_is_nowhere_is_a_sentence(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from tuitune.runs.directory import RunDirectory, create_run
 from tuitune.runs.manifest import Manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a tiny model's threads only wait for each other, and other tests run beside it
 
 
 @dataclass
@@ -52,7 +53,7 @@ def start_trainer(run: RunDirectory, **environment: str) -> subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **environment},
+        env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **ONE_THREAD, **environment},
     )
 
 

@@ -6,6 +6,7 @@ byte without its place. Rows come out as written: a ten-million-character row or
 
 import csv
 import gzip
+import io
 import json
 import sys
 import zlib
@@ -27,6 +28,7 @@ FORMATS = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
+PACKED = (".gz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,10 @@ def is_data_file(path: Path) -> bool:
 
 
 def data_format(path: Path) -> str | None:
-    """The format by the name's ending, a .gz behind it or not; None for anything else."""
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-    return FORMATS.get(suffix.lower())
+    """The format by the name's ending, for text with .gz or .zst behind it or not; None for anything else."""
+    packed = path.suffix in PACKED
+    kind = FORMATS.get((path.with_suffix("") if packed else path).suffix.lower())
+    return None if packed and kind in ("parquet", "arrow") else kind
 
 
 def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
@@ -58,7 +61,9 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
     if kind is None and not path.exists():
         raise UserError(_missing(where))
     if kind is None:
-        raise UserError(f"{where}: the ending says no format tuitune reads; use one of {', '.join(FORMATS)} (text formats also with .gz)")
+        raise UserError(
+            f"{where}: the ending says no format tuitune reads; use one of {', '.join(FORMATS)} (text formats also with .gz or .zst)"
+        )
     reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
     found = 0
     try:
@@ -74,6 +79,8 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{where} is a damaged gzip file ({error}); copy it again") from error
     except OSError as error:
+        if path.suffix == ".zst" and error.errno is None:  # pyarrow's word for what does not unpack
+            raise UserError(f"{where} is a damaged zstd file ({_first_line(error)}); copy it again") from error
         raise UserError(f"{where} cannot be read: {error.strerror or error}") from error
     if not found:
         raise UserError(f"{where} has no rows; an empty file trains nothing")
@@ -84,6 +91,11 @@ def _missing(where: str) -> str:
 
 
 def _open(path: Path) -> AbstractContextManager[IO[bytes]]:
+    if path.suffix == ".zst":
+        import pyarrow
+
+        path.stat()  # a missing file is told like any other
+        return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 

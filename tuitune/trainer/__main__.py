@@ -5,6 +5,7 @@ Exit code 0: done or stopped as asked. 1: failed; a UserError is one sentence (a
 
 import errno
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -16,12 +17,12 @@ from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.errors import UserError
 from tuitune.recipe.ledger import write_ledger
-from tuitune.recipe.recipe import load_recipe
+from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.control import CAPS, StopRequest
-from tuitune.trainer.network import work_offline_when_unreachable
+from tuitune.trainer.network import hub_names, settle_network
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -40,11 +41,16 @@ def main(path: Path) -> int:
     stop = StopRequest()
     stop.listen_to_signals()
     run = RunDirectory(path.resolve())
-    manifest = read_manifest(run)
-    journal = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl")
-    journal.emit("state", s="loading", why="reading the libraries")
     try:
-        unreachable = work_offline_when_unreachable()
+        manifest = read_manifest(run)
+        journal = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl")
+    except (UserError, OSError) as error:  # without a journal the sentence on stderr is all there can be
+        sys.stderr.write(f"{error}\n")
+        return 1
+    journal.emit("state", s="loading", why="reading the recipe and the libraries")
+    try:
+        recipe = load_recipe(run.recipe, base=Path(manifest.recipe_path).parent if manifest.recipe_path else run.path)
+        unreachable = settle_network(hub_names(recipe))
         if unreachable:
             journal.emit("warning", text=unreachable)
         # the torch stack takes seconds to load: after the first record, so that a viewer sees what it waits for
@@ -55,8 +61,7 @@ def main(path: Path) -> int:
         telemetry = Telemetry(journal, link)
         telemetry.current = "loading"
         telemetry.start_heartbeat()
-        base = Path(manifest.recipe_path).parent if manifest.recipe_path else run.path
-        built = _build(run, base, telemetry)
+        built = _build(recipe, run, telemetry)
         if not stop.asked:
             _train(built, telemetry, stop)
         state = "stopped" if stop.asked else "done"
@@ -98,12 +103,11 @@ def _devices() -> list[dict[str, str]]:
     return [{"uuid": f"GPU-{device.uuid}", "name": device.name} for device in found]
 
 
-def _build(run: RunDirectory, base: Path, telemetry: "Telemetry") -> "Built":
+def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry") -> "Built":
     from tuitune.trainer.build import build
     from tuitune.trainer.effective import ledger
-    from tuitune.trainer.prepared import describe
+    from tuitune.trainer.prepared import describe, warnings
 
-    recipe = load_recipe(run.recipe, base=base)
     telemetry.journal.emit("state", s="loading", why=f"loading {recipe.model['name_or_path']} and the data")
     started = time.monotonic()
     built = build(recipe, run)
@@ -123,9 +127,10 @@ def _build(run: RunDirectory, base: Path, telemetry: "Telemetry") -> "Built":
         caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in CAPS],
         loading_seconds=time.monotonic() - started,
     )
-    for warning in built.warnings:
+    data = describe(built)
+    telemetry.journal.emit("data", **data)
+    for warning in built.warnings + warnings(data):
         telemetry.journal.emit("warning", text=warning)
-    telemetry.journal.emit("data", **describe(built))
     return built
 
 
@@ -139,26 +144,36 @@ def _train(built: "Built", telemetry: "Telemetry", stop: StopRequest) -> None:
 
 
 def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str, Any]:
-    """The result into run/adapter: the LoRA adapter, or the whole model of a full fine-tuning; tokenizer and template with it."""
+    """The result into run/adapter: the LoRA adapter, or the whole model of a full fine-tuning; tokenizer and template with it.
+
+    Written beside it and renamed, so that whoever finds run/adapter finds all of it.
+    """
     from tuitune.trainer.checkpoints import disk_refusal
 
+    partial = run.adapter.with_name(".adapter")
     with telemetry.phase("saving"):
         try:
-            built.trainer.save_model(str(run.adapter))
-            built.trainer.processing_class.save_pretrained(str(run.adapter))
+            shutil.rmtree(partial, ignore_errors=True)
+            built.trainer.save_model(str(partial))
+            built.trainer.processing_class.save_pretrained(str(partial))
+            (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
+            shutil.rmtree(run.adapter, ignore_errors=True)
+            partial.rename(run.adapter)
         except Exception as error:
             reason = disk_refusal(error)
             if reason is None:
                 raise
+            shutil.rmtree(partial, ignore_errors=True)
             raise UserError(
                 f"{run.adapter}: the result cannot be written ({reason}); make room: the last whole checkpoint in {run.checkpoints} has "
                 "the training up to there"
             ) from error
-        (run.adapter / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
     adapted = hasattr(built.trainer.model, "peft_config")
     size = sum(path.stat().st_size for path in run.adapter.rglob("*") if path.is_file())
     return {"path": str(run.adapter), "kind": "adapter" if adapted else "model", "bytes": size}
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m tuitune.trainer RUN_DIRECTORY (tuitune train RECIPE makes one)")
     sys.exit(main(Path(sys.argv[1])))

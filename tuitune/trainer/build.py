@@ -166,7 +166,13 @@ def _model(built: Built) -> Any:
 
         if recipe.peft:
             raise UserError("model.adapter continues that adapter, and peft: would add another; remove one of the two")
-        model = peft.PeftModel.from_pretrained(model, section["adapter"], is_trainable=True)
+        try:
+            model = peft.PeftModel.from_pretrained(model, section["adapter"], is_trainable=True)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            place = f"{recipe.file}:{recipe.line('model', 'adapter')}"
+            raise UserError(f"{place}: {_why_no_adapter(str(section['adapter']), error)}") from error
     return model
 
 
@@ -202,6 +208,15 @@ def _why_not_loaded(name: str, error: Exception) -> str:
     if not path.exists() and isinstance(error, OSError):
         return f"the model {shown} is neither a folder nor to be had from cache or Hub ({reason}); check name, network, `hf auth login`"
     return f"the model {shown} cannot be loaded: {type(error).__name__}: {reason}"
+
+
+def _why_no_adapter(name: str, error: Exception) -> str:
+    shown, reason = printable(name), printable(str(error).strip().partition("\n")[0], limit=240)
+    if Path(name).is_absolute() and not (Path(name) / "adapter_config.json").is_file():
+        return f"there is no adapter in {shown} (no adapter_config.json); name the `adapter` folder of a run"
+    if "size mismatch" in str(error):
+        return f"the adapter {shown} was trained on a model of another shape than model.name_or_path; name the model it was trained on"
+    return f"the adapter {shown} cannot be loaded: {type(error).__name__}: {reason}"
 
 
 def _peft_config(built: Built) -> Any:

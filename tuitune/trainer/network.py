@@ -3,8 +3,11 @@
 import os
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from tuitune.recipe.recipe import Recipe
 
 PATIENCE_S = 3.0
 
@@ -35,13 +38,30 @@ def can_reach(host: str) -> bool:
     return opened.is_set()
 
 
-def work_offline_when_unreachable() -> str | None:
-    """Switch the Hub client to its cache when the Hub cannot be reached; returns the sentence to tell, None when all is well.
+def hub_names(recipe: Recipe) -> list[str]:
+    """What of this recipe may come from the Hub, or go there: every name that is no path on this box."""
+    model = recipe.model
+    sources = [source["path"] for split in recipe.dataset.values() for source in split]
+    names = [str(name) for name in (model["name_or_path"], model.get("adapter"), *sources) if name and not Path(name).is_absolute()]
+    kernel = str(model.get("attn_implementation") or "")
+    if "/" in kernel:  # attention kernels have Hub names too
+        names.append(kernel)
+    if model.get("trust_remote_code") or recipe.training.get("push_to_hub"):  # a model's code may lie in another repository
+        names.append(str(model["name_or_path"]))
+    return names
 
-    Must run before huggingface_hub is imported, which reads its setting once.
+
+def settle_network(names: Sequence[str]) -> str | None:
+    """Switch the Hub client to its cache when the Hub cannot be reached, or `names` is empty and nobody has a reason to ask it.
+
+    Returns the sentence to tell when `names` want a Hub that is not there. Must run before huggingface_hub is imported, which reads
+    its setting once.
     """
+    if not names:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        return None
     host = hub_host(os.environ)
     if host is None or can_reach(host):
         return None
     os.environ["HF_HUB_OFFLINE"] = "1"
-    return f"{host} cannot be reached: models and data come from the local cache only"
+    return f"{host} cannot be reached: {', '.join(names)} can only come from the local cache"

@@ -25,18 +25,33 @@ def describe(built: Built) -> dict[str, Any]:
             trained += int((numbers != IGNORED).sum()) if name == "labels" else 0
         digest.update(name.encode() + b"\0" + values.digest() + lengths.digest())
     max_length = getattr(built.trainer.args, "max_length", None)
+    packed = bool(getattr(built.trainer.args, "packing", False))
     return {
         "format": built.train.format,
         "rows": len(built.train.rows),
         "sequences": len(prepared),
-        "dropped": len(built.train.rows) - len(prepared) if not getattr(built.trainer.args, "packing", False) else None,
-        "at_max_length": _at_length(prepared, max_length),
+        "dropped": None if packed else len(built.train.rows) - len(prepared),
+        "max_length": max_length,
+        "at_max_length": None if packed else _at_length(prepared, max_length),
         "tokens": tokens,
         "trained_tokens": trained or None,
         "eval_rows": len(built.eval.rows) if built.eval else 0,
         "fingerprint": built.train.fingerprint(),
         "sha256": digest.hexdigest(),
     }
+
+
+def warnings(data: dict[str, Any]) -> list[str]:
+    """What TRL lost on the way, from the `data` event: it drops and cuts rows without a word."""
+    told, length, rows = [], data["max_length"], data["rows"]
+    if data["dropped"]:
+        told.append(
+            f"{data['dropped']} of {rows} rows were left out: within max_length {length} nothing of them counts for the loss; "
+            "raise training.max_length"
+        )
+    if data["at_max_length"]:
+        told.append(f"{data['at_max_length']} of {rows} rows fill max_length {length}; what is longer was cut off. Raise it to keep all")
+    return told
 
 
 def _is_integers(dataset: Any, name: str) -> bool:

@@ -20,6 +20,12 @@ def lines(rows: list[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
+def zstd(data: bytes) -> bytes:
+    import pyarrow
+
+    return bytes(pyarrow.Codec("zstd").compress(data, asbytes=True))
+
+
 def write_csv(path: Path) -> None:
     import csv
 
@@ -50,6 +56,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "rows.ndjson": lambda path: path.write_bytes(b"\n" + lines(ROWS) + b"  \n"),
     "windows.jsonl": lambda path: path.write_bytes(b"\xef\xbb\xbf" + lines(ROWS).replace(b"\n", b"\r\n")),
     "rows.jsonl.gz": lambda path: path.write_bytes(gzip.compress(lines(ROWS))),
+    "rows.jsonl.zst": lambda path: path.write_bytes(zstd(lines(ROWS[:1])) + zstd(lines(ROWS[1:]))),
     "rows.json": lambda path: path.write_text(json.dumps(ROWS, indent=2)),
     "wrapped.json": lambda path: path.write_text(json.dumps({"version": 1, "data": ROWS})),
     "really-lines.json": lambda path: path.write_bytes(lines(ROWS)),
@@ -109,6 +116,9 @@ DAMAGED = {
     "gzip cut off": ("a.jsonl.gz", gzip.compress(lines(ROWS))[:-12], ["damaged gzip"]),
     "gzip overwritten": ("a.jsonl.gz", gzip.compress(lines(ROWS))[:12] + b"\xff" * 40, ["damaged gzip"]),
     "no gzip at all": ("a.jsonl.gz", b'{"a": 1}\n', ["damaged gzip"]),
+    "zstd cut off": ("a.jsonl.zst", zstd(lines(ROWS))[:-12], ["damaged zstd"]),
+    "no zstd at all": ("a.jsonl.zst", b'{"a": 1}\n', ["damaged zstd"]),
+    "an archive in an archive": ("a.parquet.gz", b"x", ["no format tuitune reads"]),
     "no parquet": ("a.parquet", b"PAR1 nothing", ["no whole parquet file"]),
     "no Arrow": ("a.arrow", b"nothing", ["no whole Arrow file"]),
     "an empty parquet": ("a.parquet", b"", ["no whole parquet file"]),
