@@ -7,6 +7,7 @@ other reads within two seconds, unless it has changes of its own, and then savin
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -71,6 +72,7 @@ class RecipeEditor(View):
         self.note = "reading the options of the installed libraries …"
         self._version = 0
         self._told_change = False
+        self._leaving = threading.Event()
         self._editor = CodeEditor(self.file.text, read_only=bool(self.file.read_only))
         self._editor.before_key = self._popup_key
         self._popup = CompletionPopup()
@@ -91,6 +93,10 @@ class RecipeEditor(View):
         self.set_interval(LOOK_AT_DISK_S, self._look_at_disk)
         self._show_place()
         self._offer_draft()
+
+    def on_unmount(self) -> None:
+        """Whoever quits while the options are still being read does not wait for them."""
+        self._leaving.set()
 
     # the text and its problems
 
@@ -141,7 +147,7 @@ class RecipeEditor(View):
         from tuitune.recipe.schema import load_schema
 
         try:
-            self.post_message(self.SchemaReady(load_schema()))
+            self.post_message(self.SchemaReady(load_schema(cancel=self._leaving)))
         except UserError as error:
             self.post_message(self.SchemaReady(None, str(error)))
 
