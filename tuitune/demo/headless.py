@@ -37,7 +37,8 @@ def run_headless(recipe_path: Path) -> int:
         return 1
     console.print(f"\nloss {story.losses[0]:.3f} → {story.losses[-1]:.3f} on the training rows", markup=False)
     if len(story.eval_losses) > 1:
-        console.print(f"loss {story.eval_losses[0]:.3f} → {story.eval_losses[-1]:.3f} on 24 rows it has not seen\n", markup=False)
+        first, last = story.eval_losses[0], story.eval_losses[-1]
+        console.print(f"loss {first:.3f} → {last:.3f} on {story.eval_rows} rows it has not seen\n", markup=False)
     for answer in _answers(recipe.model["name_or_path"], run):
         console.print(f"  {answer['question']}", markup=False, style="bold")
         console.print(f"    before  {printable(answer['before'])}", markup=False)
@@ -54,6 +55,7 @@ class Story:
         self.lines = RunLines()
         self.losses: list[float] = []
         self.eval_losses: list[float] = []
+        self.eval_rows = 0
         self.state = ""
 
     def read(self, record: dict[str, Any]) -> list[str]:
@@ -63,6 +65,8 @@ class Story:
             self.losses.append(loss)
         if event == "eval" and (loss := as_number((record.get("metrics") or {}).get("eval_loss"))) is not None:
             self.eval_losses.append(loss)
+        if event == "data":
+            self.eval_rows = record.get("eval_rows") or 0
         if event == "state":
             self.state = str(record.get("s"))
         lines = self.lines.read(record)
