@@ -46,8 +46,11 @@ def hub_names(recipe: Recipe) -> list[str]:
     kernel = str(model.get("attn_implementation") or "")
     if "/" in kernel:  # attention kernels have Hub names too
         names.append(kernel)
-    if model.get("trust_remote_code") or recipe.training.get("push_to_hub"):  # a model's code may lie in another repository
+    training = recipe.training
+    if model.get("trust_remote_code") or training.get("push_to_hub"):  # a model's code may lie in another repository
         names.append(str(model["name_or_path"]))
+    if "trackio" in str(training.get("report_to")) or str(training.get("report_to")) == "all":
+        names.append("trackio")  # keeps its metrics in a Space
     return names
 
 

@@ -53,6 +53,8 @@ def test_names_that_are_no_paths_come_from_the_hub() -> None:
 def test_what_a_local_model_may_still_want_from_the_hub() -> None:
     assert names("name_or_path: ./model, trust_remote_code: true") == ["/work/model"]
     assert names("name_or_path: ./model", training="push_to_hub: true") == ["/work/model"]
+    assert names("name_or_path: ./model", training="report_to: [trackio]") == ["trackio"]
+    assert names("name_or_path: ./model", training="report_to: none") == []
     assert names("name_or_path: ./model, attn_implementation: kernels-community/flash-attn") == ["kernels-community/flash-attn"]
 
 
