@@ -230,7 +230,7 @@ def start(here: Bench) -> dict[str, Any]:
         process = psutil.Process(terminal.process.pid)
         tree = [process, *process.children(recursive=True)]
         result["pss_mib"] = round(sum(each.memory_full_info().pss for each in tree) / 2**20, 1)
-        for name, shown in (("idle", False), ("idle_gpu_panel", True)):
+        for name, shown in (("idle_gpu_panel", True), ("idle", False)):
             gpu_panel(terminal, shown)
             result[name] = cpu_and_bytes(terminal, IDLE_S)
     return result
@@ -263,7 +263,10 @@ def keys(here: Bench) -> dict[str, Any]:
 
 
 def slow(here: Bench) -> dict[str, Any]:
-    """Typing at 10 keys a second over a line of 30 KB/s: how long after the last key the screen still changes."""
+    """Typing at 10 keys a second over a line of 30 KB/s: how long after the last key the whole text is on screen.
+
+    (Not the last change: the GPU panel's figures change once a second whoever types.)
+    """
     lags = []
     for _ in range(here.runs):
         with here.open(here.recipe, bytes_per_second=SLOW_LINE) as terminal:
@@ -278,9 +281,12 @@ def slow(here: Bench) -> dict[str, Any]:
                 last = time.monotonic()
                 time.sleep(1 / TYPING_HZ)
             terminal.settle(0.7, timeout=30)
-            lags.append(max((when - last for when, _, changed in terminal.replay() if changed), default=0.0) * 1e3)
+            whole = next((when for when, _, _ in terminal.replay() if TYPED in terminal.screen_now()), None)
             shown_or_fail(terminal, TYPED)
-    return {"bytes_per_second": SLOW_LINE, "keys_per_second": TYPING_HZ, "lag_ms": [round(max(0.0, lag), 1) for lag in lags]}
+            if whole is None:
+                raise SystemExit("the typed text came only after the line had been quiet: this lag cannot be told")
+            lags.append((whole - last) * 1e3)
+    return {"bytes_per_second": SLOW_LINE, "keys_per_second": TYPING_HZ, "lag_ms": [round(lag, 1) for lag in lags]}
 
 
 def busy(here: Bench) -> dict[str, Any]:
@@ -312,7 +318,7 @@ def training(here: Bench) -> dict[str, Any]:
     with here.stream(TRAINING_HZ), here.open() as terminal:
         terminal.wait_for(FOLDER_READY)
         open_run(terminal)
-        for name, shown in (("dashboard", False), ("dashboard_and_gpu_panel", True)):
+        for name, shown in (("dashboard_and_gpu_panel", True), ("dashboard", False)):
             gpu_panel(terminal, shown)
             result[name] = cpu_and_bytes(terminal, 2 * IDLE_S)
     return result
