@@ -140,12 +140,12 @@ def test_asked_to_end_it_leaves_the_terminal_as_it_was(folder):
 @pytest.mark.parametrize("words", [["open", "."], ["."]])
 def test_without_a_terminal_it_says_what_to_use(folder, words):
     done = subprocess.run([*COMMAND, *words], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("tuitune: the workbench needs a terminal; without one use `tuitune train RECIPE`")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("tuitune: the workbench needs a terminal; without one use `tuitune train`")
     assert done.stderr.count("\n") == 1
 
 
 def test_a_dumb_terminal_is_told(folder):
     with start(folder, env={"TERM": "dumb"}) as terminal:
         terminal.wait_for("cannot draw a workbench")
-        assert terminal.process.wait(5) == 1
+        assert terminal.process.wait(5) == 2

@@ -74,8 +74,9 @@ class CodeEditor(TextArea):
         self.set_reactive(TextArea.indent_width, 2)
         self.set_reactive(TextArea.match_cursor_bracket, False)
         self.before_key: Callable[[str], bool] | None = None
-        self.typed = False
-        """Whether the last change came from a letter or Backspace; whoever asks sets it back."""
+        self.typed = ""
+        """What made the text what it is now: a letter, "backspace", or "" for any other key, a paste or a command. A burst of keys is in
+        the text before the first change is told, so whoever is told asks what came last."""
         self._marks: dict[int, Severity] = {}
         self._spans: dict[int, list[tuple[int, int | None]]] = {}
 
@@ -181,7 +182,7 @@ class CodeEditor(TextArea):
 
     async def _on_key(self, event: events.Key) -> None:
         """Runs before TextArea's own handler, which `prevent_default` leaves out."""
-        self.typed = not self.read_only and (event.is_printable or event.key == "backspace")
+        self.typed = (event.character or "") if event.is_printable else "backspace" if event.key == "backspace" else ""
         if self.before_key is not None and self.before_key(event.key):
             event.stop()
             event.prevent_default()
@@ -196,6 +197,10 @@ class CodeEditor(TextArea):
             event.prevent_default()
             await self.run_action(_ACTIONS[event.key])
 
+    async def _on_paste(self, event: events.Paste) -> None:
+        """Runs before TextArea's own handler."""
+        self.typed = ""
+
     def _new_line(self) -> None:
         """Enter keeps the indentation, and goes one level deeper below a key without a value."""
         row, column = self.selection.start
@@ -208,7 +213,12 @@ class CodeEditor(TextArea):
     def in_turn(self, work: Callable[[], object]) -> None:
         """Do something to the text after the keys that were typed before now. The app runs its commands at once, when letters of the
         same burst (a slow line delivers many keys together) may still wait here."""
-        self.call_later(work)
+
+        def turn() -> None:
+            self.typed = ""
+            work()
+
+        self.call_later(turn)
 
     async def settled(self) -> None:
         """Wait until every key typed before now is in the text. Not from a handler of the editor itself."""

@@ -81,8 +81,8 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert path.read_text() == "a: 1\n"
 
 
-def test_find_minds_capitals_only_when_there_are_some() -> None:
-    assert places("Rate\nlearning_rate: rate", "rate") == [(1, 1), (2, 10), (2, 16)]
-    assert places("Rate\nrate", "Rate") == [(1, 1)]
-    assert places("a.b", ".") == [(1, 2)]
+def test_find_minds_capitals_only_when_told_to() -> None:
+    assert places("Rate\nlearning_rate: rate", "rate") == [(0, 0), (1, 9), (1, 15)]
+    assert places("Rate\nrate", "Rate", exact=True) == [(0, 0)]
+    assert places("a.b", ".") == [(0, 1)]
     assert places("x", "") == []
