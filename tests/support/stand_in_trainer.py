@@ -6,6 +6,7 @@ killed      SIGKILL to itself                       segfault    SIGSEGV to itsel
 late-crash  three steps, done, then SIGSEGV         worker      leaves a process behind and dies by SIGKILL
 early       sleeps before it listens to signals     deaf        ignores SIGTERM
 secrets     prints and journals secrets             quick       2,000 steps without a pause
+sparse      three steps, logs every other one, done
 """
 
 import os
@@ -35,12 +36,13 @@ def main(run: Path, story: str) -> int:
     journal.emit("state", s="running")
     print("hello from the trainer", flush=True)
     act(story, journal)
-    steps = {"short": 3, "late-crash": 3, "secrets": 3, "quick": 2_000}.get(story, 10_000)
+    steps = {"short": 3, "sparse": 3, "late-crash": 3, "secrets": 3, "quick": 2_000}.get(story, 10_000)
     if story == "user-error":
         return 1
     step = 0
     for step in range(1, steps + 1):
-        journal.emit("metrics", step=step, max_steps=steps, loss=1.0 / step)
+        if story != "sparse" or step % 2 == 0:
+            journal.emit("metrics", step=step, max_steps=steps, loss=1.0 / step)
         for command in link.take():
             if command["op"] == "stop":
                 stopped.append("stop")

@@ -251,6 +251,7 @@ class Supervisor:
             before = self.manifest.state
             if record.get("ev") == "end":
                 self.last_words = record  # it is over when the process has ended, not before
+                self.manifest.take_step(record)
                 continue
             if record.get("ev") == "state":
                 self.last_reason = record.get("why")

@@ -78,12 +78,17 @@ class Manifest:
             case "state" if record.get("s") in LIVING:
                 self.state = record["s"]
             case "metrics":
-                self.step = _count(record.get("step"), self.step)
+                self.take_step(record)
                 self.max_steps = _count(record.get("max_steps"), self.max_steps)
                 loss = as_number(record.get("loss"))
                 self.loss = loss if loss is not None and math.isfinite(loss) else self.loss
             case "end" if record.get("reason") in ENDED:
+                self.take_step(record)
                 self.state, self.why, self.ended = record["reason"], record.get("error"), as_number(record.get("t"))
+
+    def take_step(self, record: dict[str, Any]) -> None:
+        """The step that a record names; the last ones of a run may have no metrics of their own (logging_steps)."""
+        self.step = _count(record.get("step"), self.step)
 
     def living_state(self) -> str:
         """The state, corrected for a hub that died without a word: then a living state is really "lost"."""

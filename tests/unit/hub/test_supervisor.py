@@ -61,6 +61,13 @@ def test_a_run_tells_its_whole_story_and_leaves_nothing_behind(hub: Start) -> No
     assert list(follow(one.run)) == seen, "who follows it later sees the same"
 
 
+def test_the_last_step_counts_though_it_was_not_logged(hub: Start) -> None:
+    one = hub("sparse")
+    assert one.process.wait(20) == 0
+    manifest = read_manifest(one.run)
+    assert (manifest.state, manifest.step, manifest.max_steps) == ("done", 3, 3)
+
+
 def test_gpus_and_host_are_told_once_a_second_and_a_box_without_gpus_says_so_once(hub: Start) -> None:
     one = hub("long", environment={"LD_LIBRARY_PATH": "/nonexistent"})
     until(lambda: len(one.records("host")) >= 3)

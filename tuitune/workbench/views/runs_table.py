@@ -77,7 +77,7 @@ class RunsTable(View):
     def on_runs_table_listed(self, event: Listed) -> None:
         self.runs = event.runs
         living = sum(run.alive for run in event.runs)
-        self.status = f"{len(event.runs)} runs" + (f", {living} alive" if living else "")
+        self.status = ("1 run" if len(event.runs) == 1 else f"{len(event.runs)} runs") + (f", {living} alive" if living else "")
         self._paint()
 
     def on_resize(self, event: Resize) -> None:

@@ -50,7 +50,7 @@ class CodeEditor(TextArea):
         Binding("shift+tab", "dedent", "Less indentation", show=False),
     ]
     DEFAULT_CSS = """
-    CodeEditor { border: none; padding: 0; height: 1fr; scrollbar-size: 1 1; }
+    CodeEditor { border: none; padding: 0; height: 1fr; scrollbar-size: 0 1; }
     CodeEditor:focus { border: none; }
     """
 

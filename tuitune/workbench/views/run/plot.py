@@ -166,10 +166,11 @@ def plot(figure: Figure, window: Window, width: int, height: int, look: Look = L
     """The chart, `height` lines of `width` cells. `memo` is given back at the next drawing of the same chart."""
     memo = memo or Memo()
     left, right = window.bounds(figure)
-    lines_down = figure.lines[::-1]  # what is drawn last lies on top: the figure's first line
+    lines_down = figure.lines[::-1]
     smoothed = [line for line in lines_down if look.weight and not line.dotted]  # a dotted line has few points, each of its own weight
     drawn = [_Drawn(line, line.series.ys, "rest" if line in smoothed else line.role, False) for line in lines_down]
     drawn += [_Drawn(line, memo.smooth(line, look.weight), line.role, True) for line in smoothed]
+    drawn.sort(key=lambda item: item.line.dotted)  # what is drawn last lies on top: dotted lines leave room for what is below them
     rows = max(1, height - 2)
     heading = _heading(figure, window, width, look)
     span = value_range([(item.line.series.xs, item.ys) for item in drawn], left, right)
