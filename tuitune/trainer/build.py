@@ -35,40 +35,45 @@ class Built:
 
 def build(recipe: Recipe, run: RunDirectory) -> Built:
     """Build the trainer of `recipe`; UserError for whatever the user can put right."""
+    built = begin(recipe)
+    config, tokenizer = make_config(built, run.checkpoints), make_tokenizer(built)
+    assemble(built, config, tokenizer, _model(built), _peft_config(built))
+    if len(built.trainer.train_dataset) == 0:
+        length = getattr(config, "max_length", None)
+        raise UserError(
+            f"none of the {len(built.train.rows)} rows is left to learn from: with max_length {length} nothing that counts for the loss "
+            "remains; raise training.max_length, or look at what the columns make of the rows"
+        )
+    _set_adapter_dtype(built)
+    return built
+
+
+def begin(recipe: Recipe) -> Built:
+    """Method, box and data of a recipe; its trainer is still None."""
     method, box = method_for(recipe.task), look(recipe.launch.get("gpus", "auto"))
     train = load_split(recipe.dataset["train"])
     evaluation = load_split(recipe.dataset["eval"], "eval") if recipe.dataset.get("eval") else None
     _check_shapes(recipe, method, train, evaluation)
-    built = Built(None, method, box, recipe, train, evaluation, warnings=_not_applied(recipe))
-    config = _config(built, run)
-    tokenizer = _tokenizer(recipe)
-    if "conversational" in train.format and not tokenizer.chat_template:
-        raise UserError(
-            f"the rows are conversations, and the tokenizer of {printable(str(recipe.model['name_or_path']))} has no chat template: "
-            "name a Jinja file in tokenizer.chat_template, take the model's instruct version, or map the columns to prompt and completion"
-        )
-    model = _model(built)
-    trainer_class = controlled(method.trainer)
-    adapter = _peft_config(built)
+    return Built(None, method, box, recipe, train, evaluation, warnings=_not_applied(recipe))
+
+
+def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any, rows: Dataset | None = None) -> None:
+    """Make `built.trainer` round a model: TRL prepares the data here. `rows`: built.train's with columns added to them.
+    UserError with TRL's own reason when it refuses."""
     try:
-        built.trainer = trainer_class(
+        built.trainer = controlled(built.method.trainer)(
             model=model,
             args=config,
-            train_dataset=_dataset(train),
-            eval_dataset=_dataset(evaluation) if evaluation else None,
+            train_dataset=rows_dataset(built.train) if rows is None else rows,
+            eval_dataset=rows_dataset(built.eval) if built.eval else None,
             processing_class=tokenizer,
             peft_config=adapter,
         )
-    except (ValueError, TypeError, TemplateError) as error:
-        raise UserError(f"{method.trainer.__name__} refuses this recipe: {printable(' '.join(str(error).split()), limit=600)}") from error
-    if len(built.trainer.train_dataset) == 0:
-        length = getattr(config, "max_length", None)
-        raise UserError(
-            f"none of the {len(train.rows)} rows is left to learn from: with max_length {length} nothing that counts for the loss remains; "
-            "raise training.max_length, or look at what the columns make of the rows"
-        )
-    _set_adapter_dtype(built)
-    return built
+    except (ValueError, TypeError, RuntimeError, TemplateError) as error:
+        if isinstance(error, RuntimeError) and "assistant_only_loss" not in str(error):
+            raise  # the GPU's word, not TRL's
+        name = built.method.trainer.__name__
+        raise UserError(f"{name} refuses this recipe: {printable(' '.join(str(error).split()), limit=600)}") from error
 
 
 def _check_shapes(recipe: Recipe, method: Method, *splits: Split | None) -> None:
@@ -84,7 +89,7 @@ def _check_shapes(recipe: Recipe, method: Method, *splits: Split | None) -> None
                 )
 
 
-def _dataset(split: Split) -> Dataset:
+def rows_dataset(split: Split) -> Dataset:
     """The rows as they are: `use_json` keeps values whose type or keys differ from row to row (tool calls) from being made alike."""
     return Dataset.from_list(split.rows, on_mixed_types="use_json")
 
@@ -102,10 +107,11 @@ def _not_applied(recipe: Recipe) -> list[str]:
     return [f"{name} is not built yet and has no effect on this run" for name, wanted in asked.items() if wanted]
 
 
-def _config(built: Built, run: RunDirectory) -> Any:
+def make_config(built: Built, checkpoints: Path) -> Any:
+    """The installed SFTConfig (DPOConfig …) with what the recipe says and what this box needs."""
     recipe, config_class = built.recipe, built.method.config
     arguments = canonical_training(recipe, {item.name for item in fields(config_class)})
-    for key, fill in training_fill_ins(arguments, built.box, run.checkpoints).items():
+    for key, fill in training_fill_ins(arguments, built.box, checkpoints).items():
         built.filled["training", key] = fill
         arguments[key] = fill.value
     if arguments.get("eval_strategy", "no") != "no" and built.eval is None:
@@ -121,7 +127,9 @@ def _config(built: Built, run: RunDirectory) -> Any:
         ) from error
 
 
-def _tokenizer(recipe: Recipe) -> Any:
+def make_tokenizer(built: Built) -> Any:
+    """The tokenizer with the recipe's own tokens and template."""
+    recipe = built.recipe
     tokenizer = _from_pretrained(transformers.AutoTokenizer, recipe)
     wanted = recipe.tokenizer
     if wanted.get("add_special_tokens"):
@@ -139,6 +147,11 @@ def _tokenizer(recipe: Recipe) -> Any:
             tokenizer.chat_template = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"tokenizer.chat_template: {printable(str(path))} cannot be read ({error})") from error
+    if "conversational" in built.train.format and not tokenizer.chat_template:
+        raise UserError(
+            f"the rows are conversations, and the tokenizer of {printable(str(recipe.model['name_or_path']))} has no chat template: "
+            "name a Jinja file in tokenizer.chat_template, take the model's instruct version, or map the columns to prompt and completion"
+        )
     return tokenizer
 
 
@@ -189,10 +202,11 @@ def _from_pretrained(auto: Any, recipe: Recipe, **arguments: Any) -> Any:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        raise UserError(f"{recipe.file}:{recipe.line('model', 'name_or_path')}: {_why_not_loaded(name, error)}") from error
+        raise UserError(f"{recipe.file}:{recipe.line('model', 'name_or_path')}: {why_not_loaded(name, error)}") from error
 
 
-def _why_not_loaded(name: str, error: Exception) -> str:
+def why_not_loaded(name: str, error: Exception) -> str:
+    """A sentence with the remedy for a failed from_pretrained."""
     shown, reason = printable(name), printable(str(error).strip().partition("\n")[0], limit=240)
     path = Path(name)
     if path.is_absolute() and not path.exists():

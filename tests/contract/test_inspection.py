@@ -1,0 +1,121 @@
+"""What `inspect` shows is what TRL trains on: ids and labels equal those of TRL alone, and every token is attributed or says unknown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.tiny_model import write_rows
+
+CHAT = "{user: question, assistant: answer}"
+COMBINATIONS = [
+    (columns, loss, packing)
+    for columns in (CHAT, "{messages: messages}", "{prompt: question, completion: answer}", "{text: answer}")
+    for loss in ({}, {"completion_only_loss": False}, {"assistant_only_loss": True})
+    for packing in (
+        {},
+        {"packing": True},
+        {"packing": True, "packing_strategy": "bfd_split"},
+        {"packing": True, "packing_strategy": "wrapped"},
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inspect")
+    rows = [json.loads(line) for line in write_rows(folder / "train.jsonl", 40).read_text().splitlines()]
+    for number, row in enumerate(rows):
+        turns = [("system", "one two")] * (number % 2) + [("user", row["question"]), ("assistant", row["answer"])] * (1 + number % 3)
+        row["messages"] = [{"role": role, "content": content} for role, content in turns]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def inspect(model: Path, folder: Path, columns: str, training: dict[str, Any], task: str = "sft") -> dict[str, Any]:
+    from tuitune.analyst.inspection import inspect as inspect_recipe
+    from tuitune.recipe.recipe import load_recipe
+
+    path = folder / "recipe.yaml"
+    path.write_text(
+        f"task: {task}\nmodel: {{name_or_path: {model}}}\ndataset:\n  train: [{{path: train.jsonl, columns: {columns}}}]\n"
+        f"training: {json.dumps({'max_length': 32, **training})}\n"
+    )
+    return inspect_recipe(load_recipe(path))
+
+
+def plain_trl(model: Path, folder: Path, columns: str, training: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    """(ids, labels) of every sequence that SFTTrainer prepares; nothing of tuitune."""
+    import datasets
+    import transformers
+    import trl
+
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    if columns == CHAT:
+        rows = [
+            {"prompt": [{"role": "user", "content": r["question"]}], "completion": [{"role": "assistant", "content": r["answer"]}]}
+            for r in rows
+        ]
+    elif "messages" in columns:
+        rows = [{"messages": row["messages"]} for row in rows]
+    elif "prompt" in columns:
+        rows = [{"prompt": row["question"], "completion": row["answer"]} for row in rows]
+    else:
+        rows = [{"text": row["answer"]} for row in rows]
+    trainer = trl.SFTTrainer(
+        model=transformers.AutoModelForCausalLM.from_pretrained(model),
+        args=trl.SFTConfig(output_dir=str(folder / "out"), use_cpu=True, bf16=False, **{"max_length": 32, **training}),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=transformers.AutoTokenizer.from_pretrained(model),
+    )
+    return list(zip(trainer.train_dataset["input_ids"], trainer.train_dataset["labels"]))
+
+
+def sequences(document: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
+    """The trainer's sequences put together again from the rows that are in them."""
+    packs: dict[int, list[dict[str, Any]]] = {}
+    single = []
+    for row in document["rows"]:
+        for sequence in row["sequences"]:
+            if sequence["pack"] is None:
+                single.append(sequence["tokens"])
+            else:
+                packs.setdefault(sequence["pack"], []).extend(sequence["tokens"])
+    joined = single or [sorted(tokens, key=lambda token: token["position"]) for _, tokens in sorted(packs.items())]
+    return [([token["id"] for token in tokens], [token["label"] for token in tokens]) for tokens in joined]
+
+
+@pytest.mark.parametrize(("columns", "loss", "packing"), COMBINATIONS)
+def test_ids_and_labels_are_those_of_trl_alone(tiny_model: Path, workspace: Path, columns: str, loss: dict, packing: dict) -> None:
+    from tuitune.errors import UserError
+
+    training, reason = {**loss, **packing}, ""
+    try:
+        expected = plain_trl(tiny_model, workspace, columns, training)
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:100]
+    if reason:
+        with pytest.raises(UserError) as refused:
+            inspect(tiny_model, workspace, columns, training)
+        assert reason in str(refused.value)
+    else:
+        assert sequences(inspect(tiny_model, workspace, columns, training)) == expected
+
+
+def test_every_token_of_a_conversation_is_attributed_to_its_turn(tiny_model: Path, workspace: Path) -> None:
+    document = inspect(tiny_model, workspace, "{messages: messages}", {"max_length": 256, "assistant_only_loss": True})
+    for row in document["rows"]:
+        (sequence,) = row["sequences"]
+        assert not any("unknown" in token["role"] for token in sequence["tokens"])
+        assert all(
+            token["in_loss"]
+            == (
+                (token["role"] == "assistant" and token["source"] == "content")
+                or (token["text"] == "<|im_end|>" and token["role"] == "assistant")
+            )
+            for token in sequence["tokens"]
+        )
+    assert document["totals"]["trained_by_role"].keys() == {"assistant"}
+    assert {row["status"] for row in document["rows"]} == {"kept"}
+    assert [row["line"] for row in document["rows"]] == list(range(1, 41))
