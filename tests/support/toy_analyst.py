@@ -1,0 +1,59 @@
+"""An analyst whose operations are toys: the real server without the training libraries, so that a test takes milliseconds."""
+
+import os
+import sys
+import time
+
+from tuitune.analyst.server import Operation, Server
+from tuitune.errors import UserError
+
+
+def echo(progress, **args):
+    progress("one moment")
+    print("a library's chatter")
+    return args
+
+
+def sleep(progress, seconds):
+    time.sleep(seconds)
+    return {"slept": seconds}
+
+
+def endless(progress):
+    while True:
+        pass
+
+
+def refuse(progress):
+    raise UserError("row 3 is no row; mend it")
+
+
+def fault(progress):
+    raise KeyError("assistant")
+
+
+def die(progress):
+    os._exit(9)
+
+
+def hungry(progress):
+    return {"size": len(bytearray(64 << 30))}
+
+
+def large(progress, size):
+    return {"text": "x" * size}
+
+
+operations = {
+    "echo": Operation(echo, 5),
+    "sleep": Operation(sleep, 20),
+    "endless": Operation(endless, 2),
+    "refuse": Operation(refuse, 5),
+    "fault": Operation(fault, 5),
+    "die": Operation(die, 5),
+    "hungry": Operation(hungry, 5),
+    "large": Operation(large, 20),
+}
+answers = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)
+Server(operations, sys.stdin.fileno(), answers).serve()
