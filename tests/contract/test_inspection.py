@@ -34,6 +34,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def inspect(model: Path, folder: Path, columns: str, training: dict[str, Any], task: str = "sft") -> dict[str, Any]:
+    from tuitune.analyst.document import as_json
     from tuitune.analyst.inspection import inspect as inspect_recipe
     from tuitune.recipe.recipe import load_recipe
 
@@ -42,7 +43,7 @@ def inspect(model: Path, folder: Path, columns: str, training: dict[str, Any], t
         f"task: {task}\nmodel: {{name_or_path: {model}}}\ndataset:\n  train: [{{path: train.jsonl, columns: {columns}}}]\n"
         f"training: {json.dumps({'max_length': 32, **training})}\n"
     )
-    return inspect_recipe(load_recipe(path))
+    return as_json(inspect_recipe(load_recipe(path)))
 
 
 def plain_trl(model: Path, folder: Path, columns: str, training: dict[str, Any]) -> list[tuple[list[int], list[int]]]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tuitune.trainer.network import hub_names, settle_network
 
+TASKS = ("sft", "dpo")
+
 
 def main() -> int:
     """Import everything once, say hello, serve until the end of input."""
@@ -16,14 +18,18 @@ def main() -> int:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # looking at rows takes no GPU
     import datasets
     import huggingface_hub
+    import msgspec
     import torch
 
     from tuitune.analyst import inspection
     from tuitune.analyst.server import Operation, Progress, Server
     from tuitune.bus.envelope import VERSION, encode
     from tuitune.recipe.recipe import load_recipe
+    from tuitune.trainer.methods import method_for
 
     torch.set_num_threads(1)
+    for task in TASKS:  # trl imports its trainers when they are asked for: once here, not in every worker
+        method_for(task)
     datasets.disable_progress_bars()
 
     def inspect(progress: Progress, *, recipe: str, rows: list[int] | None = None, limit: int = inspection.SAMPLE) -> dict[str, Any]:
@@ -32,7 +38,8 @@ def main() -> int:
         if unreachable:
             huggingface_hub.constants.HF_HUB_OFFLINE = True  # it reads the environment once, when it is imported
         progress(unreachable or "preparing rows")
-        return inspection.inspect(loaded, rows, limit)
+        found: dict[str, Any] = msgspec.to_builtins(inspection.inspect(loaded, rows, limit), str_keys=True)
+        return found
 
     server = Server({"inspect": Operation(inspect, limit_s=120.0)}, sys.stdin.fileno(), answers)
     answers.write(encode({"v": VERSION, "ev": "hello", "pid": os.getpid()}))

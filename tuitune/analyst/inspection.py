@@ -1,12 +1,13 @@
-"""What `tuitune inspect` and the token view show: rows with their tokens as the trainer sees them, attributed to where they come from."""
+"""Makes an inspection: rows with their tokens as the trainer sees them, attributed to where they come from."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from tuitune.analyst.prepared_rows import IGNORED, NOWHERE, PreparedRows, Whole, prepared_rows
+from tuitune.analyst.document import Inspection, Row, Tokens
+from tuitune.analyst.prepared_rows import NOWHERE, PreparedRows, Whole, prepared_rows
 from tuitune.dataset.load import Split
+from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
 from tuitune.template.spans import UNKNOWN, of_tokens, spans
 from tuitune.trainer.build import Built, begin
@@ -17,22 +18,35 @@ SEED = 0
 Attribution = list[tuple[str, str]]  # (role, source) of each token of a whole sequence
 
 
-def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMPLE) -> dict[str, Any]:
-    """The document of `tuitune inspect --json` (DESIGN.md 4), without "schema".
+def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMPLE) -> Inspection:
+    """The training rows of a recipe as its trainer prepares them.
 
-    rows: numbers from 0 of the training rows to show; None: all of them, or a seeded sample of `limit` when there are more. Packs are then
-    those of the sample. UserError when the recipe's data cannot be prepared, with TRL's own reason.
+    rows: numbers from 0 of those to look at; None: all of them, or a seeded sample of `limit` when there are more. Packs are then those of
+    the sample. UserError when the recipe's data cannot be prepared, with TRL's own reason.
     """
     built = begin(recipe)
     built.eval = None  # its preparation is another question
     recipe.training.pop("eval_strategy", None)
     total = len(built.train.rows)
     chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
+    if chosen and not 0 <= min(chosen) <= max(chosen) < total:
+        raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
     built.train = _subset(built.train, chosen)
     prepared = prepared_rows(built)
-    attributions = {(row, whole.name): attribute(built, row, whole) for row, wholes in prepared.wholes.items() for whole in wholes}
-    shown = [_row(built, prepared, attributions, at, number) for at, number in enumerate(chosen)]
-    return {"rows": shown, "totals": _totals(shown, total), "sampled": len(chosen) < total}
+    names = _Names()
+    shown = [_row(built, prepared, names, at, number) for at, number in enumerate(chosen)]
+    tokenizer = built.trainer.processing_class
+    used = {id for row in shown for tokens in row.sequences for id in tokens.ids}
+    special = used & {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    return Inspection(total, shown, list(names), {id: tokenizer.decode([id]) for id in sorted(used)}, frozenset(special))
+
+
+class _Names(dict[str, int]):
+    """A number for every name, in the order in which they come."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = len(self)
+        return self[name]
 
 
 def _subset(split: Split, chosen: Sequence[int]) -> Split:
@@ -68,54 +82,24 @@ def _messages(example: Mapping[str, Any], name: str) -> list[Mapping[str, Any]] 
     return [*prompt, *answer] if isinstance(prompt, list) and isinstance(answer, list) else None
 
 
-def _row(built: Built, prepared: PreparedRows, attributions: Mapping[tuple[int, str], Attribution], at: int, number: int) -> dict[str, Any]:
+def _row(built: Built, prepared: PreparedRows, names: _Names, at: int, number: int) -> Row:
     file, line = built.train.places[at]
-    tokenizer = built.trainer.processing_class
-    sequences = []
-    for sequence in prepared.sequences:
-        if at not in sequence.rows:
-            continue
+    attributions = {whole.name: attribute(built, at, whole) for whole in prepared.wholes.get(at, ())}
+    found = []
+    for sequence, mine in prepared.parts.get(at, ()):
         documents = {row: order for order, row in enumerate(dict.fromkeys(sequence.rows))}
-        attribution = attributions.get((at, sequence.name), [])
-        tokens = [
-            _token(tokenizer, token, label, position, documents[row], attribution[place] if place != NOWHERE else (UNKNOWN, UNKNOWN))
-            for position, (token, label, row, place) in enumerate(
-                zip(sequence.ids, sequence.labels, sequence.rows, sequence.places, strict=True)
+        places = [sequence.places[position] for position in mine]
+        origins = [attributions[sequence.name][place] if place != NOWHERE else (UNKNOWN, UNKNOWN) for place in places]
+        found.append(
+            Tokens(
+                sequence.name,
+                sequence.pack,
+                [sequence.ids[position] for position in mine],
+                [sequence.labels[position] for position in mine],
+                mine,
+                [documents[at]] * len(mine),
+                [names[role] for role, _ in origins],
+                [names[source] for _, source in origins],
             )
-            if row == at
-        ]
-        sequences.append({"name": sequence.name, "pack": sequence.pack, "tokens": tokens})
-    return {"row": number, "file": file, "line": line, "status": prepared.status(at), "sequences": sequences}
-
-
-def _token(tokenizer: Any, token: int, label: int, position: int, document: int, attribution: tuple[str, str]) -> dict[str, Any]:
-    role, source = attribution
-    special = token in tokenizer.all_special_ids or token in tokenizer.added_tokens_decoder
-    return {
-        "id": token,
-        "label": label,
-        "text": tokenizer.decode([token]),
-        "position": position,
-        "document": document,
-        "role": role,
-        "source": source,
-        "in_loss": label != IGNORED,
-        "special": special,
-        "flags": ["partial"] if "�" in tokenizer.decode([token]) else [],
-    }
-
-
-def _totals(rows: Sequence[Mapping[str, Any]], total: int) -> dict[str, Any]:
-    statuses = Counter(row["status"] for row in rows)
-    tokens = [token for row in rows for sequence in row["sequences"] for token in sequence["tokens"]]
-    trained = Counter(token["role"] for token in tokens if token["in_loss"])
-    return {
-        "rows": total,
-        "shown": len(rows),
-        "kept": statuses["kept"],
-        "truncated": statuses["truncated"],
-        "dropped": statuses["dropped"],
-        "tokens": len(tokens),
-        "trained_tokens": sum(trained.values()),
-        "trained_by_role": dict(trained),
-    }
+        )
+    return Row(number, file, line, prepared.status(at), found)

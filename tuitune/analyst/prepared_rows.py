@@ -8,18 +8,19 @@ import copy
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from trl import pack_dataset
 
+from tuitune.analyst.document import IGNORED
 from tuitune.analyst.hollow import hollow_model
 from tuitune.errors import UserError
 from tuitune.trainer.build import Built, assemble, make_config, make_tokenizer, rows_dataset
 
 ROW = "tuitune_row"  # a column of our own; TRL's preparation keeps columns that it does not know
 ORIGIN = "tuitune_origin"
-IGNORED = -100
 _SHIFT = 1 << 32  # an origin is row * _SHIFT + position
 NOWHERE = -1
 
@@ -54,10 +55,22 @@ class PreparedRows:
     wholes: dict[int, list[Whole]]
     sequences: list[Sequence]
 
+    @cached_property
+    def parts(self) -> dict[int, list[tuple[Sequence, list[int]]]]:
+        """For every row that is trained on: the sequences it is in, with its positions there."""
+        found: dict[int, list[tuple[Sequence, list[int]]]] = {}
+        for sequence in self.sequences:
+            mine: dict[int, list[int]] = {}
+            for position, row in enumerate(sequence.rows):
+                mine.setdefault(row, []).append(position)
+            for row, positions in mine.items():
+                found.setdefault(row, []).append((sequence, positions))
+        return found
+
     def status(self, row: int) -> str:
         """ "kept", "truncated" (some of its tokens are never trained on) or "dropped"."""
         wanted = sum(len(whole.ids) for whole in self.wholes.get(row, ()))
-        seen = sum(sum(1 for origin in sequence.rows if origin == row) for sequence in self.sequences)
+        seen = sum(len(positions) for _, positions in self.parts.get(row, ()))
         return "dropped" if seen == 0 else "truncated" if seen < wanted else "kept"
 
 
