@@ -1,0 +1,16 @@
+"""The commands of the token view, and the one that opens it; handlers are `action_…` methods of the view or the app."""
+
+from tuitune.workbench.commands.registry import Command
+
+COMMANDS: tuple[Command, ...] = (
+    Command("tokens.pane", "Rows or tokens", ("tab",), "tokens", "switch_pane", "The keyboard goes to the rows or to the tokens", True),
+    Command("tokens.fault", "Next fault", ("n",), "tokens", "next_fault", "The next row that is cut, dropped or not in the loss", True),
+    Command("tokens.ids", "Token ids", ("i",), "tokens", "token_ids", "Numbers instead of texts, and back", True),
+    Command("tokens.sequence", "Next sequence", ("s",), "tokens", "next_sequence", "Rejected beside chosen, or the row's next pack"),
+    Command("tokens.again", "Prepare again", ("r",), "tokens", "inspect_again", "Look again: the recipe or the data have changed", True),
+)
+OPEN: tuple[Command, ...] = (
+    Command(
+        "rows.inspect", "See what is trained", ("f7",), "recipe", "inspect_rows", "The rows as the trainer sees them, token by token", True
+    ),
+)

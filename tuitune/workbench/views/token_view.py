@@ -1,0 +1,227 @@
+"""What is trained: the rows of a recipe's data as its real trainer prepares them, token by token, with the loss mask.
+
+The analyst prepares them (a second or two once it is warm); the view shows the recipe as it is on disk. One list of rows, the tokens of
+the row under the cursor, and the token under the other cursor in words.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+from textual.message import Message
+
+from tuitune.errors import UserError
+from tuitune.text import printable
+from tuitune.workbench.analysis import analyst_of
+from tuitune.workbench.commands import tokens as commands
+from tuitune.workbench.parts.gpu_panel import wrapped
+from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
+from tuitune.workbench.views.tokens.flow import describe, flow, legend, row_line
+from tuitune.workbench.views.tokens.scroll import EMPTY, TokenScroll
+from tuitune.workbench.views.view import View
+from tuitune.workbench.widgets.line_list import LineList
+
+if TYPE_CHECKING:
+    from tuitune.analyst.document import Inspection, Row
+
+NARROW = 90  # cells; below it the rows stand above the tokens
+TITLES: Line = (("    row tokens inloss", "dim"),)
+
+
+class TokenView(View):
+    """`path` is the recipe."""
+
+    kind = "tokens"
+    commands: ClassVar = commands.COMMANDS
+    DEFAULT_CSS = """
+    TokenView { layout: vertical; padding: 0 1; }
+    TokenView > RoleLines { height: auto; }
+    TokenView #token-rows { width: 40; height: 1fr; margin-right: 1; }
+    TokenView #token-panes { height: 1fr; margin-top: 1; }
+    TokenView.-narrow #token-panes { layout: vertical; }
+    TokenView.-narrow #token-rows { width: 1fr; height: 7; margin-right: 0; }
+    TokenView #token-flow { height: 1fr; }
+    """
+
+    class Told(Message):
+        """The analyst says what it does, or why it failed."""
+
+        def __init__(self, text: str, failed: bool = False) -> None:
+            super().__init__()
+            self.text = text
+            self.failed = failed
+
+    class Inspected(Message):
+        """The analyst has answered."""
+
+        def __init__(self, inspection: Inspection) -> None:
+            super().__init__()
+            self.inspection = inspection
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.inspection: Inspection | None = None
+        self.sequence = 0  # which of a row's sequences is shown (chosen and rejected, or the packs it is in)
+        self.ids = False
+        self._cancel = threading.Event()
+        self._head = RoleLines([(("waiting for the analyst …", "dim"),)])
+        self._titles = RoleLines([TITLES])
+        self._rows = LineList()
+        self._flow = TokenScroll(id="token-flow")
+        self._which = RoleLines([()])
+        self._foot = RoleLines([(), ()])
+
+    @property
+    def title(self) -> str:
+        return f"{printable(self.path.stem)} rows"
+
+    def compose(self) -> ComposeResult:
+        yield self._head
+        with Horizontal(id="token-panes"):
+            with Vertical(id="token-rows"):
+                yield self._titles
+                yield self._rows
+            with Vertical():
+                yield self._which
+                yield self._flow
+        yield self._foot
+
+    def on_mount(self) -> None:
+        self.action_inspect_again()
+
+    def on_unmount(self) -> None:
+        self._cancel.set()
+
+    def focus_content(self) -> None:
+        self._rows.focus()
+
+    def action_inspect_again(self) -> None:
+        """Prepare the rows once more: the recipe or the data have changed."""
+        self._cancel.set()
+        self._cancel = threading.Event()
+        self._head.show([(("waiting for the analyst …", "dim"),)])
+        self.run_worker(lambda: self._ask(self._cancel), thread=True, group="inspect", exit_on_error=False)
+
+    def _ask(self, cancel: threading.Event) -> None:
+        import msgspec
+
+        from tuitune.analyst.client import Cancelled
+        from tuitune.analyst.document import Inspection
+
+        def tell(text: str) -> None:
+            self.post_message(self.Told(f"{text} …"))
+
+        try:
+            answer = analyst_of(self.app).request("inspect", {"recipe": str(self.path)}, progress=tell, cancel=cancel)
+            self.post_message(self.Inspected(msgspec.convert(answer, Inspection, strict=False)))
+        except Cancelled:
+            pass
+        except UserError as error:
+            self.post_message(self.Told(str(error), failed=True))
+
+    def on_token_view_told(self, event: Told) -> None:
+        self._head.show(wrapped(printable(event.text), max(20, self.size.width - 2), "error" if event.failed else "dim")[:6])
+
+    def on_token_view_inspected(self, event: Inspected) -> None:
+        self.inspection = event.inspection
+        self._paint()
+
+    def on_resize(self, event: Resize) -> None:
+        self.set_class(event.size.width < NARROW, "-narrow")
+        self.call_after_refresh(self._paint)
+
+    def on_line_list_moved(self) -> None:
+        self.sequence = 0
+        self._show_row()
+
+    def on_line_list_chosen(self) -> None:
+        self._flow.focus()
+
+    def on_token_scroll_moved(self) -> None:
+        self._show_token()
+
+    @property
+    def row(self) -> Row | None:
+        """The row under the cursor."""
+        if self.inspection is None or not 0 <= self._rows.cursor < len(self.inspection.rows):
+            return None
+        return self.inspection.rows[self._rows.cursor]
+
+    def _paint(self) -> None:
+        if self.inspection is None:
+            return
+        self._head.show([_summary(self.inspection)])
+        width = max(30, self._rows.size.width)
+        self._rows.show([as_content(row_line(self.inspection, row, width)) for row in self.inspection.rows])
+        self._show_row()
+
+    def _show_row(self) -> None:
+        row = self.row
+        if self.inspection is None or row is None:
+            return
+        self.status = f"row {row.row}"
+        self.breadcrumb = f"{printable(Path(row.file).name)}:{row.line}"
+        if not row.sequences:
+            self._flow.show(EMPTY)
+            self._which.show([((f"row {row.row}: {row.status}: nothing of it is trained on", "warn"),)])
+            self._foot.show([(), ()])
+            return
+        self.sequence %= len(row.sequences)
+        tokens = row.sequences[self.sequence]
+        more = f" ({self.sequence + 1} of {len(row.sequences)}, s: next)" if len(row.sequences) > 1 else ""
+        name = tokens.name if tokens.pack is None else f"{tokens.name} in pack {tokens.pack}"
+        self._which.show([((f"{name}{more}", "title"), (f"  {row.status}", "dim" if row.status == "kept" else "warn"))])
+        self._flow.show(flow(self.inspection, tokens, max(10, self._flow.size.width - 1), ids=self.ids))
+        self._show_token()
+
+    def _show_token(self) -> None:
+        row = self.row
+        if self.inspection is not None and row is not None and row.sequences:
+            tokens = row.sequences[self.sequence]
+            self._foot.show([describe(self.inspection, row, tokens, self._flow.cursor), legend(self.inspection, row.sequences)])
+
+    def action_token_ids(self) -> None:
+        """Numbers instead of texts, and back."""
+        self.ids = not self.ids
+        self._show_row()
+
+    def action_next_sequence(self) -> None:
+        """The other side of a preference pair, or the next pack the row is in."""
+        self.sequence += 1
+        self._show_row()
+
+    def action_next_fault(self) -> None:
+        """The next row with something wrong, round the end."""
+        from tuitune.analyst.document import faults
+
+        if self.inspection is None:
+            return
+        rows = self.inspection.rows
+        order = [*range(self._rows.cursor + 1, len(rows)), *range(self._rows.cursor + 1)]
+        found = next((at for at in order if faults(self.inspection, rows[at])), None)
+        if found is None:
+            self.app.notify("Nothing is wrong with the rows that were looked at.")
+        else:
+            self._rows.cursor = found
+            self.sequence = 0
+            self._show_row()
+
+    def action_switch_pane(self) -> None:
+        """From the rows to the tokens and back."""
+        (self._rows if self._flow.has_focus else self._flow).focus()
+
+
+def _summary(inspection: Inspection) -> Line:
+    from tuitune.analyst.document import totals
+
+    count = totals(inspection)
+    share = 100 * count["trained_tokens"] / count["tokens"] if count["tokens"] else 0.0
+    sample = f"a sample of {count['shown']:,} of {count['rows']:,} rows" if inspection.sampled else f"{count['rows']:,} rows"
+    lost = [f"{count[name]:,} {name}" for name in ("truncated", "dropped") if count[name]]
+    words = f"{sample} · {count['tokens']:,} tokens · {share:.0f} % in the loss"
+    return ((words, ""), (" · " + " · ".join(lost) if lost else "", "warn"))

@@ -1,0 +1,123 @@
+"""A row's tokens as flowing text: what each is drawn as, where it stands, how it looks. Pure functions over an Inspection.
+
+A look is a role of RoleLines, with "+loss" behind it for a token that is trained on (underlined) and "+cursor" for the chosen one.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tuitune.analyst.document import IGNORED, Inspection, Row, Tokens, faults
+from tuitune.text import printable
+from tuitune.workbench.parts.role_lines import Line, Piece
+
+LOOKS = {"assistant": "three", "user": "one", "system": "two", "tool": "warn", "template": "dim", "unknown": "error"}
+PARTIAL = "▯"  # a piece of a character; its id is what can be said of it
+SHOWN = {" ": "·", "\t": "→", "\n": "↵", "\r": "␍"}
+LONGEST = 200  # characters drawn of one token
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a token begins: line and column from 0."""
+
+    y: int
+    x: int
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The drawn lines, and the place of every token."""
+
+    lines: list[Line]
+    places: list[Place]
+
+    def token_at(self, y: int, x: int) -> int:
+        """The token that is drawn at or before a place; -1 when there are none."""
+        return bisect_right(self.places, (y, x), key=lambda place: (place.y, place.x)) - 1
+
+
+def look_of(name: str) -> str:
+    """How a role is drawn; a token over a border looks like its last part."""
+    return LOOKS.get(name.rpartition("+")[2], "two")
+
+
+def drawn(text: str) -> str:
+    """A token's text as it is drawn: blanks visible, nothing that a terminal obeys."""
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        return PARTIAL
+    return printable("".join(SHOWN.get(character, character) for character in text), limit=LONGEST) or "∅"
+
+
+def flow(inspection: Inspection, tokens: Tokens, width: int, *, ids: bool = False) -> Flow:
+    """The tokens of one sequence over `width` cells; a token ends its line where its text ends in a line feed. `ids`: numbers instead."""
+    lines: list[list[Piece]] = [[]]
+    places: list[Place] = []
+    x = 0
+    for index, id in enumerate(tokens.ids):
+        text = inspection.texts[id]
+        shown = f"{id} " if ids else drawn(text)
+        look = look_of(inspection.names[tokens.roles[index]]) + ("+loss" if tokens.labels[index] != IGNORED else "")
+        if x and x + len(shown) > width:
+            lines.append([])
+            x = 0
+        places.append(Place(len(lines) - 1, x))
+        for start in range(0, len(shown), width):  # a token that is longer than a line
+            if start:
+                lines.append([])
+                x = 0
+            piece = shown[start : start + width]
+            lines[-1].append((piece, look))
+            x += len(piece)
+        if text.endswith("\n") and not ids:
+            lines.append([])
+            x = 0
+    if not lines[-1] and len(lines) > 1:
+        lines.pop()
+    return Flow([tuple(line) for line in lines], places)
+
+
+def with_cursor(line: Line, x: int, count: int) -> Line:
+    """The line with the look of its cells from x on marked, `count` of them."""
+    marked: list[Piece] = []
+    at = 0
+    for text, look in line:
+        start, stop = max(0, min(len(text), x - at)), max(0, min(len(text), x + count - at))
+        marked += [(part, look + mark) for part, mark in ((text[:start], ""), (text[start:stop], "+cursor"), (text[stop:], "")) if part]
+        at += len(text)
+    return tuple(marked)
+
+
+def row_line(inspection: Inspection, row: Row, width: int) -> Line:
+    """A row in the list: number, tokens, how many are trained on, what is wrong."""
+    count = sum(len(tokens.ids) for tokens in row.sequences)
+    trained = sum(tokens.trained for tokens in row.sequences)
+    wrong = faults(inspection, row)
+    text = f"{row.row:>7} {count:>6} {trained:>6} "
+    return ((text, ""), (" ".join(wrong)[: max(0, width - len(text))], "warn")) if wrong else ((text, ""),)
+
+
+def describe(inspection: Inspection, row: Row, tokens: Tokens, index: int) -> Line:
+    """The token under the cursor in words."""
+    id = tokens.ids[index]
+    role, source = inspection.names[tokens.roles[index]], inspection.names[tokens.sources[index]]
+    trained = tokens.labels[index] != IGNORED
+    pieces: list[Piece] = [
+        (f"{index + 1}/{len(tokens.ids)} ", "dim"),
+        (repr(printable(inspection.texts[id], limit=40)), "title"),
+        (f" id {id}", ""),
+        (" special" if id in inspection.special else "", "two"),
+        (f" {role}", look_of(role)),
+        (f" {source}", "dim"),
+        (" in the loss" if trained else " not in the loss", "good" if trained else "dim"),
+    ]
+    if tokens.pack is not None:
+        pieces.append((f" pack {tokens.pack} document {tokens.documents[index]} position {tokens.positions[index]}", "dim"))
+    return tuple(piece for piece in pieces if piece[0])
+
+
+def legend(inspection: Inspection, tokens: Sequence[Tokens]) -> Line:
+    """Which look is whose, for the roles that occur, and what the underline means."""
+    present = dict.fromkeys(inspection.names[role].rpartition("+")[2] for part in tokens for role in part.roles)
+    pieces: Iterator[Piece] = ((f"{name}  ", look_of(name)) for name in present)
+    return (*pieces, ("underlined", "+loss"), (" in the loss", "dim"))
