@@ -132,14 +132,14 @@ def figures(run: Path) -> dict[str, Any]:
     }
 
 
-def contract_tests(out: Path) -> dict[str, str]:
-    """The closing line of each file of tests/contract, run beside each other (the box has the cores for it)."""
+def contract_tests(folder: Path) -> dict[str, str]:
+    """What each file of tests/contract ended with, run beside each other (the box has the cores for it); of a failure more than a line."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=3"]
-    files = sorted((ROOT / "tests" / "contract").glob("test_*.py"))
-    running = {file: subprocess.Popen([*command, str(file)], cwd=ROOT, stdout=(out / f"{file.stem}.txt").open("w")) for file in files}
-    for process in running.values():
-        process.wait()
-    return {file.stem: (out / f"{file.stem}.txt").read_text().strip().splitlines()[-1] for file in files}
+    outputs = {file: folder / f"{file.stem}.txt" for file in sorted((ROOT / "tests" / "contract").glob("test_*.py"))}
+    running = [subprocess.Popen([*command, str(file)], cwd=ROOT, stdout=output.open("w")) for file, output in outputs.items()]
+    codes = [process.wait() for process in running]
+    texts = [output.read_text().strip() for output in outputs.values()]
+    return {file.stem: text[-2000:] if code else text.splitlines()[-1] for file, code, text in zip(outputs, codes, texts)}
 
 
 def main() -> None:
@@ -181,7 +181,7 @@ def main() -> None:
         result[f"random_{name}"] = figures(run)
 
     if not args.skip_tests:
-        result["contract_tests"] = contract_tests(args.out)
+        result["contract_tests"] = contract_tests(args.work)
     (args.out / "gpu.json").write_text(json.dumps(result, indent=1))
     print(json.dumps(result, indent=1))
 
