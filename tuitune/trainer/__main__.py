@@ -15,6 +15,7 @@ from tuitune.bus.envelope import VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.errors import UserError
+from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.runs.directory import RunDirectory
@@ -22,7 +23,6 @@ from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
 from tuitune.trainer.control import CAPS, StopRequest
-from tuitune.trainer.network import hub_names, settle_network
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
