@@ -31,12 +31,15 @@ def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Litera
     console = Console(highlight=False, no_color=plain or None)
     lines = RunLines()
 
+    def say(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)  # a wrapped hint could not be copied
+
     def print_lines(record: dict[str, Any]) -> None:
         for line in lines.read(record):
-            console.print(line, markup=False, soft_wrap=True)
+            say(line)
 
     if plain or not console.is_terminal:
-        return _follow(run, print_lines, on_interrupt, console.print)
+        return _follow(run, print_lines, on_interrupt, say)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
     ) as progress:
@@ -47,32 +50,36 @@ def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Litera
             if record.get("ev") == "metrics":
                 progress.update(task, completed=record.get("step") or 0, total=record.get("max_steps"))
 
-        return _follow(run, show, on_interrupt, progress.console.print)
+        return _follow(run, show, on_interrupt, say)
 
 
 def _follow(run: RunDirectory, show: Callable[[dict[str, Any]], object], on_interrupt: str, say: Callable[[str], object]) -> int:
-    ended_well = True
-    shown: dict[
-        str, int
-    ] = {}  # per journal file the number of the last record shown: an interrupt ends the generator, the next starts over
-    while True:
-        try:
-            for record in follow(run):
-                source, number = str(record.get("src")), int(record.get("n", 0))
-                if number <= shown.get(source, -1):
-                    continue
-                shown[source] = number
-                show(record)
-                if record.get("ev") == "state":
-                    ended_well = record.get("s") not in ("failed", "lost")
-            return 0 if ended_well else 1
-        except KeyboardInterrupt:
-            if on_interrupt == "stop":
-                on_interrupt = "detach"
+    shown: dict[str, int] = {}
+    try:
+        return _show_all(run, show, shown)
+    except KeyboardInterrupt:
+        if on_interrupt == "stop":
+            try:  # the second Ctrl-C may come at any moment from here on
                 say(_stop(run))
-                continue
-            say(goes_on(run))
-            return 0
+                return _show_all(run, show, shown)
+            except KeyboardInterrupt:
+                pass
+        say(goes_on(run))
+        return 0
+
+
+def _show_all(run: RunDirectory, show: Callable[[dict[str, Any]], object], shown: dict[str, int]) -> int:
+    """Show the run's records to its end; the exit code. `shown`: per journal file the number of the last record shown, which is kept up
+    to date, so that who begins again goes on where an interrupt came."""
+    ended_well = True
+    for record in follow(run):
+        source, number = str(record.get("src")), int(record.get("n", 0))
+        if record.get("ev") == "state":
+            ended_well = record.get("s") not in ("failed", "lost")
+        if number > shown.get(source, -1):
+            shown[source] = number
+            show(record)
+    return 0 if ended_well else 1
 
 
 def goes_on(run: RunDirectory) -> str:
@@ -151,7 +158,7 @@ def _clock(record: dict[str, Any]) -> str:
 
 def print_runs(found: list[RunSummary], root: Path) -> None:
     """The table of `tuitune runs`."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)  # a pipe has no width to fit into
     if not found:
         console.print(f"No runs in {root}. Start one: tuitune train RECIPE", markup=False)
         return

@@ -9,6 +9,8 @@ import pytest
 
 from tuitune import cli
 from tuitune.errors import UserError
+from tuitune.runs.directory import create_run
+from tuitune.runs.manifest import Manifest, write_manifest
 
 CONTRACT = {
     "open": {"directory", "no_mouse", "colors"},
@@ -107,3 +109,11 @@ def test_no_runs_is_an_empty_list(tmp_path: Path) -> None:
 
 def test_values_of_send_are_json_where_they_can_be() -> None:
     assert cli._key_values(["save=false", "lr=1e-4", "note=hello there"]) == {"save": False, "lr": 1e-4, "note": "hello there"}
+
+
+def test_the_table_of_runs_shows_whole_names_in_a_pipe(tmp_path: Path) -> None:
+    run = create_run(tmp_path / "runs", "x" * 60, "")
+    write_manifest(run, Manifest(name="x", state="done", step=3, max_steps=30, loss=0.5, created=1e9))
+    done = tuitune("runs", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[1].split()[:4] == [run.name, "done", "3/30", "0.5"]
