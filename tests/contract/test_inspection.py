@@ -1,6 +1,8 @@
 """What `inspect` shows is what TRL trains on: ids and labels equal those of TRL alone, and every token is attributed or says unknown."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,31 @@ def test_every_token_of_a_conversation_is_attributed_to_its_turn(tiny_model: Pat
     assert document["totals"]["trained_by_role"].keys() == {"assistant"}
     assert {row["status"] for row in document["rows"]} == {"kept"}
     assert [row["line"] for row in document["rows"]] == list(range(1, 41))
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tuitune", "inspect", *words], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_shows_rows_and_finds_faults(tiny_model: Path, workspace: Path) -> None:
+    inspect(tiny_model, workspace, "{messages: messages}", {"max_length": 24})
+    recipe = str(workspace / "recipe.yaml")
+    document = json.loads(run(recipe, "--json").stdout)
+    assert document["schema"] == 1
+    assert not document["sampled"]
+    cut = [row["row"] for row in document["rows"] if row["status"] == "truncated"]
+    assert cut
+    found = json.loads(run(recipe, "--json", "--find", "truncated").stdout)
+    assert [row["row"] for row in found["rows"]] == cut
+    shown = run(recipe, "--row", "0", "--row", "2")
+    assert shown.returncode == 0, shown.stderr
+    assert "2 of 40 rows" in shown.stdout
+    assert "\u27e6" in shown.stdout, "what is in the loss stands between brackets"
+
+
+def test_wrong_rows_and_missing_recipes_are_wrong_usage(tiny_model: Path, workspace: Path) -> None:
+    inspect(tiny_model, workspace, "{messages: messages}", {})
+    for words, said in ((("--row", "99"), "there is no row 99"), ((), "does not exist")):
+        done = run(str(workspace / ("recipe.yaml" if words else "none.yaml")), *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert said in done.stderr
