@@ -35,14 +35,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def inspect(model: Path, folder: Path, columns: str, training: dict[str, Any], task: str = "sft") -> dict[str, Any]:
+def inspect(
+    model: Path, folder: Path, columns: str, training: dict[str, Any], task: str = "sft", file: str = "train.jsonl"
+) -> dict[str, Any]:
     from tuitune.analyst.document import as_json
     from tuitune.analyst.inspection import inspect as inspect_recipe
     from tuitune.recipe.recipe import load_recipe
 
     path = folder / "recipe.yaml"
     path.write_text(
-        f"task: {task}\nmodel: {{name_or_path: {model}}}\ndataset:\n  train: [{{path: train.jsonl, columns: {columns}}}]\n"
+        f"task: {task}\nmodel: {{name_or_path: {model}}}\ndataset:\n  train: [{{path: {file}, columns: {columns}}}]\n"
         f"training: {json.dumps({'max_length': 32, **training})}\n"
     )
     return as_json(inspect_recipe(load_recipe(path)))
@@ -122,6 +124,33 @@ def test_every_token_of_a_conversation_is_attributed_to_its_turn(tiny_model: Pat
     assert document["totals"]["trained_by_role"].keys() == {"assistant"}
     assert {row["status"] for row in document["rows"]} == {"kept"}
     assert [row["line"] for row in document["rows"]] == list(range(1, 41))
+
+
+@pytest.mark.parametrize("max_length", [16, 64])
+def test_preference_pairs_are_those_of_trls_own_batches(tiny_model: Path, workspace: Path, max_length: int) -> None:
+    import datasets
+    import transformers
+    import trl
+
+    rows = [json.loads(line) for line in (workspace / "train.jsonl").read_text().splitlines()]
+    pairs = [{"prompt": row["question"], "chosen": row["answer"], "rejected": row["question"]} for row in rows]
+    (workspace / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    trainer = trl.DPOTrainer(
+        model=transformers.AutoModelForCausalLM.from_pretrained(tiny_model),
+        args=trl.DPOConfig(output_dir=str(workspace / "out"), use_cpu=True, bf16=False, max_length=max_length),
+        train_dataset=datasets.Dataset.from_list(pairs),
+        processing_class=transformers.AutoTokenizer.from_pretrained(tiny_model),
+    )
+    expected = []
+    for example in trainer.train_dataset:
+        batch = trainer.data_collator([example])
+        for ids, attended, mask in zip(batch["input_ids"], batch["attention_mask"], batch["completion_mask"]):
+            kept = [(int(id), bool(inside)) for id, seen, inside in zip(ids, attended, mask) if seen]
+            expected.append(([id for id, _ in kept], [id if inside else -100 for id, inside in kept]))
+    columns = "{prompt: prompt, chosen: chosen, rejected: rejected}"
+    document = inspect(tiny_model, workspace, columns, {"max_length": max_length}, task="dpo", file="pairs.jsonl")
+    assert sequences(document) == expected
+    assert {sequence["name"] for row in document["rows"] for sequence in row["sequences"]} == {"chosen", "rejected"}
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
