@@ -174,10 +174,11 @@ def test_documentation_reads_without_markup(schema: Schema) -> None:
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_shipped_recipes_have_no_problem_and_say_how_to_launch(file: Path, schema: Schema) -> None:
     assert validate_file(file, schema) == []
-    comment = "\n".join(line for line in file.read_text().split("\n\n")[0].splitlines())
+    comment = file.read_text().split("\n\n")[0]
     assert all(line.startswith("#") for line in comment.splitlines())
-    for word in ("Memory:", "Launch:", f"tuitune train {file.name}"):
-        assert word in comment
+    for word in ("# Card: ", "# Memory: ", "# Launch: "):
+        assert f"\n{word}" in comment
+    assert f"tuitune train {file.name}" in comment
 
 
 _BUILD = """

@@ -84,10 +84,11 @@ def test_keys_as_terminals_send_them(folder):
         terminal.wait_for("Close tab")
 
 
-def test_without_the_mouse_none_is_asked_for(folder):
-    with start(folder, "--no-mouse") as terminal:
+@pytest.mark.parametrize("options", [(), ("--no-mouse",)], ids=["mouse", "no mouse"])
+def test_the_mouse_is_asked_for_unless_it_is_not_wanted(folder, options):
+    with start(folder, *options) as terminal:
         terminal.wait_for("demo.yaml")
-        assert b"\x1b[?1000h" not in written(terminal)
+        assert (b"\x1b[?1000h" in written(terminal)) == (not options)
 
 
 def test_hung_up_it_is_gone_within_a_second(folder):

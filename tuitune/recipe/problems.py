@@ -35,6 +35,7 @@ CODES = {
     "RCP022": "`auto` where nothing can be chosen automatically",
     "RCP023": "an empty section",
     "RCP024": "a name that cannot name a folder",
+    "RCP025": "something that this version does not do yet",
 }
 
 

@@ -128,7 +128,7 @@ def _model(section: Mapping[str, Any], base: Path) -> dict[str, Any]:
 def _tokenizer(section: Mapping[str, Any], base: Path) -> dict[str, Any]:
     tokenizer = dict(section)
     template = tokenizer.get("chat_template")
-    if template and (template.endswith((".jinja", ".j2", ".txt")) or resolve_path(template, base).is_file()):
+    if template:
         tokenizer["chat_template"] = str(resolve_path(template, base))
     return tokenizer
 

@@ -39,14 +39,14 @@ _SOURCES = "Each entry: path (file or Hub id), columns (target: source), max_row
 OWN: dict[Pattern, dict[str, FieldSpec]] = {
     (): _table(
         FieldSpec("name", "str", "Name of the run; the file's name when absent."),
-        FieldSpec("task", "str", "Which TRL trainer: sft, dpo, kto, reward, grpo, …", default="sft", required=True),
+        FieldSpec("task", "str", "Which TRL trainer: sft, dpo, kto or reward.", default="sft", required=True),
         FieldSpec("model", "dict", "The model to start from; from_pretrained's own names.", required=True),
         FieldSpec("quantization", "dict | null", "BitsAndBytesConfig: load the base in 4 or 8 bits. Absent: not quantised."),
         FieldSpec("peft", "dict | null", "LoraConfig: train an adapter. Absent: full fine-tuning of all weights."),
         FieldSpec("tokenizer", "dict | null", "Padding token, added tokens, chat template."),
         FieldSpec("dataset", "dict", "What to train and evaluate on.", required=True),
         FieldSpec("training", "dict | null", "The fields of the installed TRL's config for this task (SFTConfig, DPOConfig, …)."),
-        FieldSpec("watch", "dict | null", "What is followed while training: sample prompts, forgetting."),
+        FieldSpec("watch", "dict | null", "What is followed while training: sample prompts, forgetting. Not built yet."),
         FieldSpec("launch", "dict | null", "Where and how it runs: GPUs, precision of the adapter, retries."),
         FieldSpec("output", "dict | null", "Where runs are kept."),
     ),
@@ -68,18 +68,24 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
     ("tokenizer",): _table(
         FieldSpec("pad_token", "str | null", "Padding token. Absent: the tokenizer's own, else one that is not used in text."),
         FieldSpec("eos_token", "str | null", "Token that ends a turn. Absent: the tokenizer's own."),
-        FieldSpec("add_special_tokens", "list[str]", "New tokens: the embeddings grow and the new rows are trained.", default=[]),
-        FieldSpec("chat_template", "str | null", "A Jinja file, relative to the recipe, or the name of a known template."),
+        FieldSpec("add_special_tokens", "list[str]", "New tokens. Not built yet: use one of the tokenizer's reserved ones.", default=[]),
+        FieldSpec("chat_template", "str | null", "A Jinja file, relative to the recipe. Absent: the tokenizer's own."),
     ),
     ("dataset",): _table(
         FieldSpec("train", "list[dict]", f"Sources to train on. {_SOURCES}", required=True),
         FieldSpec("eval", "list[dict] | null", f"Sources to evaluate on. {_SOURCES}"),
     ),
     ("launch",): _table(
-        FieldSpec("gpus", "int | str", "How many GPUs. auto: all that are free; 1: one process.", choices=("auto",), default="auto"),
-        FieldSpec("nodes", "int", "How many machines.", default=1),
-        FieldSpec("strategy", "str", "How several GPUs share the work.", choices=("ddp", "fsdp", "deepspeed"), default="ddp"),
-        FieldSpec("slurm", "dict | null", "Options of the SLURM script (partition, time, account, …)."),
+        FieldSpec(
+            "gpus",
+            "int | str",
+            "Which GPU. auto or 1: the free one with the most memory (this version trains on one); cpu, none or 0: no GPU.",
+            choices=("auto", "cpu", "none"),
+            default="auto",
+        ),
+        FieldSpec("nodes", "int", "How many machines. Not built yet: one.", default=1),
+        FieldSpec("strategy", "str", "How several GPUs share it. Not built yet.", choices=("ddp", "fsdp", "deepspeed"), default="ddp"),
+        FieldSpec("slurm", "dict | null", "Options of the SLURM script (partition, time, account, …). Not built yet."),
         FieldSpec(
             "adapter_dtype",
             "str",
@@ -87,7 +93,7 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             choices=("float32", "bfloat16", "trl"),
             default="float32",
         ),
-        FieldSpec("retry", "dict | null", "How often a run is started again by itself, by cause."),
+        FieldSpec("retry", "dict | null", "How often a run is started again by itself, by cause. Not built yet."),
     ),
     ("launch", "retry"): _table(
         FieldSpec("oom", "int", "After running out of GPU memory.", default=0),

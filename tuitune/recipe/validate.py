@@ -10,15 +10,17 @@ from tuitune.recipe.keys import judge_key, problem_at_key, remove
 from tuitune.recipe.problems import Edit, Fix, KeyPath, Problem, Severity, dotted
 from tuitune.recipe.schema import Schema
 from tuitune.recipe.sections import AUTO, FieldSpec
+from tuitune.recipe.unbuilt import unbuilt
 from tuitune.recipe.values import as_yaml, expected, fits, nearest, out_of_choices, out_of_range, repaired, shown
 from tuitune.text import printable
 
 
 def validate(document: Document, schema: Schema) -> list[Problem]:
-    """All problems of the recipe, those of the YAML included, sorted by position. An empty list: it can be trained."""
+    """All problems of the recipe, those of the YAML included, sorted by position. No error among them: it can be trained."""
     problems = list(document.problems)
     if document.data:
-        found = [*_mapping(document, schema, (), (), document.data, task_of(document, schema)), *_contradictions(document)]
+        found = [*_mapping(document, schema, (), (), document.data, task_of(document, schema))]
+        found += [*_contradictions(document), *_unbuilt(document, schema)]
         broken_from = document.broken_from
         problems += [problem for problem in found if broken_from is None or problem.end_line < broken_from]
     unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
@@ -244,6 +246,16 @@ def _contradictions(document: Document) -> Iterator[Problem]:
     if document.data.get("peft") and _section(document, "model").get("adapter"):
         message = "`adapter` goes on with that adapter, and `peft:` would add another: remove one of the two"
         yield problem_at_key(document, "RCP014", message, ("model", "adapter"), remove(document, ("model", "adapter"), "Remove `adapter`"))
+
+
+def _unbuilt(document: Document, schema: Schema) -> Iterator[Problem]:
+    """What the trainer would refuse, or do without, though it is said rightly."""
+    for wish in unbuilt(document.data):
+        if wish.path == ("task",) and document.data["task"] not in schema.tasks:
+            continue  # an unknown task is told already
+        fix = _rewrite(document, wish.path, wish.instead) if wish.instead else None
+        place = _at_value if wish.severity == "error" else problem_at_key
+        yield place(document, "RCP025", printable(wish.message), wish.path, fix, wish.severity)
 
 
 def _section(document: Document, name: str) -> dict[str, object]:

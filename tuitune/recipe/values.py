@@ -201,7 +201,7 @@ RANGES: dict[tuple[str, str], Range] = {
     ("dataset", "max_rows"): _COUNT,
     ("dataset", "weight"): _POSITIVE,
     ("watch", "every"): _COUNT,
-    ("launch", "gpus"): _COUNT,
+    ("launch", "gpus"): _NOT_NEGATIVE,
     ("launch", "nodes"): _COUNT,
     ("launch", "oom"): _NOT_NEGATIVE,
     ("launch", "crash"): _NOT_NEGATIVE,

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-NO_GPU = ("0", "none", "cpu")  # what `launch.gpus` says to stay off the GPUs
-
 
 @dataclass(frozen=True)
 class Box:
@@ -31,9 +29,9 @@ class FillIn:
     why: str
 
 
-def look(gpus: object = "auto") -> Box:
-    """The box as torch sees it: the first visible CUDA device, else the CPU; the CPU as well when `launch.gpus` says so."""
-    if str(gpus).lower() not in NO_GPU and torch.cuda.is_available():
+def look(cpu: bool = False) -> Box:
+    """The box as torch sees it: the first visible CUDA device, else the CPU; the CPU as well when the recipe wants it (`cpu`)."""
+    if not cpu and torch.cuda.is_available():
         return Box(True, torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0))
     return Box(False, "CPU", (0, 0))
 

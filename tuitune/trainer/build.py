@@ -11,10 +11,12 @@ from jinja2 import TemplateError
 
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
+from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.recipe import Recipe, canonical_training
+from tuitune.recipe.unbuilt import unbuilt
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
-from tuitune.trainer.box import NO_GPU, Box, FillIn, attention, look, model_dtype, training_fill_ins
+from tuitune.trainer.box import Box, FillIn, attention, look, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
 from tuitune.trainer.methods import Method, method_for
 
@@ -50,7 +52,7 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
 
 def begin(recipe: Recipe) -> Built:
     """Method, box and data of a recipe; its trainer is still None."""
-    method, box = method_for(recipe.task), look(recipe.launch.get("gpus", "auto"))
+    method, box = method_for(recipe.task), look(wants_cpu(recipe.launch, recipe.training))
     train = load_split(recipe.dataset["train"])
     evaluation = load_split(recipe.dataset["eval"], "eval") if recipe.dataset.get("eval") else None
     _check_shapes(recipe, method, train, evaluation)
@@ -96,15 +98,7 @@ def rows_dataset(split: Split) -> Dataset:
 
 def _not_applied(recipe: Recipe) -> list[str]:
     """What the recipe asks for and this version does not do; told in the journal and the log, because silence would be a lie."""
-    asked = {
-        "watch": bool(recipe.watch),
-        "launch.retry": bool(recipe.launch.get("retry")),
-        "launch.gpus": str(recipe.launch.get("gpus", "auto")).lower() not in ("auto", "1", *NO_GPU),
-        "launch.strategy": recipe.launch.get("strategy") not in (None, "auto", "ddp"),
-        "launch.nodes": recipe.launch.get("nodes") not in (None, 1),
-        "launch.slurm": bool(recipe.launch.get("slurm")),
-    }
-    return [f"{name} is not built yet and has no effect on this run" for name, wanted in asked.items() if wanted]
+    return [wish.message for wish in unbuilt(vars(recipe)) if wish.severity == "warning"]
 
 
 def make_config(built: Built, checkpoints: Path) -> Any:
@@ -132,10 +126,6 @@ def make_tokenizer(built: Built) -> Any:
     recipe = built.recipe
     tokenizer = _from_pretrained(transformers.AutoTokenizer, recipe)
     wanted = recipe.tokenizer
-    if wanted.get("add_special_tokens"):
-        raise UserError(
-            "tokenizer.add_special_tokens: new tokens cannot be trained by this version yet; use one of the tokenizer's reserved tokens"
-        )
     for name in ("pad_token", "eos_token"):
         if wanted.get(name):
             if wanted[name] not in tokenizer.get_vocab():

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuitune.errors import UserError
+from tuitune.recipe.unbuilt import unbuilt
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,5 @@ def method_for(task: str) -> Method:
         return Method(trl.KTOConfig, trl.KTOTrainer, ("prompt-completion",), needs=("label",))
     if task == "reward":
         return Method(trl.RewardConfig, trl.RewardTrainer, ("preference",), sequence_model=True)
-    raise UserError(
-        f"task {task}: this version of tuitune trains sft, dpo, kto and reward; the recipe is valid, but nothing here runs it yet"
-    )
+    refused = next(wish for wish in unbuilt({"task": task}) if wish.severity == "error")
+    raise UserError(refused.message)

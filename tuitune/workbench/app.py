@@ -33,6 +33,7 @@ from tuitune.text import printable
 from tuitune.workbench import alt_keys, theme
 from tuitune.workbench.actions import Actions
 from tuitune.workbench.commands import registry
+from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.drafts import keep_drafts
 from tuitune.workbench.parts.activity_bar import ActivityBar
 from tuitune.workbench.parts.editor_area import EditorArea
@@ -100,7 +101,6 @@ class Workbench(CellDiffMixin, Actions):
         self.gpu_feed: GpuFeed | None = None
         self.watch_thread: Watch | None = None
         self._open_path = open_path
-        self._greeted = False
         self.editor = EditorArea(directory)
         self.explorer = Explorer(directory)
         self.panel = Panel()
@@ -137,10 +137,8 @@ class Workbench(CellDiffMixin, Actions):
         self.call_after_refresh(self._after_first_paint)
 
     def _choose_first_theme(self) -> None:
-        wanted = self.settings.theme
-        if wanted not in self.available_themes:
-            wanted = theme.DEFAULT_16 if self.console.color_system == "standard" and not self.is_headless else theme.DEFAULT
-        self.theme = wanted
+        default = theme.DEFAULT_16 if self.console.color_system == "standard" and not self.is_headless else theme.DEFAULT
+        self.theme = self.settings.theme if self.settings.theme in self.available_themes else default
 
     async def _after_first_paint(self) -> None:
         if self._open_path is not None:
@@ -160,10 +158,9 @@ class Workbench(CellDiffMixin, Actions):
         from tuitune.workbench.gpu_feed import GpuFeed
         from tuitune.workbench.parts.gpu_panel import GpuPanel
 
-        self.gpu_feed = GpuFeed()
+        self.gpu_feed = GpuFeed(self.root)
         self.gpu_feed.listen(lambda: self._post(self.GpuChanged()))
-        panel = GpuPanel(self.gpu_feed)
-        self._gpu_side = Vertical(Static("GPU", classes="side-title"), panel, id="gpu-side")
+        self._gpu_side = Vertical(Static("GPU", classes="side-title"), GpuPanel(self.gpu_feed), id="gpu-side")
         self._gpu_side.display = False
         await self._main.mount(self._gpu_side)
         self.apply_parts()
@@ -200,6 +197,9 @@ class Workbench(CellDiffMixin, Actions):
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_later(self.apply_parts)  # App takes note of the new size after this handler
+
+    def cell_diff_failed(self, why: str) -> None:
+        self.output(f"The cell diff failed ({why}): what it cannot compare is written whole, so a slow line feels it. Please report this.")
 
     def action_redraw(self) -> None:
         """Paint every cell again."""
@@ -283,23 +283,24 @@ class Workbench(CellDiffMixin, Actions):
         self.seen = event.seen
         self.explorer.show(event.seen)
         self.panel.show_queue(event.seen.living)
+        if self.gpu_feed:
+            self.gpu_feed.follow([run.path for run in event.seen.living])
         self.query_one(Welcome).say("" if event.seen.workspace.recipes else NO_RECIPES)
-        for note in (*event.seen.workspace.notes, event.seen.error):
-            if note and note not in self._told:
-                self._told.add(note)
-                self.output(note)
-        if not self._greeted:
-            self._greeted = True
+        for note in {*event.seen.workspace.notes, event.seen.error} - self._told - {""}:
+            self._told.add(note)
+            self.output(note)
+        if "greeting" not in self._told:
+            self._told.add("greeting")
             self._greet(event.seen)
         self._show_status()
 
     def _greet(self, seen: Seen) -> None:
         if seen.living and (self.editor.active is None or self.editor.active.kind != "run"):
             run = seen.living[0]
-            self.notify(f"{printable(run.name)} is {run.state}{steps(run)}. {_key('run.attach')} opens it.", title="A run is alive")
+            self.notify(f"{printable(run.name)} is {run.state}{steps(run)}. {key_of('run.attach')} opens it.", title="A run is alive")
 
     def on_workbench_gpu_changed(self) -> None:
-        if not self.gpu_shown and self.gpu_feed is not None:
+        if self.gpu_feed is not None and not self.gpu_shown:
             self.gpu_feed.unwatch()
         self._show_status()
 
@@ -386,7 +387,10 @@ class Workbench(CellDiffMixin, Actions):
         living = self.seen.living if self.seen else ()
         items = status_items(view, living, self.gpu_feed.summary if self.gpu_feed else "")
         if not self._hints.display:
-            items += [Item(f"{_key('quick.open')} open", 2, right=True), Item(f"{_key('quick.commands')} commands", 7, right=True)]
+            items += [
+                Item(f"{key_of('quick.open')} open", 2, right=True),
+                Item(f"{key_of('quick.commands')} commands", 7, right=True),
+            ]
         self._status.show(items)
 
 
@@ -394,7 +398,3 @@ def _size(part: Widget, side: Literal["width", "height"], cells: int) -> None:
     part.display = cells > 0
     if cells:
         setattr(part.styles, side, cells)
-
-
-def _key(command_id: str) -> str:
-    return registry.key_label(registry.by_id(command_id).keys[0])

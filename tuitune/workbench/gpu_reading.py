@@ -69,7 +69,7 @@ class HostReading:
     disk_free: float | None = None
 
 
-NO_GPU = GpuSample()
+NOT_LOOKED = GpuSample()
 NO_HOST = HostReading()
 _NUMBERS = {
     "util": "util",
@@ -94,15 +94,7 @@ def read_sample(fields: Mapping[str, Any]) -> GpuSample:
 
 def read_host(fields: Mapping[str, Any]) -> HostReading:
     """The host figures in `fields`. Never raises."""
-    return HostReading(*(number(fields.get(name)) for name in ("cpu", "ram_used", "ram_total", "tree_rss", "disk_free")))
-
-
-def number(value: Any) -> float | None:
-    """A number out of a record, None for anything else: also for an integer of hundreds of digits, which no float can hold."""
-    try:
-        return as_number(value)
-    except OverflowError:
-        return None
+    return HostReading(*(as_number(fields.get(name)) for name in ("cpu", "ram_used", "ram_total", "tree_rss", "disk_free")))
 
 
 def word(value: Any, limit: int = 80) -> str:
@@ -113,8 +105,8 @@ def word(value: Any, limit: int = 80) -> str:
 def _device(entry: Any, position: int) -> GpuReading | None:
     if not isinstance(entry, Mapping):
         return None
-    index = number(entry.get("index"))
-    numbers = {name: number(entry.get(key)) for name, key in _NUMBERS.items()}
+    index = as_number(entry.get("index"))
+    numbers = {name: as_number(entry.get(key)) for name, key in _NUMBERS.items()}
     return GpuReading(
         index=int(index) if index is not None and 0 <= index < 10_000 else position,
         uuid=word(entry.get("uuid")),
@@ -128,12 +120,12 @@ def _device(entry: Any, position: int) -> GpuReading | None:
 def _other(entry: Any) -> OtherProcess | None:
     if not isinstance(entry, Mapping):
         return None
-    pid = number(entry.get("pid"))
+    pid = as_number(entry.get("pid"))
     return OtherProcess(
         pid=int(pid) if pid is not None and abs(pid) < 1e12 else 0,
         user=word(entry.get("user")) or "?",
         name=word(entry.get("name")) or "?",
-        memory=number(entry.get("mem")),
+        memory=as_number(entry.get("mem")),
     )
 
 

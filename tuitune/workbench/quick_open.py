@@ -12,7 +12,7 @@ from textual.fuzzy import Matcher
 
 from tuitune.text import printable
 from tuitune.workbench.commands import registry
-from tuitune.workbench.parts.explorer_rows import SIGNS
+from tuitune.workbench.signs import state_sign
 
 if TYPE_CHECKING:
     from tuitune.runs.listing import RunSummary
@@ -60,7 +60,7 @@ def _file(kind: str, sign: str, path: Path, relative: str) -> Entry:
 
 def _run(run: RunSummary) -> Entry:
     step = f"{run.step or 0}/{run.max_steps}" if run.max_steps else ""
-    return Entry("run", printable(run.id), f"run {run.state}", step, run.path, SIGNS.get(run.state, " "))
+    return Entry("run", printable(run.id), f"run {run.state}", step, run.path, state_sign(run.state)[0])
 
 
 def commands(kind: str) -> list[Entry]:

@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tuitune.bus.envelope import as_number
 from tuitune.text import printable
-from tuitune.workbench.gpu_reading import number, read_host, read_sample, word
+from tuitune.workbench.gpu_reading import read_host, read_sample, word
 from tuitune.workbench.run_state import MAX_EVENTS, CommandState, Crash, Event, GpuHistory, RunState, TorchMemory
 from tuitune.workbench.series import Series
 
@@ -289,7 +290,7 @@ def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
     for key, raw in values.items():
         if key in _ENVELOPE or not isinstance(key, str) or isinstance(raw, bool):
             continue
-        value = number(raw)
+        value = as_number(raw)
         if value is None:
             continue
         name = printable(key, limit=60)
@@ -360,7 +361,7 @@ def _source(record: Mapping[str, Any]) -> str:
 
 
 def _finite(value: Any) -> float | None:
-    found = None if isinstance(value, bool) else number(value)
+    found = None if isinstance(value, bool) else as_number(value)
     return found if found is not None and math.isfinite(found) else None
 
 

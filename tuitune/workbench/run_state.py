@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from tuitune.workbench.gpu_reading import NO_GPU, NO_HOST, GpuReading, GpuSample, HostReading
+from tuitune.runs.manifest import ENDED
+from tuitune.workbench.gpu_reading import NO_HOST, NOT_LOOKED, GpuReading, GpuSample, HostReading
 from tuitune.workbench.series import Series
 
 MAX_LOG_LINES = 2_000
 MAX_EVENTS = 2_000
-FINAL = frozenset({"done", "stopped", "failed", "lost"})
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class RunState:
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
     seconds_at_step: Series = field(default_factory=Series)
     gpus: dict[str, GpuHistory] = field(default_factory=dict)
-    gpu_now: GpuSample = NO_GPU
+    gpu_now: GpuSample = NOT_LOOKED
     torch: list[TorchMemory] = field(default_factory=list)
     host_now: HostReading = NO_HOST
     ram: Series = field(default_factory=Series)
@@ -123,7 +123,7 @@ class RunState:
     @property
     def over(self) -> bool:
         """Whether nothing more will come, unless the run is resumed."""
-        return self.state in FINAL
+        return self.state in ENDED
 
     @property
     def elapsed(self) -> float | None:

@@ -42,6 +42,8 @@ class Watch:
     ) -> None:
         self._root, self._runs_root = root, runs_root
         self._tell, self._hung_up, self._terminal = tell, hung_up, terminal
+        self._looked = 0.0
+        self._runs_mark: object = None
         self._wake, self._end = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="workspace-watch", daemon=True)
 
@@ -59,32 +61,40 @@ class Watch:
         self._wake.set()
 
     def _run(self) -> None:
-        seen: Seen | None = None
-        looked = 0.0
-        runs_mark: object = None
+        seen: Seen | None = None  # the last look that succeeded
+        told: Seen | None = None
         while not self._end.is_set():
             woken = self._wake.is_set()
             self._wake.clear()
-            workspace = seen.workspace if seen else None
-            if workspace is None or woken or (monotonic() - looked > FOLDER_PERIOD and changed(workspace)):
-                workspace = scan(self._root, self._runs_root)
-            if monotonic() - looked > FOLDER_PERIOD or woken:
-                looked = monotonic()
-            mark = _mark(self._runs_root)
-            runs, error = (seen.runs, seen.error) if seen else ((), "")
-            if woken or seen is None or mark != runs_mark:
-                runs, error = self._list_runs()
-                runs_mark = mark
-            elif seen.living:
-                runs = _renewed(seen.runs)
-            now = Seen(workspace, runs, error)
-            if now != seen:
-                seen = now
+            try:
+                seen = now = self._look(seen, woken)
+            except Exception as error:  # a thread that ended without a word would leave the old picture standing for ever
+                why = f"{self._root} could not be looked at ({type(error).__name__}: {error}); it is tried again."
+                now, seen = Seen(seen.workspace if seen else Workspace(self._root), seen.runs if seen else (), why), None
+            if now != told:
+                told = now
                 self._tell(now)
             if self._terminal is not None and _gone(self._terminal):
                 self._hung_up()
                 return
             self._wake.wait(PERIOD)
+
+    def _look(self, seen: Seen | None, woken: bool) -> Seen:
+        """What is there now; the parts that cannot have changed are taken from `seen`."""
+        due = woken or monotonic() - self._looked > FOLDER_PERIOD
+        workspace = seen.workspace if seen else None
+        if workspace is None or woken or (due and changed(workspace)):
+            workspace = scan(self._root, self._runs_root)
+        if due:
+            self._looked = monotonic()
+        mark = _mark(self._runs_root)
+        runs, error = (seen.runs, seen.error) if seen else ((), "")
+        if woken or seen is None or mark != self._runs_mark:
+            runs, error = self._list_runs()
+            self._runs_mark = mark
+        elif seen.living:
+            runs = _renewed(seen.runs)
+        return Seen(workspace, runs, error)
 
     def _list_runs(self) -> tuple[tuple["RunSummary", ...], str]:
         from tuitune.errors import UserError

@@ -3,15 +3,17 @@
 import os
 from pathlib import Path
 
+import pytest
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 
 from tests.pilot.editor.driver import RECIPE, editing, until
 from tuitune.runs.directory import create_run
 from tuitune.runs.manifest import Manifest, write_manifest
+from tuitune.workbench import drafts
 from tuitune.workbench.app import Workbench
+from tuitune.workbench.drafts import draft_file
 from tuitune.workbench.views.recipe_editor import RecipeEditor
-from tuitune.workbench.views.view import draft_file
 
 
 async def test_letters_and_save_in_one_burst_are_all_saved(recipe: Path) -> None:
@@ -147,10 +149,49 @@ async def test_a_draft_from_a_lost_line_comes_back_as_an_unsaved_change(recipe: 
     async with editing(recipe) as driver:
         await driver.until(lambda: driver.view.dirty)
         assert driver.view.text.endswith("# not saved\n")
-        assert not draft_file(recipe).exists()
+        assert draft_file(recipe).exists(), "until it is saved: who is lost a second time has it still"
         assert "The file was changed since then" in driver.told
         await driver.press("ctrl+z")
         assert driver.view.text == RECIPE
+
+
+async def test_a_draft_whose_change_is_taken_back_is_given_up(recipe: Path) -> None:
+    draft_file(recipe).write_text(RECIPE + "# not saved\n")
+    async with editing(recipe) as driver:
+        await driver.until(lambda: driver.view.dirty)
+        await driver.press("ctrl+z")
+        await driver.until(lambda: not draft_file(recipe).exists())
+
+
+async def test_a_draft_of_a_tab_closed_without_saving_is_given_up(recipe: Path) -> None:
+    draft_file(recipe).write_text(RECIPE + "# not saved\n")
+    async with editing(recipe) as driver:
+        await driver.until(lambda: driver.view.dirty)
+        await driver.press("ctrl+w")
+        await driver.question("Confirm")
+        await driver.press("d")
+        await driver.until(lambda: not draft_file(recipe).exists())
+
+
+async def test_a_draft_of_a_file_that_cannot_be_edited_now_is_kept_and_named(recipe: Path) -> None:
+    draft_file(recipe).write_text(RECIPE)
+    async with editing(recipe, RECIPE.encode().replace(b"demo", b"\xff")) as driver:
+        assert driver.view.file.read_only
+        assert str(draft_file(recipe)) in driver.told
+        assert draft_file(recipe).read_text() == RECIPE
+
+
+async def test_without_a_cache_recipes_open_and_save(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(drafts, "cache_dir", nowhere)
+    async with editing(recipe) as driver:
+        await driver.press("ctrl+end", "#", "ctrl+s")
+        await driver.until(lambda: recipe.read_text() == RECIPE + "#")
+        await driver.until(lambda: not driver.view.dirty)
+        assert "Not saved" not in driver.told
+        assert "Error" not in driver.told
 
 
 async def test_the_draft_is_the_text_as_it_is(recipe: Path) -> None:

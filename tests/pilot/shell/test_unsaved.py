@@ -4,8 +4,8 @@ import pytest
 
 from tests.pilot.shell.conftest import RECIPE, workbench
 from tests.pilot.shell.plain_recipe import PlainRecipe
+from tuitune.workbench.drafts import draft_file
 from tuitune.workbench.views import catalog
-from tuitune.workbench.views.view import draft_file
 
 
 @pytest.fixture(autouse=True)

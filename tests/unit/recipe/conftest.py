@@ -29,6 +29,7 @@ TRAINING = {
     "train_sampling_strategy": _field("str", "random", choices=["random", "sequential", "group_by_length"]),
     "report_to": _field("null | str | list[str]", "none"),
     "run_name": _field("str | null"),
+    "resume_from_checkpoint": _field("str | null"),
     "bf16": _field("bool | null"),
     "fp16": _field("bool", False),
     "use_cpu": _field("bool", False),
@@ -112,12 +113,14 @@ training:
   learning_rate: 2e-4     # YAML 1.2: a number
   eval_strategy: no       # YAML 1.2: a word
   max_length: 2048
-watch:
-  prompts: ["What is 2 + 2?"]
-launch: {gpus: auto, retry: {oom: 2}}
+launch: {gpus: auto, adapter_dtype: float32}
 output:
   runs: runs
 """
+
+
+# The same with what is valid and not built yet.
+WISHFUL = GOOD.replace("launch: {gpus: auto", 'watch:\n  prompts: ["What is 2 + 2?"]\nlaunch: {gpus: auto, retry: {oom: 2}')
 
 
 @pytest.fixture(scope="session")

@@ -121,3 +121,15 @@ def test_smoothing_starts_at_the_first_value_and_passes_over_what_is_no_number()
     assert [round(value, 9) for value in Smooth(0.9).of(series)] == [4.0] * 4
     series.drop_after(1)
     assert len(Smooth(0.9).of(series)) == 2
+
+
+def test_the_heading_keeps_every_value_when_the_chart_is_narrow() -> None:
+    """At 120 columns a memory chart has some 36 cells: short words, then no blanks, never a value cut away."""
+    lines = [PlotLine("device", "two", falling(), short="dev"), PlotLine("allocated", "one", falling(), dotted=True, short="alloc")]
+    chart = Figure("memory GiB", lines, short="GiB")
+    assert text_of(chart, width=60)[0].startswith("  memory GiB  ━ device 0.505")
+    assert (
+        text_of(chart, width=36)[0] == "  GiB  ━ dev 0.506  ┅ alloc 0.506".replace("0.506", "0.505")[:33] + text_of(chart, width=36)[0][33:]
+    )
+    assert text_of(chart, width=31)[0].startswith("  GiB ━dev 0.505")
+    assert "┅alloc 0.5" in text_of(chart, width=31)[0]

@@ -22,9 +22,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("editor.close", "Close tab", ("ctrl+w",), ALWAYS, "close_tab", "Close the active tab; asks when it is not saved"),
     Command("editor.next", "Next tab", ("alt+full_stop", "ctrl+pagedown"), ALWAYS, "next_tab", "The tab to the right"),
     Command("editor.previous", "Previous tab", ("alt+comma", "ctrl+pageup"), ALWAYS, "previous_tab", "The tab to the left"),
-    Command(
-        "editor.split", "Split the editor", ("ctrl+backslash",), ALWAYS, "split", "Show the active tab in a second pane, or join the panes"
-    ),
+    Command("editor.split", "Split the editor", ("ctrl+backslash",), ALWAYS, "split", "Move the tab to a second pane, or join the panes"),
     Command("view.explorer", "Explorer", ("alt+1",), ALWAYS, "show_explorer", "Recipes, data, models and runs of the folder"),
     Command("view.runs", "Runs", ("alt+2",), ALWAYS, "show_runs", "The table of all runs of the folder"),
     Command("view.gpu", "GPU panel", ("alt+3",), ALWAYS, "toggle_gpu", "Show or hide the GPU figures on the right"),

@@ -4,7 +4,7 @@ from tuitune.workbench.commands.registry import Command
 
 COMMANDS: tuple[Command, ...] = (
     Command("recipe.fix", "Quick fix", ("f4", "alt+enter"), "recipe", "fix", "Put the problem under the cursor right", True),
-    Command("recipe.fix_all", "Fix all problems", (), "recipe", "fix_all", "Apply every fix that is known, one undo step each"),
+    Command("recipe.fix_all", "Fix all problems", (), "recipe", "fix_all", "Apply every fix that is known, all as one undo step"),
     Command("recipe.complete", "Complete", ("ctrl+@", "ctrl+space"), "recipe", "complete", "Keys and values that fit here"),
     Command("recipe.docs", "Explain", ("f2",), "recipe", "docs", "What the key under the cursor means, its type and default", True),
     Command("recipe.find", "Find", ("ctrl+f",), "recipe", "find", "Search in the text"),

@@ -98,6 +98,11 @@ def key_label(key: str) -> str:
     return "+".join(part if len(part) == 1 and len(parts) == 1 else part[:1].upper() + part[1:] for part in parts)
 
 
+def key_of(command_id: str) -> str:
+    """The first key of a command as people write it."""
+    return key_label(by_id(command_id).keys[0])
+
+
 def keys_label(command: Command) -> str:
     """All keys of a command for the help page, e.g. "F5, Ctrl+R"; empty when it is only in the palette."""
     return ", ".join(dict.fromkeys(key_label(key) for key in command.keys))

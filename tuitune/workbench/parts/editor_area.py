@@ -66,6 +66,7 @@ class EditorArea(Vertical):
 
     async def close(self, view: View) -> None:
         """Take a view away without asking."""
+        view.give_up()
         self.layout_data.close(view.key)
         self.views.pop(view.key, None)
         await view.remove()
@@ -94,11 +95,6 @@ class EditorArea(Vertical):
         self.follow_layout()
         if self.active is not None:
             self.active.focus_content()
-
-    @property
-    def pane_count(self) -> int:
-        """One or two."""
-        return len(self.layout_data.panes)
 
     def follow_layout(self) -> None:
         """Make the widgets show what the layout says."""

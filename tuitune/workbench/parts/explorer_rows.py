@@ -5,20 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuitune.text import printable
+from tuitune.workbench.signs import state_sign
 from tuitune.workbench.watch import Seen
 
-SIGNS = {
-    "running": "▶",
-    "starting": "…",
-    "loading": "…",
-    "evaluating": "▶",
-    "saving": "▶",
-    "stopping": "■",
-    "done": "✓",
-    "stopped": "■",
-    "failed": "✗",
-    "lost": "✗",
-}
 SECTIONS = ("recipes", "data", "models", "runs")
 EMPTY = {"recipes": "none yet", "data": "no jsonl, csv, parquet", "models": "none in this folder", "runs": "none yet"}
 
@@ -70,7 +59,7 @@ def _runs(seen: Seen) -> list[Row]:
                 "run",
                 printable(run.id),
                 run.path,
-                SIGNS.get(run.state, " "),
+                state_sign(run.state)[0],
                 run.state if run.state in ("lost", "failed") else detail,
                 "runs",
             )

@@ -3,6 +3,9 @@
 Repaints only lines whose text changed. The figures come from gpu_feed; the lines are made by plain functions below.
 """
 
+from collections.abc import Mapping
+from time import time
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.events import Hide, Show
@@ -11,9 +14,11 @@ from textual.message import Message
 from tuitune.workbench import figures
 from tuitune.workbench.gpu_feed import GpuFeed, GpuNow, TorchFigures
 from tuitune.workbench.gpu_reading import GpuReading, HostReading
+from tuitune.workbench.parts.gpu_history import Histories, memory_of_others
 from tuitune.workbench.parts.role_lines import Line, RoleLines, bar
 
 WIDTH = 30
+CHART_ROWS = 5
 
 
 class GpuPanel(VerticalScroll, can_focus=False):
@@ -31,6 +36,7 @@ class GpuPanel(VerticalScroll, can_focus=False):
         self.feed = feed or GpuFeed()
         self.feed.listen(self._new_figures)
         self._lines = RoleLines()
+        self._histories = Histories()
 
     def compose(self) -> ComposeResult:
         yield self._lines
@@ -54,24 +60,27 @@ class GpuPanel(VerticalScroll, can_focus=False):
         self._paint()
 
     def on_gpu_panel_changed(self) -> None:
+        self._histories.take(self.feed.now, time())
         self._paint()
 
     def _new_figures(self) -> None:
         self.post_message(self.Changed())
 
     def _paint(self) -> None:
-        self._lines.show(panel_lines(self.feed.now, max(16, self.content_size.width or WIDTH - 2)))
+        width = max(16, self.content_size.width or WIDTH - 2)
+        self._lines.show(panel_lines(self.feed.now, width, self._histories.charts(self.feed.now, width, CHART_ROWS)))
 
     def text(self) -> str:
         """What the panel shows, as text."""
         return self._lines.text()
 
 
-def panel_lines(now: GpuNow, width: int) -> list[Line]:
-    """Everything the panel shows, `width` cells wide."""
+def panel_lines(now: GpuNow, width: int, charts: Mapping[str, list[Line]] | None = None) -> list[Line]:
+    """Everything the panel shows, `width` cells wide; `charts` by the key of the card."""
     lines: list[Line] = []
     for device in now.sample.devices:
         lines += gpu_lines(device, now.torch.get(device.key), width, of_run=bool(now.run))
+        lines += (charts or {}).get(device.key, [])
         lines.append(())
     if not now.sample.devices and now.sample.error:
         sentence = now.sample.error[:1].upper() + now.sample.error[1:]
@@ -85,20 +94,21 @@ def gpu_lines(gpu: GpuReading, torch: TorchFigures | None, width: int, *, of_run
     """One GPU: name, memory bar with what is ours and what is others', then load, heat, power and clocks."""
     name = gpu.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
     ours = gpu.process if of_run else None
-    others = None if gpu.used is None or ours is None else max(0.0, gpu.used - ours)
+    others = memory_of_others(gpu) if ours is None or gpu.used is None else max(0.0, gpu.used - ours)
+    # ━ and ┅ are the lines of the chart below
     parts = [(ours, "one", "█"), (others, "two", "▚")] if ours is not None else [(gpu.used, "two", "▚")]
     lines: list[Line] = [
         ((f"GPU {gpu.index} ", "title"), (name, "title")),
         bar(width, parts, gpu.total),
-        _pair("used", f"{figures.gib(gpu.used)}/{figures.gib(gpu.total)} GiB", width),
+        _pair("used ━", f"{figures.gib(gpu.used)}/{figures.gib(gpu.total)} GiB", width, "two"),
     ]
     if of_run:
         lines.append(_pair("█ this run", figures.size(ours) if ours is not None else "hidden here", width, "one"))
         if torch is not None:
-            lines.append(_pair("   reserved", figures.size(torch.reserved), width))
-            lines.append(_pair("   allocated", figures.size(torch.allocated), width))
+            lines.append(_pair("   reserved ┅", figures.size(torch.reserved), width, "one"))
+            lines.append(_pair("   allocated ━", figures.size(torch.allocated), width, "three"))
     if others or gpu.others:
-        lines.append(_pair("▚ others", figures.size(others) if others is not None else "", width, "two"))
+        lines.append(_pair("▚ others" if of_run else "others ┅", figures.size(others), width, "two" if of_run else "one"))
     for process in gpu.others[:4]:
         lines.append(_pair(f"   {process.user} {process.name}", figures.size(process.memory), width))
     if len(gpu.others) > 4:

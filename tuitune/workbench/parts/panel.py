@@ -17,7 +17,7 @@ from textual.widget import Widget
 
 from tuitune.text import printable
 from tuitune.workbench import figures
-from tuitune.workbench.parts.explorer_rows import SIGNS
+from tuitune.workbench.signs import state_sign
 from tuitune.workbench.widgets.line_list import LineList
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def run_line(run: RunSummary) -> Content:
     steps = f"{run.step or 0}/{run.max_steps}" if run.max_steps else ""
     loss = f"loss {figures.number(run.loss)}" if run.loss is not None else ""
     return Content.assemble(
-        (f"  {SIGNS.get(run.state, ' ')} ", "$success"), printable(run.id), (f"  {run.state}  {steps}  {loss}", "$text-muted")
+        (f"  {state_sign(run.state)[0]} ", "$success"), printable(run.id), (f"  {run.state}  {steps}  {loss}", "$text-muted")
     )
 
 

@@ -61,6 +61,7 @@ class CellDiff:
 
     def __init__(self) -> None:
         self.faults = 0  # updates that were unlike any proven one and were shown as Textual would
+        self.fault = ""  # the first one's reason
         self._rows: dict[int, _Row] = {}
         self._codes: list[tuple[str, str]] = []  # by the number of a look: what is written before and after its text
         self._numbers: dict[object, int] = {}  # of looks by their codes, of odd strips by their segments
@@ -83,8 +84,9 @@ class CellDiff:
         """As `render`; an update unlike any that was proven is rendered by Textual, and the buffer starts over."""
         try:
             return self.render(update, console)
-        except Exception:
+        except Exception as error:
             self.faults += 1
+            self.fault = self.fault or f"{type(error).__name__}: {error}"
             self.reset()
             return update.render_segments(console)
 
@@ -214,6 +216,7 @@ class CellDiffMixin(_Base):
         wanted = textual.__version__ in PROVEN and os.environ.get("TUITUNE_CELL_DIFF", "1") != "0"
         self.cell_diff: CellDiff | None = CellDiff() if wanted else None
         self._laid_out_for = Size(0, 0)
+        self._fault_told = False
 
     def on_mount(self) -> None:
         """Ctrl+Z and back: the shell has drawn over everything."""
@@ -234,6 +237,12 @@ class CellDiffMixin(_Base):
             elif renderable is not None:
                 self.cell_diff.reset()
         super()._display(screen, renderable)
+        if self.cell_diff is not None and self.cell_diff.fault and not self._fault_told:
+            self._fault_told = True
+            self.call_later(self.cell_diff_failed, self.cell_diff.fault)
+
+    def cell_diff_failed(self, why: str) -> None:
+        """An update was written whole, as it may be again for every key: told once."""
 
     @contextmanager
     def suspend(self) -> Iterator[None]:

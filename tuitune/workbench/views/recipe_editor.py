@@ -1,8 +1,8 @@
 """The recipe editor: a code editor with live problems, quick fixes, completion, documentation and find.
 
 Validation runs in a thread a moment after the last key; it needs the schema of the installed libraries, which is read once in the
-background (until it is there only YAML problems are known). Two views of one file are kept in step through the disk: what one saves the
-other reads within two seconds and says so, unless it has changes of its own, and then saving asks.
+background (until it is there only YAML problems are known). Two editors of one file (in two workbenches) are kept in step through the disk:
+what one saves the other reads within two seconds and says so, unless it has changes of its own, and then saving asks.
 
 Commands reach the view at once, letters typed before them may still be on their way to the text: what a command does to the text is
 therefore done in turn (CodeEditor.in_turn).
@@ -16,20 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.message import Message
 from textual.widgets import TextArea
 
 from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench.commands.recipe import COMMANDS
 from tuitune.workbench.commands.registry import Command
+from tuitune.workbench.drafts import forget_draft, read_draft
 from tuitune.workbench.views.recipe import disk
 from tuitune.workbench.views.recipe.completion import CompletionPopup
 from tuitune.workbench.views.recipe.find_bar import FindBar
 from tuitune.workbench.views.recipe.fixes import change_between, problem_at, problems_of, with_every_fix
+from tuitune.workbench.views.recipe.news import DiskNews, SchemaReady, Validated
 from tuitune.workbench.views.recipe.peek import Peek
 from tuitune.workbench.views.recipe.strip import ProblemStrip
-from tuitune.workbench.views.view import Symbol, View, draft_file
+from tuitune.workbench.views.view import Symbol, View
 from tuitune.workbench.widgets.code_editor import LARGE, CodeEditor
 
 if TYPE_CHECKING:
@@ -48,29 +49,6 @@ class RecipeEditor(View):
     kind = "recipe"
     commands: ClassVar[tuple[Command, ...]] = COMMANDS
     DEFAULT_CSS = "RecipeEditor { layers: base popup; }"
-
-    class Validated(Message):
-        """The thread has judged the text of version `version`."""
-
-        def __init__(self, version: int, problems: list[Problem]) -> None:
-            super().__init__()
-            self.version = version
-            self.problems = problems
-
-    class SchemaReady(Message):
-        """The options of the installed libraries are known, or why they are not."""
-
-        def __init__(self, schema: Schema | None, error: str = "") -> None:
-            super().__init__()
-            self.schema = schema
-            self.error = error
-
-    class DiskNews(Message):
-        """The file on disk is not `file` any more."""
-
-        def __init__(self, file: disk.RecipeFile) -> None:
-            super().__init__()
-            self.file = file
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -144,7 +122,7 @@ class RecipeEditor(View):
         text, version, schema = self.text, self._version, self.schema
 
         def judge() -> None:
-            self.post_message(self.Validated(version, problems_of(text, self.path, schema)))
+            self.post_message(Validated(version, problems_of(text, self.path, schema)))
 
         self.run_worker(judge, thread=True, group="validate", exclusive=True, exit_on_error=False)
 
@@ -170,9 +148,9 @@ class RecipeEditor(View):
         from tuitune.recipe.schema import load_schema
 
         try:
-            self.post_message(self.SchemaReady(load_schema(cancel=self._leaving)))
+            self.post_message(SchemaReady(load_schema(cancel=self._leaving)))
         except UserError as error:
-            self.post_message(self.SchemaReady(None, str(error)))
+            self.post_message(SchemaReady(None, str(error)))
 
     def on_recipe_editor_schema_ready(self, event: SchemaReady) -> None:
         event.stop()
@@ -240,8 +218,7 @@ class RecipeEditor(View):
         self.flush()  # the problem is looked up in the text as it is now
         problem = self._problem_here()
         if problem is None or problem.fix is None:
-            said = "There is no problem here; F8 goes to the next one." if problem is None else "This problem has no automatic fix."
-            self.app.notify(said)
+            self.app.notify("This problem has no automatic fix." if problem else "There is no problem here; F8 goes to the next one.")
         else:
             from tuitune.recipe.problems import apply_fix
 
@@ -282,9 +259,8 @@ class RecipeEditor(View):
 
     def _complete(self) -> None:
         if not self.popup.offer(asked=True):
-            self.app.notify(
-                (self.note or "The installed libraries' options are not known.") if self.schema is None else "Nothing fits here."
-            )
+            unknown = self.note or "The installed libraries' options are not known."
+            self.app.notify(unknown if self.schema is None else "Nothing fits here.")
 
     def action_docs(self) -> None:
         """Show or hide what the key under the cursor means."""
@@ -340,7 +316,6 @@ class RecipeEditor(View):
                 return False
             self._gone = self._told = False
             self._show_dirty()
-            draft_file(self.path).unlink(missing_ok=True)
             return True
 
     def _look_at_disk(self) -> None:
@@ -351,7 +326,7 @@ class RecipeEditor(View):
     def _looked(self) -> None:
         file = self.file
         if disk.look(file) != ("gone" if self._gone else "same"):
-            self.post_message(self.DiskNews(file))
+            self.post_message(DiskNews(file))
         self._looking = False
 
     def on_recipe_editor_disk_news(self, event: DiskNews) -> None:
@@ -386,18 +361,28 @@ class RecipeEditor(View):
     def draft_text(self) -> str | None:
         return self.text if self.dirty else None
 
+    def watch_dirty(self) -> None:
+        super().watch_dirty()
+        if not self.dirty:
+            forget_draft(self.path)
+
+    def give_up(self) -> None:
+        if self.dirty:
+            forget_draft(self.path)
+
     def _offer_draft(self) -> None:
         """What a hang-up saved is put back as an unsaved change, and said."""
-        draft = draft_file(self.path)
-        try:
-            text, kept = draft.read_text(encoding="utf-8"), draft.stat().st_mtime_ns
-            draft.unlink()
-        except (OSError, UnicodeDecodeError):
+        draft = read_draft(self.path)
+        if draft is None:
             return
-        if text != self.text and not self.file.read_only:
-            self._replace(text)
+        if draft.text == self.text:
+            forget_draft(self.path)
+        elif self.file.read_only:
+            self.app.notify(f"What you had not saved is kept in {draft.file}.", title="Draft not restored", severity="warning", timeout=15)
+        else:
+            self._replace(draft.text)
             said = "What you had not saved when the line was lost is back. Ctrl+Z brings the saved text."
-            newer = " The file was changed since then: look at both before you save." if self.file.stamp[0] > kept else ""
+            newer = " The file was changed since then: look at both before you save." if self.file.stamp[0] > draft.mtime_ns else ""
             self.app.notify(said + newer, title="Draft restored", timeout=15)
 
     async def action_inspect_rows(self) -> None:

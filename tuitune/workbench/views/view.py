@@ -129,9 +129,12 @@ class View(Widget):
     def draft_text(self) -> str | None:
         """Unsaved text worth keeping when the terminal hangs up; None when there is none.
 
-        The shell writes it to `draft_file(path)`; a view finds it there when the file is opened again and offers it.
+        The shell writes it to a draft (drafts.py); a view finds it there when the file is opened again and offers it.
         """
         return None
+
+    def give_up(self) -> None:
+        """The user closes the view and wants nothing of it kept."""
 
     def symbols(self) -> list[Symbol]:
         """The places `@` in quick open offers."""
@@ -159,14 +162,3 @@ class View(Widget):
     def _announce(self) -> None:
         if self.is_attached:
             self.post_message(self.StateChanged(self))
-
-
-def draft_file(path: Path) -> Path:
-    """Where the unsaved text of `path` is kept after a hang-up: cache_dir()/drafts/<hash>.txt (the folder is created, 0700)."""
-    from hashlib import sha256
-
-    from tuitune.files import cache_dir
-
-    folder = cache_dir() / "drafts"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / f"{sha256(str(path).encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.txt"

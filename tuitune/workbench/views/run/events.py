@@ -10,27 +10,14 @@ from tuitune.recipe.ledger import read_ledger
 from tuitune.text import printable
 from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.run_state import Event, RunState
+from tuitune.workbench.signs import event_sign
 
-SIGNS: dict[str, Piece] = {
-    "checkpoint": ("◆", "good"),
-    "eval": ("◇", "one"),
-    "command": ("»", "one"),
-    "applied": ("✓", "good"),
-    "refused": ("✗", "error"),
-    "crash": ("✗", "error"),
-    "number": ("!", "error"),
-    "oom": ("!", "error"),
-    "warning": ("!", "warn"),
-    "data": ("▤", "dim"),
-    "attempt": ("↻", "warn"),
-    "end": ("■", "title"),
-}
 SOURCES = {"recipe": "", "default": "dim", "preset": "one", "adjusted": "warn"}
 
 
 def event_line(event: Event) -> Line:
     """Time, sign, step and what happened."""
-    mark, role = SIGNS.get(event.kind, ("·", "dim"))
+    mark, role = event_sign(event.kind)
     step = f"step {event.step}" if event.step is not None else ""
     return (
         (f"{clock(event.time)} ", "dim"),

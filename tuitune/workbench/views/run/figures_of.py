@@ -1,6 +1,6 @@
 """What each chart of the dashboard shows of a RunState. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tuitune.workbench import figures
 from tuitune.workbench.run_state import RunState
@@ -45,23 +45,29 @@ def _memory(state: RunState, gpu: int) -> Figure:
     cards = run_gpus(state)
     if not cards:
         lines = [PlotLine("box", "two", state.ram), PlotLine("run", "one", state.tree_rss, dotted=True)]
-        return _over_time(state, "RAM GiB", [line for line in lines if len(line.series)])
+        return over_time("RAM GiB", [line for line in lines if len(line.series)])
     card = cards[gpu % len(cards)]
-    lines = [PlotLine("device", "two", card.gpu.used)]
+    lines = [PlotLine("device", "two", card.gpu.used, short="dev")]
     if card.torch is not None:
-        lines += [PlotLine("reserved", "one", card.torch.reserved, dotted=True), PlotLine("allocated", "three", card.torch.allocated)]
+        lines += [
+            PlotLine("reserved", "one", card.torch.reserved, dotted=True, short="res"),
+            PlotLine("allocated", "three", card.torch.allocated, short="alloc"),
+        ]
     elif len(card.gpu.process):
         lines.append(PlotLine("run", "one", card.gpu.process, dotted=True))
-    return _over_time(state, f"GPU {card.gpu.now.index} GiB" if len(cards) > 1 or len(state.gpus) > 1 else "memory GiB", lines)
+    many = len(cards) > 1 or len(state.gpus) > 1
+    return over_time(f"GPU {card.gpu.now.index} GiB" if many else "memory GiB", lines, f"GPU {card.gpu.now.index}" if many else "GiB")
 
 
-def _over_time(state: RunState, title: str, lines: list[PlotLine]) -> Figure:
+def over_time(title: str, lines: list[PlotLine], short: str = "", place: Callable[[float | None], str] = figures.duration) -> Figure:
+    """A figure of bytes over seconds."""
     return Figure(
         title=title,
         lines=lines,
         value=figures.gib,
         tick=figures.gib,
-        place=figures.duration,
+        place=place,
+        short=short,
         place_word="time",
         unit=1 << 30,
         from_zero=True,

@@ -5,17 +5,8 @@ from math import isfinite
 from tuitune.workbench import figures
 from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.run_state import RunState
+from tuitune.workbench.signs import state_sign
 
-SIGNS = {
-    "running": ("▶", "good"),
-    "evaluating": ("▶", "good"),
-    "saving": ("▶", "good"),
-    "done": ("✓", "good"),
-    "stopped": ("■", "warn"),
-    "stopping": ("■", "warn"),
-    "failed": ("✗", "error"),
-    "lost": ("✗", "error"),
-}
 SHORT = {
     "learning_rate": "lr",
     "grad_norm": "grad norm",
@@ -26,14 +17,9 @@ SHORT = {
 NEWEST = ("loss", "eval_loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")
 
 
-def sign(state: str) -> Piece:
-    """The sign of a state with its role: never the colour alone."""
-    return SIGNS.get(state, ("…", "dim"))
-
-
 def header_lines(state: RunState, now: float, width: int) -> list[Line]:
     """State and progress, then the newest value of each metric; `now` in unix seconds (a living run's clock goes on between records)."""
-    mark, role = sign(state.state)
+    mark, role = state_sign(state.state)
     pieces: list[Piece] = [(f"{mark} {state.state}", role)]
     share = state.step / state.max_steps if state.step is not None and state.max_steps else None
     if state.step is not None:
@@ -101,7 +87,7 @@ def banner(state: RunState, problem: str = "") -> tuple[str, str]:
 
 def summary(state: RunState) -> str:
     """A few words for the status bar: "▶ 412/1400 loss 0.61 27k tok/s"."""
-    parts = [f"{sign(state.state)[0]} {state.state if state.state not in ('running',) else ''}".strip()]
+    parts = [f"{state_sign(state.state)[0]} {state.state if state.state not in ('running',) else ''}".strip()]
     if state.step is not None:
         parts.append(f"{state.step}/{state.max_steps}" if state.max_steps else f"step {state.step}")
     loss, speed = state.value("loss"), state.value("tokens_per_second")

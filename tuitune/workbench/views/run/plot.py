@@ -22,12 +22,16 @@ NARROWEST = 4.0  # a window shows at least so many units of x
 
 @dataclass(frozen=True)
 class PlotLine:
-    """One line of a chart. `dotted` tells it from another one where there are no colours; such a line is never smoothed."""
+    """One line of a chart. `dotted` tells it from another one where there are no colours; such a line is never smoothed.
+
+    `short` is its label where the heading has little room.
+    """
 
     label: str
     role: str
     series: Series
     dotted: bool = False
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Figure:
     from_zero: bool = False
     marks: Sequence[tuple[float, str]] = ()  # (x, kind of event)
     empty: str = "nothing yet"
+    short: str = ""  # the title where the heading has little room
 
     @property
     def extent(self) -> tuple[float, float] | None:
@@ -218,25 +223,40 @@ def _labels(figure: Figure, bottom: float, top: float, rows: int, log: bool) -> 
 
 
 def _heading(figure: Figure, window: Window, width: int, look: Look) -> Line:
-    pieces: list[Piece] = [("▸ " if look.active else "  ", "one"), (figure.title, "title" if look.active else "")]
+    """Title and values; in short words, then without blanks, where they do not fit: the values are what it is read for."""
+    pieces: list[Piece] = []
+    for short, tight in ((False, False), (True, False), (True, True)):
+        pieces = _heading_pieces(figure, window, look, short, tight)
+        if _length(pieces) <= width:
+            break
+    used, notes = _length(pieces), _notes(window, look)
+    if notes and used + len(notes) + 2 <= width:
+        pieces.append((notes.rjust(width - used), "dim"))
+    return tuple(pieces)
+
+
+def _heading_pieces(figure: Figure, window: Window, look: Look, short: bool, tight: bool) -> list[Piece]:
+    title = (figure.short if short else "") or figure.title
+    pieces: list[Piece] = [("▸ " if look.active else "  ", "one"), (title, "title" if look.active else "")]
     reading = window.cursor is not None and any(len(line.series) for line in figure.lines)
     if reading:
-        pieces.append((f" at {figure.place_word} {figure.place(window.cursor)}", "warn"))
+        pieces.append((f" {'' if short else f'at {figure.place_word} '}{figure.place(window.cursor)}", "warn"))
     for line in figure.lines:
         value = line.series.at(window.cursor) if reading and window.cursor is not None else line.series.last
         if value is None:
             continue
-        label = f"{line.label} " if line.label and line.label != figure.title else ""
+        label = (line.short if short else "") or line.label
         pieces += [
-            ("  ", ""),
-            ("┅ " if line.dotted else "━ ", line.role),
-            (label, "dim"),
+            (" " if tight else "  ", ""),
+            (("┅" if line.dotted else "━") + ("" if tight else " "), line.role),
+            (f"{label} " if label and label != figure.title else "", "dim"),
             (figure.value(value), "title" if reading else ""),
         ]
-    used, notes = sum(len(text) for text, _ in pieces), _notes(window, look)
-    if notes and used + len(notes) + 2 <= width:
-        pieces.append((notes.rjust(width - used), "dim"))
-    return tuple(pieces)
+    return pieces
+
+
+def _length(pieces: Sequence[Piece]) -> int:
+    return sum(len(text) for text, _ in pieces)
 
 
 def _notes(window: Window, look: Look) -> str:

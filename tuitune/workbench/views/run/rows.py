@@ -8,7 +8,7 @@ from tuitune.runs.listing import RunSummary
 from tuitune.text import printable
 from tuitune.workbench import figures
 from tuitune.workbench.parts.role_lines import Line, Piece
-from tuitune.workbench.views.run.header import sign
+from tuitune.workbench.signs import state_sign
 
 GAP = 2
 
@@ -58,7 +58,7 @@ def reason(run: RunSummary) -> str:
 
 
 def _cells(run: RunSummary, now: float) -> list[Piece]:
-    mark, role = sign(run.state)
+    mark, role = state_sign(run.state)
     steps = "" if run.step is None else f"{run.step}/{run.max_steps}" if run.max_steps else str(run.step)
     started = strftime("%Y-%m-%d %H:%M", localtime(run.created)) if run.created else ""
     end = run.ended if run.ended is not None else now if run.alive else None

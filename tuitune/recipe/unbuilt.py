@@ -1,0 +1,60 @@
+"""What a recipe may rightly ask for and this version does not do yet: one list, for `tuitune validate` and for the trainer's journal."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tuitune.recipe.problems import KeyPath, Severity
+
+TASKS = ("sft", "dpo", "kto", "reward")  # of TRL's trainers those that tuitune.trainer.methods builds
+
+
+@dataclass(frozen=True)
+class Unbuilt:
+    """One wish. warning: the run goes on without it; error: it would be refused. `instead`: YAML text for the value that works."""
+
+    path: KeyPath
+    message: str
+    severity: Severity = "warning"
+    instead: str | None = None
+
+
+def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
+    """What of `recipe` (its sections by name, of any type: it may be wrong elsewhere) this version does not do."""
+    task = recipe.get("task")
+    if isinstance(task, str) and task not in TASKS:
+        yield Unbuilt(("task",), f"task {task}: this version trains {', '.join(TASKS[:-1])} and {TASKS[-1]}", "error")
+    yield from _tokenizer(_section(recipe, "tokenizer"))
+    launch = _section(recipe, "launch")
+    yield from _gpus(launch.get("gpus"))
+    without = {
+        ("watch",): bool(_section(recipe, "watch")),
+        ("launch", "retry"): bool(launch.get("retry")),
+        ("launch", "strategy"): launch.get("strategy") not in (None, "auto", "ddp"),
+        ("launch", "nodes"): launch.get("nodes") not in (None, 1),
+        ("launch", "slurm"): bool(launch.get("slurm")),
+        ("training", "resume_from_checkpoint"): bool(_section(recipe, "training").get("resume_from_checkpoint")),
+    }
+    for path, wanted in without.items():
+        if wanted:
+            yield Unbuilt(path, f"{'.'.join(path)} is not built yet and has no effect on this run")
+
+
+def _tokenizer(section: Mapping[str, Any]) -> Iterator[Unbuilt]:
+    if section.get("add_special_tokens"):
+        message = "new tokens cannot be trained by this version yet; use one of the tokenizer's reserved tokens"
+        yield Unbuilt(("tokenizer", "add_special_tokens"), f"tokenizer.add_special_tokens: {message}", "error")
+    template = section.get("chat_template")
+    if isinstance(template, str) and template and "." not in template and "/" not in template:
+        message = "a Jinja file is meant, not the name of a template; a file of that name is written `./name`"
+        yield Unbuilt(("tokenizer", "chat_template"), f"tokenizer.chat_template: {message}", "error")
+
+
+def _gpus(wanted: object) -> Iterator[Unbuilt]:
+    if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted > 1:
+        yield Unbuilt(("launch", "gpus"), f"launch.gpus: {wanted}: this version trains on one GPU", "error", "1")
+
+
+def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = recipe.get(name)
+    return section if isinstance(section, dict) else {}

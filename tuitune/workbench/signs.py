@@ -1,0 +1,36 @@
+"""The sign of every state of a run and of every kind of event, with its role: never the colour alone. Imports nothing of Textual."""
+
+_STATES = {
+    "running": ("▶", "good"),
+    "evaluating": ("▶", "good"),
+    "saving": ("▶", "good"),
+    "done": ("✓", "good"),
+    "stopped": ("■", "warn"),
+    "stopping": ("■", "warn"),
+    "failed": ("✗", "error"),
+    "lost": ("✗", "error"),
+}
+_EVENTS = {
+    "checkpoint": ("◆", "good"),
+    "eval": ("◇", "one"),
+    "command": ("»", "one"),
+    "applied": ("✓", "good"),
+    "refused": ("✗", "error"),
+    "crash": ("✗", "error"),
+    "number": ("!", "error"),
+    "oom": ("!", "error"),
+    "warning": ("!", "warn"),
+    "data": ("▤", "dim"),
+    "attempt": ("↻", "warn"),
+    "end": ("■", "title"),
+}
+
+
+def state_sign(state: str) -> tuple[str, str]:
+    """(sign, role) of a run's state; any other state is one that waits for something."""
+    return _STATES.get(state, ("…", "dim"))
+
+
+def event_sign(kind: str) -> tuple[str, str]:
+    """(sign, role) of an event."""
+    return _EVENTS.get(kind, ("·", "dim"))
