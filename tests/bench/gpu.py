@@ -3,7 +3,8 @@
     python -m tests.bench.gpu --gguf SmolLM2-135M-Instruct.Q4_1.gguf --gsm8k DIR --work DIR --out DIR
 
 It trains the GSM8K recipe as QLoRA nf4 (three epochs of the 135M model) with the workbench attached in a real pseudo-terminal,
-then 20 steps of a random model of 1.5B (or 7B) shape, and reads every figure from the journals. Contract tests are run last.
+then 20 steps of a random model of 1.5B (or 7B) shape, and reads every figure from the journals. Beside it the CPU compares losses with
+plain TRL (tests.bench.parity). Contract tests are run last.
 """
 
 import argparse
@@ -157,6 +158,9 @@ def main() -> None:
     convert(args.gguf, model)
     result["convert_seconds"] = time.monotonic() - started
 
+    words = ["--model", str(model), "--gsm8k", str(args.gsm8k), "--work", str(args.work / "parity")]
+    parity = subprocess.Popen([sys.executable, "-m", "tests.bench.parity", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
     recipe = args.work / "gsm8k-qlora.yaml"
     recipe.write_text(GSM8K.format(model=model, data=args.gsm8k))
     run, process = train(recipe, args.work, args.out / "gsm8k.jsonl")
@@ -180,6 +184,8 @@ def main() -> None:
         process.wait(timeout=300)
         result[f"random_{name}"] = figures(run)
 
+    said = parity.communicate(timeout=300)[0]
+    result["parity_on_cpu"] = json.loads(said) if parity.returncode == 0 else f"failed: {said[-500:]}"
     if not args.skip_tests:
         result["contract_tests"] = contract_tests(args.work)
     (args.out / "gpu.json").write_text(json.dumps(result, indent=1))

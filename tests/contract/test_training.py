@@ -102,6 +102,14 @@ def test_the_ledger_says_where_every_value_came_from(lora: Trained) -> None:
     assert entries["training", "report_to"].source == "adjusted"
     assert entries["training", "report_to"].why
     assert entries["peft", "r"].value == 8
+    assert (entries["launch", "gpus"].value, entries["launch", "gpus"].source) == ("auto", "default")
+    assert entries["launch", "adapter_dtype"].source == "adjusted"
+    assert len(entries["tokenizer", "chat_template_sha256"].value) == 64
+    assert entries["tokenizer", "model_max_length"].value == 256
+    assert entries["tokenizer", "padding_side"].value
+    assert ("tokenizer", "training_template_sha256") in entries
+    assert not any(section == "quantization" for section, _ in entries)
+    assert len(lora.of("data")[0]["trainable_sha256"]) == 64
     assert entries["training", "per_device_eval_batch_size"].value == 4
 
 
@@ -110,6 +118,9 @@ def test_qlora_nf4_trains_with_adapters_in_float32(tiny_model: Path, workspace: 
     assert done.returncode == 0, done.output
     assert len(done.losses) == 3
     assert value(done, "launch", "adapter_dtype") == "float32"
+    entries = {entry.key: entry for entry in read_ledger(done.run.effective) if entry.section == "quantization"}
+    assert (entries["bnb_4bit_quant_type"].value, entries["bnb_4bit_quant_type"].source) == ("nf4", "recipe")
+    assert (entries["llm_int8_threshold"].value, entries["llm_int8_threshold"].source) == (6.0, "default")
     assert (done.run.adapter / "adapter_model.safetensors").exists()
 
 
@@ -117,6 +128,10 @@ def test_full_fine_tuning_saves_a_whole_model(tiny_model: Path, workspace: Path)
     done = train(workspace, recipe(tiny_model, training="max_steps: 3"))
     assert done.returncode == 0, done.output
     assert done.of("end")[0]["result"]["kind"] == "model"
+    entries = {(entry.section, entry.key): entry for entry in read_ledger(done.run.effective)}
+    assert ("launch", "adapter_dtype") not in entries, "there is no adapter"
+    assert entries["model", "trained_dtype"].value == "float32"
+    assert not any(entry.source == "recipe" and entry.line is None for entry in entries.values() if entry.key not in ("name", "task"))
     assert (done.run.adapter / "model.safetensors").exists()
 
 

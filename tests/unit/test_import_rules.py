@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 TORCH_STACK = {"torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"}
@@ -25,6 +27,14 @@ TERMINAL_SIDE = [
     "tuitune.hub.supervisor",
     "tuitune.hub.gpu",
     "tuitune.dataset.sources",
+    "tuitune.dataset.columns",
+    "tuitune.dataset.load",
+    "tuitune.demo.workspace",
+    "tuitune.files",
+    "tuitune.network",
+    "tuitune.secrets",
+    "tuitune.template.spans",
+    "tuitune.versions",
     "tuitune.workbench.app",
     "tuitune.workbench.views.recipe_editor",
     "tuitune.workbench.views.run_dashboard",
@@ -64,10 +74,29 @@ def test_the_layers_of_the_design_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def closure(wanted: list[str]) -> set[str]:
+    """The names of these requirements and of all that the installed packages require; CUDA's own wheels apart, which torch pins."""
+    names: set[str] = set()
+    waiting = [Requirement(line) for line in wanted]
+    while waiting:
+        requirement = waiting.pop()
+        name = requirement.name.lower().replace("_", "-")
+        if name in names or name == "triton" or name.startswith(("nvidia-cu", "nvidia-nccl", "nvidia-nv", "cuda-")):
+            continue
+        names.add(name)
+        waiting += [
+            further
+            for extra in ("", *requirement.extras)
+            for further in map(Requirement, metadata.requires(name) or [])
+            if further.marker is None or further.marker.evaluate({"extra": extra})
+        ]
+    return names
+
+
 def test_the_tested_version_sets_pin_every_dependency_and_name_no_index() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    names = {line.split(">")[0].split("=")[0].split("<")[0].strip().lower().replace("_", "-") for line in wanted}
+    names = closure(wanted)
     for file in ("constraints.txt", "constraints-gpu.txt"):
         lines = [line for line in (ROOT / file).read_text().splitlines() if line and not line.startswith("#")]
         pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tuitune.trainer.network import hub_names, settle_network
+from tuitune.network import hub_names, settle_network
 
 TASKS = ("sft", "dpo")
 

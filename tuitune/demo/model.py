@@ -20,8 +20,8 @@ from pathlib import Path
 
 from tuitune.errors import UserError
 from tuitune.files import cache_dir, file_hash, write_atomically
+from tuitune.network import can_reach, hub_host
 from tuitune.text import printable
-from tuitune.trainer.network import can_reach, hub_host
 
 NAME = "SmolLM2-135M-Instruct"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"

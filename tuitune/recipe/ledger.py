@@ -14,12 +14,12 @@ from tuitune.errors import UserError
 from tuitune.files import write_atomically
 from tuitune.text import printable
 
-Source = Literal["recipe", "default", "preset", "adjusted"]
+Source = Literal["recipe", "default", "adjusted"]
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One value. `source`: written in the recipe (then `line`), the library's default, a preset, or adjusted by tuitune (then `why`)."""
+    """One value. `source`: written in the recipe (then `line`), the library's default, or adjusted by tuitune (then `why`)."""
 
     section: str
     key: str

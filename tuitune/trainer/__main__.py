@@ -3,7 +3,6 @@
 Exit code 0: done or stopped as asked. 1: failed; a UserError is one sentence (also in the `end` event), anything else a traceback.
 """
 
-import errno
 import os
 import shutil
 import sys
@@ -16,21 +15,19 @@ from tuitune.bus.envelope import VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.errors import UserError
+from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
+from tuitune.trainer.checkpoints import DISK, disk_refusal
 from tuitune.trainer.control import CAPS, StopRequest
-from tuitune.trainer.network import hub_names, settle_network
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
     from tuitune.trainer.build import Built
     from tuitune.trainer.telemetry import Telemetry
-
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # the user's to mend, so a sentence and no traceback
 
 
 def main(path: Path) -> int:
@@ -148,8 +145,6 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
 
     Written beside it and renamed, so that whoever finds run/adapter finds all of it.
     """
-    from tuitune.trainer.checkpoints import disk_refusal
-
     partial = run.adapter.with_name(".adapter")
     with telemetry.phase("saving"):
         try:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tuitune.trainer.telemetry import Telemetry
 
+_beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuitune-mark")  # no thread before the first checkpoint
 CAPS = ("stop", "save", "evaluate", "kill")
 
 
@@ -79,7 +81,8 @@ class ControlMixin:
 
     telemetry: "Telemetry | None" = None
     stop_request: StopRequest | None = None
-    saved_step = -1  # of the newest whole checkpoint
+    saved_step = -1  # of the newest checkpoint that was written; its mark may be in the making
+    _mark: "Future[None] | None" = None
     control: Any
     model: Any
     state: Any
@@ -130,28 +133,58 @@ class ControlMixin:
         result: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
         return result
 
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """The trainer's own training; returns when the last checkpoint is marked as well."""
+        inherited: Any = super()
+        try:
+            return inherited.train(*args, **kwargs)
+        finally:
+            self._wait_for_mark()
+
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """The trainer's own checkpoint, then our mark that it is whole. A full disk costs this checkpoint, not the run."""
+        """The trainer's own checkpoint, then our mark that it is whole. A full disk costs this checkpoint, not the run.
+
+        The mark hashes every byte, half a minute for a full fine-tune of 1.5B, so it is made beside the training; the `checkpoint` event
+        comes when it is there. One at a time: the next checkpoint waits, because it may take this one away (save_total_limit).
+        """
         inherited: Any = super()
         if self.telemetry is None:
             inherited._save_checkpoint(*args, **kwargs)
             return
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"  # type: ignore[attr-defined]
         step, started = self.state.global_step, time.monotonic()
+        folder = Path(self.args.output_dir) / f"checkpoint-{step}"  # type: ignore[attr-defined]
         with self.telemetry.phase("saving"):
-            try:
+            self._wait_for_mark()
+            with self._disk_may_refuse(folder, step):
                 inherited._save_checkpoint(*args, **kwargs)
-                size = mark_complete(folder, step)
-            except Exception as error:
-                reason = disk_refusal(error)
-                if reason is None:
-                    raise
-                shutil.rmtree(folder, ignore_errors=True)
-                self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), complete=False, error=reason)
-                return
-        self.saved_step = step
-        seconds = time.monotonic() - started
-        self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), bytes=size, seconds=seconds, complete=True)
+                self.saved_step = step
+                self._mark = _beside.submit(self._mark_checkpoint, folder, step, started)
+
+    def _mark_checkpoint(self, folder: Path, step: int, started: float) -> None:
+        assert self.telemetry is not None
+        with self._disk_may_refuse(folder, step):
+            size = mark_complete(folder, step)
+            seconds = time.monotonic() - started
+            self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), bytes=size, seconds=seconds, complete=True)
+
+    def _wait_for_mark(self) -> None:
+        """Raises what went wrong with the mark, a refusing disk apart."""
+        mark, self._mark = self._mark, None
+        if mark is not None:
+            mark.result()
+
+    @contextmanager
+    def _disk_may_refuse(self, folder: Path, step: int) -> Iterator[None]:
+        """A checkpoint that the disk refuses is taken away and told."""
+        assert self.telemetry is not None
+        try:
+            yield
+        except Exception as error:
+            reason = disk_refusal(error)
+            if reason is None:
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), complete=False, error=reason)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """The trainer's own evaluation, its state told."""

@@ -1,7 +1,8 @@
 """The effective-config ledger of a run, read back from the trainer that was really built."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import Enum
+from hashlib import sha256
 from typing import Any
 
 from tuitune.recipe.ledger import LedgerEntry, Source
@@ -24,8 +25,8 @@ def ledger(built: Built) -> list[LedgerEntry]:
     if built.eval is not None:
         entries.append(LedgerEntry("dataset", "eval", recipe.dataset["eval"], "recipe", recipe.line("dataset", "eval")))
     entries += _model(built)
-    for key, value in (recipe.quantization or {}).items():
-        entries.append(_entry(built, "quantization", key, value))
+    entries += _tokenizer(built) + _launch(built)
+    entries += _section(built, "quantization", _quantization(trainer.model))
     entries += _section(built, "peft", _lora(trainer.model))
     arguments = {item.name: getattr(trainer.args, item.name) for item in fields(trainer.args) if item.name not in _LEFT_OUT}
     return entries + _section(built, "training", arguments)
@@ -42,14 +43,41 @@ def _model(built: Built) -> list[LedgerEntry]:
     entries = [_entry(built, "model", key, value) for key, value in found.items()]
     count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     entries.append(LedgerEntry("model", "trained_parameters", count, "adjusted", None, "counted on the built model"))
-    fill = built.filled.get(("launch", "adapter_dtype"))
-    line = recipe.line("launch", "adapter_dtype")
-    why = fill.why if fill else None
-    entries.append(LedgerEntry("launch", "adapter_dtype", "/".join(sorted(trained)), "adjusted" if fill else "recipe", line, why))
-    tokenizer = built.trainer.processing_class
-    for name in ("pad_token", "eos_token", "bos_token"):
-        entries.append(_entry(built, "tokenizer", name, getattr(tokenizer, name, None)))
+    return [*entries, LedgerEntry("model", "trained_dtype", "/".join(sorted(trained)), "adjusted", None, "read from the built model")]
+
+
+def _tokenizer(built: Built) -> list[LedgerEntry]:
+    """Special tokens and lengths as the trainer has them, and whether TRL trains on another template than the one that is saved."""
+    trainer = built.trainer
+    tokenizer = trainer.processing_class
+    names = ("pad_token", "eos_token", "bos_token", "padding_side", "truncation_side", "model_max_length")
+    entries = _section(built, "tokenizer", {name: getattr(tokenizer, name, None) for name in names})
+    templates = {"chat_template": getattr(tokenizer, "chat_template", None), "training_template": getattr(trainer, "chat_template", None)}
+    hashes = {name: sha256(text.encode()).hexdigest() if isinstance(text, str) else None for name, text in templates.items()}
+    entries.append(replace(_entry(built, "tokenizer", "chat_template", hashes["chat_template"]), key="chat_template_sha256"))
+    swapped = hashes["training_template"] not in (None, hashes["chat_template"])
+    why = "TRL trains on its own copy of the template, which marks what counts for the loss" if swapped else None
+    value = hashes["training_template"] if swapped else None
+    return [*entries, LedgerEntry("tokenizer", "training_template_sha256", value, "adjusted" if swapped else "default", None, why)]
+
+
+def _launch(built: Built) -> list[LedgerEntry]:
+    """What of `launch:` is in force; what is not built yet is in no ledger but in the run's warnings."""
+    recipe, model = built.recipe, built.trainer.model
+    device = LedgerEntry("launch", "device", built.box.name, "adjusted", None, "the device that this process computes on")
+    entries = [_entry(built, "launch", "gpus", recipe.launch.get("gpus", "auto")), device]
+    if hasattr(model, "peft_config"):
+        trained = {str(weight.dtype).removeprefix("torch.") for weight in model.parameters() if weight.requires_grad}
+        entries.append(_entry(built, "launch", "adapter_dtype", "/".join(sorted(trained))))
     return entries
+
+
+def _quantization(model: Any) -> dict[str, Any]:
+    """The quantisation as the built model has it, empty for none."""
+    config = getattr(model.config, "quantization_config", None)
+    if config is None:
+        return {}
+    return dict(config if isinstance(config, dict) else config.to_dict())
 
 
 def _lora(model: Any) -> dict[str, Any]:

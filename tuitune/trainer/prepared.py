@@ -1,5 +1,6 @@
 """What TRL made of the rows: counts and a hash of exactly what is trained on, told once before the first step."""
 
+import json
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
@@ -38,7 +39,14 @@ def describe(built: Built) -> dict[str, Any]:
         "eval_rows": len(built.eval.rows) if built.eval else 0,
         "fingerprint": built.train.fingerprint(),
         "sha256": digest.hexdigest(),
+        "trainable_sha256": _trainable_hash(built.trainer.model),
     }
+
+
+def _trainable_hash(model: Any) -> str:
+    """sha256 over the sorted names and shapes of what is trained: another adapter or another model, another hash."""
+    trained = sorted((name, list(weight.shape)) for name, weight in model.named_parameters() if weight.requires_grad)
+    return sha256(json.dumps(trained).encode()).hexdigest()
 
 
 def warnings(data: dict[str, Any]) -> list[str]:

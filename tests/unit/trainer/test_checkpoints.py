@@ -2,12 +2,18 @@
 
 import errno
 import json
+import threading
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tuitune.trainer import control
 from tuitune.trainer.checkpoints import MARK, disk_refusal, is_complete, mark_complete
+from tuitune.trainer.control import controlled
 
 
 @pytest.fixture
@@ -57,3 +63,63 @@ def test_a_refusing_disk_is_told_from_other_faults_whichever_library_writes() ->
     assert disk_refusal(RuntimeError("PytorchStreamWriter failed writing file data/0"))
     assert disk_refusal(RuntimeError("CUDA error: an illegal memory access")) is None
     assert disk_refusal(ValueError("x")) is None
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOENT, errno.EIO, errno.EPIPE])
+def test_other_faults_of_the_file_system_are_no_refusal_of_the_disk(number: int) -> None:
+    assert disk_refusal(OSError(number, "x")) is None
+
+
+class Plain:
+    """As much of a Trainer as saving needs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.args = SimpleNamespace(output_dir=str(folder))
+        self.state = SimpleNamespace(global_step=1)
+
+    def train(self) -> None:
+        self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"x" * 10)
+
+
+def saving(tmp_path: Path) -> tuple[Any, list[dict[str, Any]]]:
+    """A controlled trainer and its journal."""
+    told: list[dict[str, Any]] = []
+    trainer = controlled(Plain)(tmp_path)
+    journal = SimpleNamespace(emit=lambda event, **fields: told.append({"ev": event, **fields}))
+    trainer.telemetry = SimpleNamespace(journal=journal, phase=lambda _: nullcontext())
+    return trainer, told
+
+
+def test_hashing_does_not_hold_up_the_training_and_the_event_comes_with_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr(control, "mark_complete", lambda folder, step: gate.wait(20) and mark_complete(folder, step))
+    trainer, told = saving(tmp_path)
+    trainer._save_checkpoint()
+    assert (told, trainer.saved_step, is_complete(tmp_path / "checkpoint-1")) == ([], 1, False)
+    gate.set()
+    trainer.state.global_step = 2
+    trainer.train()
+    assert [(record["step"], record["complete"]) for record in told] == [(1, True), (2, True)]
+    assert is_complete(tmp_path / "checkpoint-2"), "train returns when the last mark is there"
+
+
+def test_a_full_disk_costs_the_mark_and_another_fault_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError(errno.ENOSPC, "full")
+
+    def refuse(folder: Path, step: int) -> int:
+        raise error
+
+    monkeypatch.setattr(control, "mark_complete", refuse)
+    trainer, told = saving(tmp_path)
+    trainer.train()
+    assert [(record["complete"], record["error"]) for record in told] == [(False, "full")]
+    assert not (tmp_path / "checkpoint-1").exists()
+    error = OSError(errno.EACCES, "not yours")
+    with pytest.raises(OSError, match="not yours"):
+        trainer.train()
+    assert (tmp_path / "checkpoint-1").exists(), "nothing is deleted that may be all there is"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tuitune import network
+from tuitune.network import can_reach, hub_host, hub_names, settle_network
 from tuitune.recipe.document import parse
 from tuitune.recipe.recipe import from_document
-from tuitune.trainer import network
-from tuitune.trainer.network import can_reach, hub_host, hub_names, settle_network
 
 
 def test_the_hub_is_where_the_environment_says() -> None:
