@@ -19,10 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
-    if not words or (words[0] not in COMMANDS and not words[0].startswith("-")):
-        words.insert(0, "open")  # `tuitune [DIR]`; a subcommand's name wins over a folder's
-    elif words[0] in ("--no-mouse", "--colors", "--debug"):
-        words.insert(0, "open")
+    if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        words.insert(0, "open")  # `tuitune [OPTIONS] [DIR]`; a subcommand's name wins over a folder's
     args = parser.parse_args(words)
     try:
         return COMMANDS[args.command](args)
@@ -97,24 +95,15 @@ def inspect(args: argparse.Namespace) -> int:
 def train(args: argparse.Namespace) -> int:
     """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
     from tuitune.console import watch
-    from tuitune.hub.launch import launch
-    from tuitune.recipe.recipe import load_recipe
+    from tuitune.hub.launch import launch_recipe
+    from tuitune.runs.listing import reference
 
-    path = Path(args.recipe).resolve()
-    recipe = load_recipe(path)
-    workspace = Path.cwd()
-    run = launch(
-        path,
-        recipe_text=path.read_text(encoding="utf-8"),
-        name=recipe.name,
-        runs_root=workspace / recipe.output.get("runs", "runs"),
-        workspace=workspace,
-    )
+    run = launch_recipe(Path(args.recipe).resolve(), Path.cwd())
     if args.detach:
         if args.json:
             _print_json({"run": run.name, "path": str(run.path)})
         else:
-            print(f"{run.name} trains in the background. Watch it: tuitune attach {run.name}")  # noqa: T201
+            print(f"{run.name} trains in the background. Watch it: tuitune attach {reference(run, Path.cwd())}")  # noqa: T201
         return 0
     return watch(run, as_json=args.json, plain=args.plain, on_interrupt="stop" if args.stop_on_interrupt else "detach")
 

@@ -15,7 +15,7 @@ from tuitune.bus.envelope import as_number, encode
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
 from tuitune.runs.directory import RunDirectory
-from tuitune.runs.listing import RunSummary
+from tuitune.runs.listing import RunSummary, reference
 from tuitune.text import printable
 
 GIB = 1 << 30
@@ -71,8 +71,14 @@ def _follow(run: RunDirectory, show: Callable[[dict[str, Any]], object], on_inte
                 on_interrupt = "detach"
                 say(_stop(run))
                 continue
-            say(f"{run.name} goes on without you. Come back: tuitune attach {run.name}   Stop it: tuitune send {run.name} stop")
+            say(goes_on(run))
             return 0
+
+
+def goes_on(run: RunDirectory) -> str:
+    """What to say when a run is left alone: how to come back to it from here, and how to stop it."""
+    name = reference(run, Path.cwd())
+    return f"{run.name} goes on without you. Come back: tuitune attach {name}   Stop it: tuitune send {name} stop"
 
 
 def _stop(run: RunDirectory) -> str:

@@ -51,9 +51,9 @@ def test_a_folder_is_opened_and_a_subcommand_wins_over_a_folder_of_its_name(tmp_
     monkeypatch.setitem(cli.COMMANDS, "runs", lambda args: seen.append("runs command") or 0)
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    for words in ([], [str(tmp_path)], ["./runs"], ["--no-mouse"], ["runs"]):
+    for words in ([], [str(tmp_path)], ["./runs"], ["--no-mouse"], ["--colors=16", "x"], ["--colors", "16", "x"], ["runs"]):
         assert cli.main(words) == 0
-    assert seen == [".", str(tmp_path), "./runs", ".", "runs command"]
+    assert seen == [".", str(tmp_path), "./runs", ".", "x", "x", "runs command"]
 
 
 def test_an_error_for_the_user_is_one_sentence_on_stderr_without_a_traceback(

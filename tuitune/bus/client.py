@@ -16,7 +16,7 @@ from tuitune.bus.sockets import Connection, read_connection
 from tuitune.errors import UserError
 from tuitune.files import write_atomically
 
-FINAL = frozenset({"applied", "failed", "no_trainer"})
+ANSWERED = frozenset({"applied", "failed", "no_trainer"})  # a command in one of these states gets no further answer
 
 
 class HubClient:
@@ -75,7 +75,7 @@ class HubClient:
                 if not dealer.poll(int(left * 1000) + 1):
                     break
                 answer = decode(dealer.recv()) or answer
-                if answer and (answer.get("s") in FINAL or until == "queued"):
+                if answer and (answer.get("s") in ANSWERED or until == "queued"):
                     return answer
         if answer is not None:
             return answer  # queued: the trainer has not come to a step boundary yet
@@ -93,7 +93,7 @@ class HubClient:
         answer: dict[str, Any] | None = None
         while time.monotonic() < deadline:
             answer = _read(answer_path) or answer
-            if answer and (answer.get("s") in FINAL or until == "queued"):
+            if answer and (answer.get("s") in ANSWERED or until == "queued"):
                 break
             time.sleep(0.05)
         if answer is not None:

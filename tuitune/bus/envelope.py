@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 VERSION = 1
+OPS = ("stop", "save", "evaluate", "kill")  # the commands a run takes: the hub refuses others, the trainer tells them in its hello
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _decoder = msgspec.json.Decoder()

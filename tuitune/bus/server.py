@@ -13,12 +13,11 @@ from typing import Any
 
 import zmq
 
-from tuitune.bus.envelope import VERSION, decode, encode
+from tuitune.bus.envelope import OPS, VERSION, decode, encode
 from tuitune.bus.sockets import Connection
 from tuitune.errors import UserError
 from tuitune.files import write_atomically
 
-OPS = frozenset({"stop", "save", "evaluate", "kill"})
 KEPT = 1000  # answered commands remembered for clients that ask again
 AT_ONCE = 200  # messages taken in a row before the hub looks at its other work
 
@@ -91,8 +90,7 @@ class CommandServer:
         op = message.get("op")
         command = _Command({**message, "id": key}, {"k": "ack", "id": key, "op": op, "s": "queued"}, client)
         self._commands[key] = command
-        while len(self._commands) > KEPT:
-            del self._commands[next(iter(self._commands))]
+        self._forget_old()
         refusal = _refusal(message)
         if refusal:
             self._finish(command, "failed", error=refusal)
@@ -106,6 +104,13 @@ class CommandServer:
         else:
             self._forward(command)
             self._tell(command)
+
+    def _forget_old(self) -> None:
+        """Keep KEPT commands; one that still waits for the trainer is never dropped, however many wait."""
+        if (surplus := len(self._commands) - KEPT) > 0:
+            answered = [key for key, command in self._commands.items() if command.reply["s"] != "queued"]
+            for key in answered[:surplus]:
+                del self._commands[key]
 
     def _forward(self, command: _Command) -> None:
         if self._trainer_identity is not None:

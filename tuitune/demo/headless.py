@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from tuitune.bus.envelope import as_number
-from tuitune.console import RunLines
+from tuitune.console import RunLines, goes_on
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
-from tuitune.hub.launch import launch
+from tuitune.hub.launch import launch_recipe
 from tuitune.recipe.recipe import load_recipe
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
@@ -25,20 +25,23 @@ def run_headless(recipe_path: Path) -> int:
     """Train the demo recipe and print loss, answers before and after, and where the adapter lies; 0 when it trained, else 1."""
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
-    recipe = load_recipe(recipe_path)
     workspace = recipe_path.parent
-    text = recipe_path.read_text(encoding="utf-8")
-    run = launch(recipe_path, recipe_text=text, name=recipe.name, runs_root=workspace / "runs", workspace=workspace)
+    run = launch_recipe(recipe_path, workspace)
     story = Story()
-    for record in follow(run):
-        for line in story.read(record):
-            console.print(line, markup=False)
+    try:
+        for record in follow(run):
+            for line in story.read(record):
+                console.print(line, markup=False)
+    except KeyboardInterrupt:
+        console.print(goes_on(run), markup=False)
+        return 0
     if story.state != "done":
         return 1
     console.print(f"\nloss {story.losses[0]:.3f} → {story.losses[-1]:.3f} on the training rows", markup=False)
     if len(story.eval_losses) > 1:
         first, last = story.eval_losses[0], story.eval_losses[-1]
         console.print(f"loss {first:.3f} → {last:.3f} on {story.eval_rows} rows it has not seen\n", markup=False)
+    recipe = load_recipe(run.recipe, base=workspace)
     for answer in _answers(recipe.model["name_or_path"], run):
         console.print(f"  {answer['question']}", markup=False, style="bold")
         console.print(f"    before  {printable(answer['before'])}", markup=False)

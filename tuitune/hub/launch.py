@@ -1,4 +1,4 @@
-"""Start a run: make its directory and its hub, and return as soon as the hub lives by itself."""
+"""Start a run: check its recipe, make its directory and its hub, and return as soon as the hub lives by itself."""
 
 import contextlib
 import os
@@ -10,20 +10,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuitune.errors import UserError
-from tuitune.runs.directory import RunDirectory, create_run
+from tuitune.recipe.document import read_document
+from tuitune.recipe.recipe import from_document
+from tuitune.recipe.report import one_line
+from tuitune.recipe.schema import load_schema
+from tuitune.recipe.validate import validate
+from tuitune.runs.directory import RunDirectory, create_workspace_run
 from tuitune.runs.manifest import ENDED, Manifest, read_manifest, write_manifest
 from tuitune.text import printable
 
 START_LIMIT_S = 60.0  # it takes 0.3 s; a busy box may be slow
 
 
-def launch(recipe_path: Path, *, recipe_text: str, name: str, runs_root: Path, workspace: Path) -> RunDirectory:
+def launch_recipe(path: Path, workspace: Path) -> RunDirectory:
+    """A new run of the recipe file at `path`, started in the folder `workspace`; blocks as `launch` does.
+
+    The file is read once, so what was checked is what trains. UserError with every error in it, and then nothing was started.
+    """
+    document = read_document(path)
+    errors = [problem for problem in validate(document, load_schema()) if problem.severity == "error"]
+    if errors:
+        count = "a problem" if len(errors) == 1 else f"{len(errors)} problems"
+        listed = "\n".join(one_line(problem, path) for problem in errors)
+        raise UserError(f"The recipe {printable(str(path))} has {count}; nothing was started:\n{listed}")
+    recipe = from_document(document, path, path.parent)
+    return launch(path, recipe_text=document.text, name=recipe.name, runs=recipe.output.get("runs", "runs"), workspace=workspace)
+
+
+def launch(recipe_path: Path, *, recipe_text: str, name: str, workspace: Path, runs: str = "runs") -> RunDirectory:
     """A new run of this recipe, its hub running in a session of its own; blocks until the hub answers (some 0.3 s).
 
-    The hub has no terminal, no pipe to us and no parent that matters: closing the laptop does not reach it. UserError when the
-    directory cannot be made or the hub dies at once, with the end of its log.
+    runs: `output.runs`, relative to the workspace. The hub has no terminal, no pipe to us and no parent that matters: closing the laptop
+    does not reach it. UserError when the directory cannot be made or the hub dies at once, with the end of its log.
     """
-    run = create_run(runs_root, name, recipe_text)
+    run = create_workspace_run(workspace, runs, name, recipe_text)
     try:
         write_manifest(run, Manifest(name=name, recipe_path=str(recipe_path.resolve()), workspace=str(workspace.resolve())))
     except OSError as error:

@@ -13,6 +13,9 @@ from typing import Any, TextIO
 
 from tuitune.bus.sockets import user_folder
 from tuitune.errors import UserError
+from tuitune.recipe.devices import wants_cpu
+
+IDLE = 0.1  # a card with less of its memory in use counts as idle
 
 
 @dataclass
@@ -22,6 +25,7 @@ class Lease:
     uuids: list[str]
     locks: list[TextIO]
     cpu: bool = False  # the recipe keeps off the cards that there are
+    note: str = ""  # one sentence for the user, about cards that stay idle
 
     def environment(self) -> dict[str, str]:
         """What the trainer needs to see these cards and no others."""
@@ -45,26 +49,41 @@ def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, 
     order, which is CUDA's where the cards are alike). UserError when every card is taken.
     """
     wanted = "auto" if wanted is None else wanted  # `gpus:` with nothing after it
-    if str(wanted).lower() in ("0", "none", "cpu"):
+    if wants_cpu({"gpus": wanted}, {}):
         return Lease([], [], cpu=True)
     if str(wanted) not in ("auto", "1"):
         raise UserError(f"launch.gpus: {wanted}: this version trains on one GPU; write 1 or auto")
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and "MIG-" in visible:
         return Lease([], [])  # a MIG slice was chosen by hand, and NVML's per-card numbers do not apply to it
-    candidates = [device for device in devices if device.get("uuid") and _is_visible(device, visible)]
-    candidates.sort(key=lambda device: (device.get("mem_total") or 0) - (device.get("mem_used") or 0), reverse=True)
     holders = []
-    for device in candidates:
+    cards = candidates(devices, environment)
+    for position, device in enumerate(cards):
         lock, holder = _lock(str(device["uuid"]), run)
         if lock is not None:
-            return Lease([str(device["uuid"])], [lock])
+            return Lease([str(device["uuid"])], [lock], note=_note(device, cards[position + 1 :]) if wanted == "auto" else "")
         holders.append(f"GPU {device.get('index')} by {holder}")
     if holders:
         raise UserError(
             f"every GPU here already trains: {'; '.join(holders)}. Wait for it or stop it (tuitune send RUN stop), or set launch.gpus: cpu"
         )
     return Lease([], [])
+
+
+def candidates(devices: Sequence[Mapping[str, Any]], environment: Mapping[str, str] = os.environ) -> list[Mapping[str, Any]]:
+    """The cards a run may take, in the order in which it tries them: the one with the most free memory first."""
+    visible = environment.get("CUDA_VISIBLE_DEVICES")
+    found = [device for device in devices if device.get("uuid") and _is_visible(device, visible)]
+    return sorted(found, key=lambda device: (device.get("mem_total") or 0) - (device.get("mem_used") or 0), reverse=True)
+
+
+def _note(taken: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
+    """What to tell when cards are left idle. They are told by their memory: trying their locks could refuse another run its card."""
+    idle = [str(card.get("index")) for card in others if (card.get("mem_used") or 0) < IDLE * (card.get("mem_total") or 0)]
+    if not idle:
+        return ""
+    names = f"GPU {idle[0]} stays" if len(idle) == 1 else f"GPUs {', '.join(idle)} stay"
+    return f"this run trains on GPU {taken.get('index')} alone, {names} free: a run uses one GPU in this version (launch.gpus: 1 says so)"
 
 
 def _is_visible(device: Mapping[str, Any], visible: str | None) -> bool:

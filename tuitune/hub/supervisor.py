@@ -27,6 +27,8 @@ from tuitune.hub.gpu import GpuSampler
 from tuitune.hub.host import HostSampler
 from tuitune.hub.lease import Lease, take_lease
 from tuitune.hub.log_tail import LogTail
+from tuitune.recipe.devices import wants_cpu
+from tuitune.recipe.document import read_document
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest, Process, read_manifest, write_manifest
 from tuitune.secrets import Masker
@@ -98,7 +100,9 @@ class Supervisor:
             server = CommandServer(connection, self.journal.emit, self._kill)
             write_connection(self.run.connection, connection)
             sampler = GpuSampler()
-            lease = take_lease(launch_section(self.run).get("gpus", "auto"), sampler.sample()["devices"], self.run.path)
+            lease = take_lease(wanted_gpus(self.run), sampler.sample()["devices"], self.run.path)
+            if lease.note:
+                self.journal.emit("warning", text=lease.note)
             self._start_trainer(lease)
             threading.Thread(target=self._sample, args=(sampler,), name="tuitune-samples", daemon=True).start()
             self._serve_until_exit(server)
@@ -317,14 +321,11 @@ def _sacrifice_first(pid: int) -> None:
         pass  # not allowed in some containers: then the kernel chooses
 
 
-def launch_section(run: RunDirectory) -> dict[str, Any]:
-    """`launch:` of the run's recipe; the recipe itself was validated before the run was made."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        recipe = YAML(typ="safe", pure=True).load(run.recipe.read_text(encoding="utf-8"))
-    except (OSError, YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{run.recipe} cannot be read: {error}") from error
-    section = recipe.get("launch") if isinstance(recipe, dict) else None
-    return section if isinstance(section, dict) else {}
+def wanted_gpus(run: RunDirectory) -> object:
+    """What the run's recipe says of GPUs: the value of `launch.gpus`, or "cpu". UserError with the place when it is no YAML."""
+    document = read_document(run.recipe)
+    error = next((problem for problem in document.problems if problem.severity == "error"), None)
+    if error is not None:
+        raise UserError(f"{run.recipe}:{error.line}:{error.column}: {error.message}")
+    launch, training = (section if isinstance(section := document.data.get(name), dict) else {} for name in ("launch", "training"))
+    return "cpu" if wants_cpu(launch, training) else launch.get("gpus")

@@ -8,4 +8,5 @@ NO_GPU = ("0", "none", "cpu")
 
 def wants_cpu(launch: Mapping[str, object], training: Mapping[str, object]) -> bool:
     """True when the recipe's `launch:` or `training:` section asks for no GPU (`gpus: cpu`, or `use_cpu: true`)."""
-    return str(launch.get("gpus", "auto")).lower() in NO_GPU or training.get("use_cpu") is True
+    gpus = launch.get("gpus")  # None is `gpus:` with nothing after it, which says nothing
+    return (gpus is not None and str(gpus).lower() in NO_GPU) or training.get("use_cpu") is True

@@ -1,5 +1,6 @@
 """The run directory: everything about a run is in it, and its layout is a contract (DESIGN.md, section 5)."""
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -66,31 +67,59 @@ class RunDirectory:
         return self.path / "hub.lock"
 
 
-def create_run(root: Path, name: str, recipe_text: str) -> RunDirectory:
-    """A new run directory (0700) under `root` with the recipe in it. UserError when the disk refuses."""
+def runs_folder(workspace: Path) -> Path:
+    """Where all runs of a workspace are found: their directories, and links to those that `output.runs` put elsewhere."""
+    return workspace / "runs"
+
+
+def create_workspace_run(workspace: Path, runs: str, name: str, recipe_text: str) -> RunDirectory:
+    """A new run of a workspace in the folder `runs` (`output.runs`, relative to the workspace). UserError when the disk refuses."""
+    index, root = runs_folder(workspace), (workspace / os.path.expanduser(runs)).resolve()
+    if root == index.resolve():
+        return create_run(index, name, recipe_text)
+    return create_run(root, name, recipe_text, index=index)
+
+
+def create_run(root: Path, name: str, recipe_text: str, *, index: Path | None = None) -> RunDirectory:
+    """A new run directory (0700) under `root` with the recipe in it, and a link to it in `index`. UserError when the disk refuses."""
     stem = f"{_safe(name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        run = RunDirectory(_new_folder(root, stem))
+        for folder in (root, index or root):
+            folder.mkdir(parents=True, exist_ok=True)
+        run = RunDirectory(_new_folder(root, stem, index))
         for folder in (run.journal, run.log, run.samples, run.checkpoints, run.commands):
             folder.mkdir(mode=0o700)
         write_atomically(run.recipe, recipe_text, mode=0o600)
     except OSError as error:
         raise UserError(
-            f"{root}: the run directory cannot be made ({error.strerror}); make room there or set output.runs to a folder you may write"
+            f"{error.filename2 or root}: the run directory cannot be made ({error.strerror}); "
+            "make room there or set output.runs to a folder you may write"
         ) from error
     return run
 
 
-def _new_folder(root: Path, stem: str) -> Path:
+def _new_folder(root: Path, stem: str, index: Path | None) -> Path:
     for number in range(1, 1000):
         path = root / (stem if number == 1 else f"{stem}-{number}")
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
             continue
-        return path
+        if index is None or _linked(index, path):
+            return path
     raise FileExistsError(17, "a thousand runs of this name were started within a second", str(root / stem))
+
+
+def _linked(index: Path, path: Path) -> bool:
+    """Link to a new run in `index`; False, with the run's folder gone again, when the name is taken there."""
+    try:
+        (index / path.name).symlink_to(os.path.relpath(path, index.resolve()))
+    except OSError as error:
+        path.rmdir()
+        if not isinstance(error, FileExistsError):
+            raise
+        return False
+    return True
 
 
 def _safe(name: str) -> str:

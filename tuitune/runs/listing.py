@@ -1,12 +1,13 @@
 """The runs of a workspace: the list that `tuitune runs` and the runs table show, and finding one by what a person types."""
 
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tuitune.errors import UserError
-from tuitune.runs.directory import RunDirectory
+from tuitune.runs.directory import RunDirectory, runs_folder
 from tuitune.runs.manifest import LIVING, read_manifest
 
 START_S = 10.0  # a run directory may be this old before it must have a manifest
@@ -39,9 +40,12 @@ class RunSummary:
 
 
 def list_runs(root: Path) -> list[RunSummary]:
-    """All runs under `root`, newest first; a run whose manifest is missing or damaged is listed as "unreadable"."""
+    """All runs under `root`, newest first; a run whose manifest is missing or damaged is listed as "unreadable".
+
+    A run that is only linked there (`output.runs` put it elsewhere) has its own path; a link to a run that is gone is passed over.
+    """
     try:
-        folders = [path for path in root.iterdir() if path.is_dir()]
+        folders = dict.fromkeys(path.resolve() if path.is_symlink() else path for path in root.iterdir() if path.is_dir())
     except OSError:
         return []
     found = [summary for path in folders if (summary := summarize(RunDirectory(path)))]
@@ -105,6 +109,14 @@ def find_run(root: Path, text: str) -> RunDirectory:
         raise UserError(f"{text!r} can be {_names([run.id for run in matching])}; name more of it")
     known = f"there are {_names([run.id for run in runs])}" if runs else "there are none yet: tuitune train RECIPE starts one"
     raise UserError(f"no run {text!r} in {root}: {known}")
+
+
+def reference(run: RunDirectory, folder: Path) -> str:
+    """What to type in `folder` to mean this run: its id where the folder's runs have it, else its path."""
+    path = run.path.resolve()
+    if (runs_folder(folder) / run.name).resolve() == path:
+        return run.name
+    return shlex.quote(str(path.relative_to(folder.resolve()) if path.is_relative_to(folder.resolve()) else path))
 
 
 def _names(ids: list[str]) -> str:

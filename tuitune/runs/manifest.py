@@ -53,7 +53,11 @@ def _start_ticks(pid: int) -> int | None:
 
 @dataclass
 class Manifest:
-    """Times are unix seconds, steps are optimizer steps, `host` is where the processes are."""
+    """Times are unix seconds, steps are optimizer steps, `host` is where the processes are.
+
+    The hashes say what was trained on what: the source rows, the ids and labels made of them, and the names of the trained weights;
+    None until the trainer has told them.
+    """
 
     name: str
     created: float = field(default_factory=time.time)
@@ -68,15 +72,22 @@ class Manifest:
     step: int | None = None
     max_steps: int | None = None
     loss: float | None = None
+    data_fingerprint: str | None = None
+    data_sha256: str | None = None
+    trainable_sha256: str | None = None
     hub: Process | None = None
     trainer: Process | None = None
     schema: int = 1
 
     def take(self, record: dict[str, Any]) -> None:
-        """Bring step, loss and state up to date with a record of the trainer's journal; its `end` is the run's."""
+        """Bring step, loss, state and hashes up to date with a record of the trainer's journal; its `end` is the run's."""
         match record.get("ev"):
             case "state" if record.get("s") in LIVING:
                 self.state = record["s"]
+            case "data":
+                self.data_fingerprint = _text(record.get("fingerprint"), self.data_fingerprint)
+                self.data_sha256 = _text(record.get("sha256"), self.data_sha256)
+                self.trainable_sha256 = _text(record.get("trainable_sha256"), self.trainable_sha256)
             case "metrics":
                 self.take_step(record)
                 self.max_steps = _count(record.get("max_steps"), self.max_steps)
@@ -102,6 +113,10 @@ class Manifest:
 
 def _count(value: object, otherwise: int | None) -> int | None:
     return value if isinstance(value, int) else otherwise
+
+
+def _text(value: object, otherwise: str | None) -> str | None:
+    return value if isinstance(value, str) else otherwise
 
 
 def read_manifest(run: RunDirectory) -> Manifest:

@@ -98,13 +98,14 @@ class Actions(App[int]):
 
         living = self.seen.living if self.seen else ()
         active = self.editor.active
-        on_screen = [run for run in living if active is not None and run.path == active.path]
-        if not living:
-            self.notify("No run is alive in this folder.")
-        elif active is not None and active.kind == "run" and not on_screen:
-            self.notify(f"{active.title} is not running any more.")
+        if active is not None and active.kind == "run":
+            work = run_control.stop_on_screen(self, active)
+        elif living:
+            work = run_control.stop(self, living[0])
         else:
-            self.run_worker(run_control.stop(self, (on_screen or living)[0]), group="run-stop", exclusive=True, exit_on_error=False)
+            self.notify("No run is alive in this folder.")
+            return
+        self.run_worker(work, group="run-stop", exclusive=True, exit_on_error=False)
 
     async def action_run_attach(self) -> None:
         """The dashboard of the newest living run, else of the newest run."""

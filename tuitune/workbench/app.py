@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from time import localtime, strftime
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from textual import events
 from textual.app import ComposeResult
@@ -29,9 +29,10 @@ from textual.widgets import Static
 from textual.worker import WorkerFailed
 
 from tuitune.errors import UserError
+from tuitune.runs.directory import runs_folder
 from tuitune.text import printable
 from tuitune.workbench import alt_keys, theme
-from tuitune.workbench.actions import Actions
+from tuitune.workbench.actions import Actions, T
 from tuitune.workbench.commands import registry
 from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.drafts import keep_drafts
@@ -52,7 +53,6 @@ from tuitune.workbench.workspace import kind_of
 if TYPE_CHECKING:
     from tuitune.workbench.gpu_feed import GpuFeed
 
-T = TypeVar("T")
 GPU_GLANCE = 10.0  # seconds between looks at the GPUs for the status bar while the GPU panel is hidden
 
 NO_RECIPES = "No recipe in this folder. `tuitune demo` makes a folder with one that is ready to run."
@@ -94,7 +94,7 @@ class Workbench(CellDiffMixin, Actions):
         super().__init__()
         alt_keys.teach()
         self.root = directory
-        self.runs_root = runs_root or directory / "runs"
+        self.runs_root = runs_root or runs_folder(directory)
         self.settings, self._settings_note = load_settings()
         self.wishes = Wishes(drawer="" if open_path else SIDE)
         self.seen = None

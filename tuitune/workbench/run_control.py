@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuitune.recipe.devices import wants_cpu
 from tuitune.text import printable
 from tuitune.workbench.parts.confirm import Choice, Confirm
 from tuitune.workbench.views.view import View
@@ -57,13 +58,9 @@ def _read(path: Path, text: str | None) -> dict[str, Any]:
 
 def _launch(path: Path, workspace: Path) -> Path:
     """Start the saved recipe; UserError when it has errors or the hub does not come up."""
-    from tuitune.hub.launch import launch
-    from tuitune.recipe.recipe import load_recipe
+    from tuitune.hub.launch import launch_recipe
 
-    recipe = load_recipe(path)
-    text = path.read_text(encoding="utf-8")
-    runs_root = workspace / recipe.output.get("runs", "runs")
-    return launch(path, recipe_text=text, name=recipe.name, runs_root=runs_root, workspace=workspace).path
+    return launch_recipe(path, workspace).path
 
 
 def describe(data: dict[str, Any], gpus: GpuNow | None) -> list[str]:
@@ -71,8 +68,9 @@ def describe(data: dict[str, Any], gpus: GpuNow | None) -> list[str]:
     model, dataset = _section(data, "model").get("name_or_path", "?"), _section(data, "dataset").get("train")
     sources = dataset if isinstance(dataset, list) else [dataset] if dataset else []
     paths = [str(source.get("path", "?")) if isinstance(source, dict) else str(source) for source in sources]
+    cpu = wants_cpu(_section(data, "launch"), _section(data, "training"))
     rows = ", ".join(paths[:2]) + (f" and {len(paths) - 2} more" if len(paths) > 2 else "")
-    return [printable(f"{method(data)} of {model}"), printable(f"on {rows or 'no data'}"), where(gpus)]
+    return [printable(f"{method(data)} of {model}"), printable(f"on {rows or 'no data'}"), where(gpus, cpu)]
 
 
 def method(data: dict[str, Any]) -> str:
@@ -90,17 +88,44 @@ def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def where(gpus: GpuNow | None) -> str:
-    """The device a run will take, as far as is known by now."""
+def where(gpus: GpuNow | None, cpu: bool = False) -> str:
+    """The device a run will take, as far as is known by now: of several cards the one that the hub's lease tries first.
+
+    cpu: the recipe keeps off the cards.
+    """
+    from tuitune.hub.lease import candidates
+
+    if cpu:
+        return "on the CPU, as the recipe says"
     if gpus is None or (not gpus.sample.devices and not gpus.sample.error):
         return "on the GPU if there is one, else on the CPU"
     if not gpus.sample.devices:
         return "no NVIDIA GPU: trains on the CPU"
-    device = gpus.sample.devices[0]
-    more = f" and {len(gpus.sample.devices) - 1} more" if len(gpus.sample.devices) > 1 else ""
+    cards = {card.key: card for card in gpus.sample.devices}
+    order = candidates([{"index": card.index, "uuid": key, "mem_used": card.used, "mem_total": card.total} for key, card in cards.items()])
+    if not order:
+        return "CUDA_VISIBLE_DEVICES hides every GPU: trains on the CPU"
+    device = cards[order[0]["uuid"]]
+    name = f"GPU {device.index} ({device.name})" if len(cards) > 1 else device.name
     if device.total is None or device.used is None:
-        return f"on {device.name}{more}"
-    return f"on {device.name}{more}, {(device.total - device.used) / (1 << 30):.0f} of {device.total / (1 << 30):.0f} GiB free"
+        return f"on {name}"
+    return f"on {name}, {(device.total - device.used) / (1 << 30):.0f} of {device.total / (1 << 30):.0f} GiB free"
+
+
+async def stop_on_screen(app: Actions, view: View) -> None:
+    """Shift+F5 on a run's dashboard: that run, wherever it lies."""
+    run = await app.in_thread(lambda: _look(view.path), failed="Not stopped")
+    if run is not None and run.alive:
+        await stop(app, run)
+    else:
+        app.notify(f"{view.title} is not running any more.")
+
+
+def _look(path: Path) -> RunSummary | None:
+    from tuitune.runs.directory import RunDirectory
+    from tuitune.runs.listing import summarize
+
+    return summarize(RunDirectory(path))
 
 
 async def stop(app: Actions, run: RunSummary) -> None:

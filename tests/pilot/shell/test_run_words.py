@@ -43,10 +43,19 @@ def test_names_are_printable():
     assert lines[:2] == ["Full sft of a␛[31m", "on b␊c"]
 
 
-def test_where():
+def test_where(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     gpu = GpuReading(0, "u", "NVIDIA H200", used=10 * GIB, total=140 * GIB)
     assert where(None) == "on the GPU if there is one, else on the CPU"
     assert where(GpuNow(GpuSample(error="no driver"))) == "no NVIDIA GPU: trains on the CPU"
     assert where(GpuNow(GpuSample((gpu,)))) == "on NVIDIA H200, 130 of 140 GiB free"
-    assert where(GpuNow(GpuSample((gpu, gpu)))) == "on NVIDIA H200 and 1 more, 130 of 140 GiB free"
+    fuller = GpuReading(0, "v", "NVIDIA A10", used=20 * GIB, total=24 * GIB)
+    second = GpuReading(1, "u", "NVIDIA H200", used=10 * GIB, total=140 * GIB)
+    assert where(GpuNow(GpuSample((fuller, second)))) == "on GPU 1 (NVIDIA H200), 130 of 140 GiB free", "the one the hub takes"
+    assert where(GpuNow(GpuSample((gpu,))), cpu=True) == "on the CPU, as the recipe says"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "v")
+    assert where(GpuNow(GpuSample((fuller, second)))) == "on GPU 0 (NVIDIA A10), 4 of 24 GiB free"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert where(GpuNow(GpuSample((gpu,)))) == "CUDA_VISIBLE_DEVICES hides every GPU: trains on the CPU"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert where(GpuNow(GpuSample((GpuReading(0, "u", "NVIDIA H200"),)))) == "on NVIDIA H200"

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +9,6 @@ from tests.pilot.shell.conftest import workbench
 from tests.pilot.shell.plain_recipe import PlainRecipe
 from tests.support.journals import write_run
 from tuitune.errors import UserError
-from tuitune.recipe import recipe
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest, write_manifest
 from tuitune.workbench import run_control
@@ -161,6 +159,32 @@ async def test_stopping_asks_and_sends(folder, monkeypatch, key, save):
         assert sent == ([] if save is None else [(run, "stop", {"save": save})])
 
 
+async def test_stop_acts_on_the_run_on_screen_wherever_it_lies(folder, tmp_path, monkeypatch):
+    """One run of this folder lives, and the dashboard shows one that lies elsewhere."""
+    living_run(folder, "here-20261121-090000")
+    other = living_run(tmp_path / "elsewhere", "there-20261121-090000")
+    sent = []
+    monkeypatch.setattr(run_control, "_send", lambda path, op, args: sent.append(path) or {"s": "queued"})
+    async with workbench(folder, open_path=other) as screen:
+        await screen.until(lambda: screen.tabs == "[there-20261121-090000]")
+        await screen.press("shift+f5")
+        await screen.until("Stop there at step 60 of 400?")
+        await screen.press("enter")
+        await screen.until("stop queued")
+        assert sent == [other]
+
+
+async def test_a_run_that_output_runs_put_elsewhere_is_seen(folder):
+    """As the launcher makes it: a link in the folder's runs."""
+    other = living_run(folder / "big")
+    (folder / "runs").mkdir()
+    (folder / "runs" / other.name).symlink_to(other)
+    async with workbench(folder) as screen:
+        await screen.until("▶ demo 60/400")
+        await screen.press("alt+r")
+        await screen.until(lambda: screen.tabs == "[demo-20261121-090000]" and screen.app.editor.active.path == other)
+
+
 async def test_stopping_without_a_run_says_so(folder):
     async with workbench(folder) as screen:
         await screen.press("shift+f5")
@@ -179,7 +203,8 @@ async def test_the_queue_lists_what_is_alive(folder):
 
 async def test_a_folder_that_cannot_be_written_refuses_with_the_reason(folder, monkeypatch):
     """The real door: the folder for runs cannot be made."""
-    monkeypatch.setattr(recipe, "load_recipe", lambda path: SimpleNamespace(name="demo", output={}))
+    monkeypatch.setattr("tuitune.hub.launch.validate", lambda document, schema: [])
+    monkeypatch.setattr("tuitune.hub.launch.load_schema", lambda: None)
     (folder / "runs").write_text("a file where the folder should be")
     async with workbench(folder, open_path=folder / "demo.yaml") as screen:
         await screen.until(lambda: screen.focus == "recipe")

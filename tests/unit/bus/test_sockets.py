@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-from tuitune.bus import sockets
+from tuitune.bus import server, sockets
 from tuitune.bus.client import HubClient
 from tuitune.bus.envelope import VERSION, decode, encode
 from tuitune.bus.server import CommandServer
@@ -317,6 +317,19 @@ def test_the_same_id_again_gets_the_stored_answer_and_is_not_applied_twice(hub: 
     assert (answer["s"], answer["step"]) == ("applied", 5)
     assert trainer.take() == []
     assert [ev for ev, _ in hub.events] == ["command"]
+    trainer.close()
+
+
+def test_a_command_that_waits_is_not_forgotten_for_newer_ones(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "KEPT", 5)
+    HubClient(hub.run).send("save", id="first")
+    for number in range(20):
+        HubClient(hub.run).send("dance", id=f"refused-{number}")
+    assert len(hub.server._commands) == 5
+    trainer = trainer_of(hub.run)
+    (command,) = until(trainer.take)
+    trainer.reply(command["id"], True, step=3)
+    assert HubClient(hub.run).send("save", id="first", until="applied")["s"] == "applied"
     trainer.close()
 
 

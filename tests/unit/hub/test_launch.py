@@ -15,7 +15,8 @@ from tuitune.bus.sockets import remove_sockets
 from tuitune.errors import UserError
 from tuitune.hub import launch as launch_module
 from tuitune.hub.follow import follow
-from tuitune.hub.launch import launch, start_hub
+from tuitune.hub.launch import launch, launch_recipe, start_hub
+from tuitune.recipe.document import Document
 from tuitune.runs.directory import RunDirectory, create_run
 from tuitune.runs.listing import list_runs
 from tuitune.runs.manifest import Manifest, read_manifest, write_manifest
@@ -76,7 +77,7 @@ def test_a_run_that_fails_once_it_has_a_hub_says_why_in_its_journal(tmp_path: Pa
     """The user's folder has files named like modules: they must not be taken for the libraries."""
     for name in ("json", "psutil", "datasets", "zmq"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
-    run = launch(tmp_path / "r.yaml", recipe_text="launch: {gpus: 7}\n", name="seven", runs_root=tmp_path / "runs", workspace=tmp_path)
+    run = launch(tmp_path / "r.yaml", recipe_text="launch: {gpus: 7}\n", name="seven", workspace=tmp_path)
     records = list(follow(run))
     assert records[-1]["ev"] == "end"
     assert "launch.gpus: 7" in records[-1]["error"]
@@ -86,10 +87,36 @@ def test_a_run_that_fails_once_it_has_a_hub_says_why_in_its_journal(tmp_path: Pa
 
 
 def test_a_recipe_that_cannot_be_read_ends_the_run_with_the_place(tmp_path: Path) -> None:
-    run = launch(tmp_path / "r.yaml", recipe_text="launch: {gpus\n", name="broken", runs_root=tmp_path / "runs", workspace=tmp_path)
+    run = launch(tmp_path / "r.yaml", recipe_text="launch: {gpus\n", name="broken", workspace=tmp_path)
     error = list(follow(run))[-1]["error"]
-    assert "recipe.yaml" in error
-    assert "line" in error
+    assert "recipe.yaml:2:" in error or "recipe.yaml:1:" in error
+
+
+def test_what_was_checked_is_what_trains_though_the_file_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "task: sft\r\nmodel: {name_or_path: x}\r\ndataset: {train: [{path: a.jsonl}]}\r\nlaunch: {gpus: cpu}\r\n"
+    recipe = tmp_path / "odd name.yaml"
+    recipe.write_bytes(text.encode())
+    started: list[RunDirectory] = []
+
+    def changed_meanwhile(document: Document, schema: object) -> list[object]:
+        recipe.write_text("broken: [")
+        return []
+
+    monkeypatch.setattr(launch_module, "validate", changed_meanwhile)
+    monkeypatch.setattr(launch_module, "start_hub", lambda run, workspace: started.append(run))
+    run = launch_recipe(recipe, tmp_path)
+    assert started == [run]
+    assert run.recipe.read_bytes() == text.encode(), "byte for byte"
+    assert run.path.parent == tmp_path / "runs"
+    assert (read_manifest(run).name, read_manifest(run).recipe_path) == ("odd-name", str(recipe))
+
+
+def test_a_recipe_with_errors_starts_nothing_and_lists_them(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("task: sft\nmodel: {name_or_path: x}\ndataset: {train: [{path: a.jsonl}]}\noutput: {run: x}\n")
+    with pytest.raises(UserError, match=r"has a problem; nothing was started:\n.*r\.yaml:4:"):
+        launch_recipe(recipe, tmp_path)
+    assert list(tmp_path.iterdir()) == [recipe]
 
 
 # --- nobody is needed -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from tuitune.errors import UserError
 from tuitune.hub import lease as lease_module
-from tuitune.hub.lease import Lease, take_lease
+from tuitune.hub.lease import Lease, candidates, take_lease
 
 ROOT = Path(__file__).parents[3]
 GIB = 1 << 30
@@ -66,6 +66,19 @@ def test_cpu_takes_no_card_and_hides_them_all(take: Taker, wanted: object) -> No
     cpu = take(wanted)
     assert (cpu.uuids, cpu.locks) == ([], [])
     assert cpu.environment() == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_auto_tells_which_cards_stay_idle_and_one_asked_for_does_not(take: Taker) -> None:
+    cards = [BIG, FREE, {**FREE, "index": 4, "uuid": "GPU-d"}, {**FREE, "index": 5, "uuid": "GPU-e"}]
+    assert "GPU 1 alone, GPUs 4, 5 stay free" in take(cards=cards).note
+    assert "GPU 4 alone, GPU 5 stays free" in take(cards=cards).note
+    assert take(cards=cards).note == "", "the others are in use"
+    assert take("1", cards=[{**FREE, "uuid": "GPU-f"}, {**FREE, "uuid": "GPU-g"}]).note == ""
+
+
+def test_the_order_of_the_cards_is_there_for_whoever_names_the_one_that_will_be_taken() -> None:
+    assert [card["index"] for card in candidates(CARDS, {})] == [1, 0, 2]
+    assert [card["index"] for card in candidates(CARDS, {"CUDA_VISIBLE_DEVICES": "0,2"})] == [0, 2]
 
 
 def test_a_box_without_gpu_gives_none_and_changes_nothing(take: Taker) -> None:

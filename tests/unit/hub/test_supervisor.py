@@ -20,7 +20,8 @@ from tuitune.bus.journal import JournalTail
 from tuitune.bus.sockets import socket_folder
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
-from tuitune.hub.supervisor import supervise
+from tuitune.hub.supervisor import supervise, wanted_gpus
+from tuitune.runs.directory import create_run
 from tuitune.runs.listing import list_runs
 from tuitune.runs.manifest import Process, read_manifest
 
@@ -106,6 +107,23 @@ def test_secrets_that_the_trainer_prints_or_journals_reach_no_journal(hub: Start
     assert b"hf_abcdefgh" not in journals
     assert "password ••• token •••" in [record["text"] for record in one.records("log")]
     assert [record["text"] for record in one.records("warning")] == ["password ••• token •••"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "wanted"),
+    [
+        ("launch: {gpus: cpu}\n", "cpu"),
+        ("training: {use_cpu: true}\n", "cpu"),
+        ("launch: {gpus: 1}\ntraining: {use_cpu: true}\n", "cpu"),
+        ("training: {use_cpu: auto}\n", None),
+        ("launch: {gpus: }\n", None),
+        ("launch: {gpus: auto}\n", "auto"),
+        ("launch: none\ntraining: [1]\n", None),
+        ("name: x\n", None),
+    ],
+)
+def test_what_the_recipe_says_of_gpus(tmp_path: Path, recipe: str, wanted: object) -> None:
+    assert wanted_gpus(create_run(tmp_path, "demo", recipe)) == wanted
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------------------

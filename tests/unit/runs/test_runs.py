@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -16,8 +17,8 @@ import pytest
 from tuitune.bus.journal import Journal
 from tuitune.errors import UserError
 from tuitune.runs import directory
-from tuitune.runs.directory import RunDirectory, create_run
-from tuitune.runs.listing import find_run, list_runs
+from tuitune.runs.directory import RunDirectory, create_run, create_workspace_run
+from tuitune.runs.listing import find_run, list_runs, reference
 from tuitune.runs.manifest import ENDED, LIVING, Manifest, Process, read_manifest, write_manifest
 
 
@@ -113,6 +114,58 @@ def test_a_root_that_refuses_new_folders_is_one_sentence_with_the_remedy() -> No
     """/proc refuses even root."""
     with pytest.raises(UserError, match=r"/proc/tuitune-runs: the run directory cannot be made \(.+\); .*output\.runs"):
         create_run(Path("/proc/tuitune-runs"), "demo", "")
+
+
+# --- output.runs ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runs", ["elsewhere", "deep/in here", "runs/big", "../beside", "{absolute}"])
+def test_a_run_that_lies_elsewhere_is_found_in_its_workspace(tmp_path: Path, runs: str) -> None:
+    workspace = tmp_path / "work"
+    workspace.mkdir()
+    runs = runs.format(absolute=tmp_path / "big disk")
+    run = create_workspace_run(workspace, runs, "demo", "")
+    write_manifest(run, Manifest(name="demo", state="done"))
+    assert run.path.parent == (workspace / runs).resolve()
+    (summary,) = list_runs(workspace / "runs")
+    assert (summary.id, summary.path) == (run.name, run.path)
+    assert find_run(workspace / "runs", "demo").path == run.path
+    assert find_run(workspace / runs, "demo").path == run.path
+    assert reference(run, workspace) == run.name
+
+
+@pytest.mark.parametrize("runs", ["runs", "runs/", "./runs", "../work/runs", "link"])
+def test_the_ordinary_folder_however_it_is_written_holds_the_run_itself(tmp_path: Path, runs: str) -> None:
+    workspace = tmp_path / "work"
+    (workspace / "runs").mkdir(parents=True)
+    (workspace / "link").symlink_to("runs")
+    run = create_workspace_run(workspace, runs, "demo", "")
+    assert run.path.parent == workspace / "runs"
+    assert not run.path.is_symlink()
+
+
+def test_runs_of_one_second_in_two_folders_get_names_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory.time, "strftime", lambda _: "20260102-030405")
+    names = {create_workspace_run(tmp_path, folder, "demo", "").name for folder in ("runs", "a", "b", "runs", "a")}
+    assert len(names) == 5
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == names
+    assert len(list((tmp_path / "a").iterdir())) == 2, "no folder is left of a name that was taken"
+
+
+def test_a_moved_workspace_keeps_its_links_and_a_deleted_run_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    run = create_workspace_run(tmp_path / "old", "elsewhere", "demo", "")
+    (tmp_path / "old").rename(tmp_path / "new")
+    (summary,) = list_runs(tmp_path / "new" / "runs")
+    assert summary.path == tmp_path / "new" / "elsewhere" / run.name
+    shutil.rmtree(summary.path)
+    assert list_runs(tmp_path / "new" / "runs") == []
+
+
+def test_a_run_of_another_folder_is_named_by_its_path(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "my work" / "runs")
+    assert reference(run, tmp_path) == f"'my work/runs/{run.name}'"
+    assert reference(run, tmp_path / "elsewhere") == f"'{run.path}'"
 
 
 # --- the manifest -----------------------------------------------------------------------------------------------------------------
@@ -275,6 +328,17 @@ def test_what_a_trainer_wrote_after_its_hub_died_brings_the_manifest_up_to_date(
     assert (manifest.state, manifest.step, manifest.max_steps, manifest.loss) == ("done", 9, 9, 0.5)
     assert manifest.ended is not None
     assert list_runs(tmp_path)[0].state == "done"
+
+
+def test_what_was_trained_on_what_is_in_the_manifest(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    manifest = read_manifest(run)
+    manifest.take({"ev": "data", "rows": 3, "fingerprint": "f" * 16, "sha256": "a" * 64})
+    assert manifest.trainable_sha256 is None
+    manifest.take({"ev": "data", "trainable_sha256": "b" * 64, "sha256": 7})
+    write_manifest(run, manifest)
+    written = json.loads(run.manifest.read_text())
+    assert [written[key] for key in ("data_fingerprint", "data_sha256", "trainable_sha256")] == ["f" * 16, "a" * 64, "b" * 64]
 
 
 def test_a_living_hubs_manifest_is_taken_as_it_is(tmp_path: Path) -> None:
