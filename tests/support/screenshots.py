@@ -226,8 +226,7 @@ async def take(shot: Shot, folder: Path, size: tuple[int, int], target: Path) ->
         if shot.theme:
             app.theme = shot.theme
         await shot.prepare(pilot, folder)
-        await settle(pilot)
-        await asyncio.sleep(0.6)  # one paint of the dashboard: pictures are not tests
+        await asyncio.sleep(0.8)  # an open question has a worker that waits for it, so nothing to wait for tells that all is drawn
         await pilot.pause()
         path = target / f"{shot.name}-{size[0]}x{size[1]}.svg"
         path.write_text(app.export_screenshot(title="tuitune"), encoding="utf-8")
