@@ -78,6 +78,20 @@ def validate(args: argparse.Namespace) -> int:
     return 1 if report.count(problems)["errors"] else 0
 
 
+def inspect(args: argparse.Namespace) -> int:
+    """`tuitune inspect RECIPE`: rows as the trainer sees them, token by token."""
+    from tuitune.analyst import report
+
+    found = report.inspect_file(Path(args.recipe), rows=args.row, find=args.find, say=_say)
+    if args.json:
+        _print_json(report.as_json(found))
+    else:
+        from rich.console import Console
+
+        report.print_rows(found, Console(highlight=False, soft_wrap=True))
+    return 0
+
+
 def train(args: argparse.Namespace) -> int:
     """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
     from tuitune.console import watch
@@ -136,6 +150,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
     "validate": validate,
+    "inspect": inspect,
     "train": train,
     "attach": attach,
     "runs": runs,
@@ -171,6 +186,11 @@ def build_parser() -> argparse.ArgumentParser:
     terminal_options(sub)
     sub = command("validate", "schema problems of a recipe with line, column and fix")
     sub.add_argument("recipe", metavar="RECIPE")
+    _json_option(sub)
+    sub = command("inspect", "rows of the training data as the trainer sees them: tokens, roles, loss mask, packing")
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
+    sub.add_argument("--find", metavar="WHAT", help="only rows with this text, or with a fault: dropped, truncated, masked, unknown")
     _json_option(sub)
     sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")
     sub.add_argument("recipe", metavar="RECIPE")
@@ -218,6 +238,12 @@ def _key_values(words: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             values[key] = text
     return values
+
+
+def _say(text: str) -> None:
+    """What happens meanwhile: for people, so beside the result."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)  # noqa: T201
 
 
 def _print_json(document: dict[str, Any]) -> None:

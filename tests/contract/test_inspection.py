@@ -1,6 +1,8 @@
 """What `inspect` shows is what TRL trains on: ids and labels equal those of TRL alone, and every token is attributed or says unknown."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,16 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def inspect(model: Path, folder: Path, columns: str, training: dict[str, Any], task: str = "sft") -> dict[str, Any]:
+def inspect(
+    model: Path, folder: Path, columns: str, training: dict[str, Any], task: str = "sft", file: str = "train.jsonl"
+) -> dict[str, Any]:
     from tuitune.analyst.document import as_json
     from tuitune.analyst.inspection import inspect as inspect_recipe
     from tuitune.recipe.recipe import load_recipe
 
     path = folder / "recipe.yaml"
     path.write_text(
-        f"task: {task}\nmodel: {{name_or_path: {model}}}\ndataset:\n  train: [{{path: train.jsonl, columns: {columns}}}]\n"
+        f"task: {task}\nmodel: {{name_or_path: {model}}}\ndataset:\n  train: [{{path: {file}, columns: {columns}}}]\n"
         f"training: {json.dumps({'max_length': 32, **training})}\n"
     )
     return as_json(inspect_recipe(load_recipe(path)))
@@ -120,3 +124,58 @@ def test_every_token_of_a_conversation_is_attributed_to_its_turn(tiny_model: Pat
     assert document["totals"]["trained_by_role"].keys() == {"assistant"}
     assert {row["status"] for row in document["rows"]} == {"kept"}
     assert [row["line"] for row in document["rows"]] == list(range(1, 41))
+
+
+@pytest.mark.parametrize("max_length", [16, 64])
+def test_preference_pairs_are_those_of_trls_own_batches(tiny_model: Path, workspace: Path, max_length: int) -> None:
+    import datasets
+    import transformers
+    import trl
+
+    rows = [json.loads(line) for line in (workspace / "train.jsonl").read_text().splitlines()]
+    pairs = [{"prompt": row["question"], "chosen": row["answer"], "rejected": row["question"]} for row in rows]
+    (workspace / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    trainer = trl.DPOTrainer(
+        model=transformers.AutoModelForCausalLM.from_pretrained(tiny_model),
+        args=trl.DPOConfig(output_dir=str(workspace / "out"), use_cpu=True, bf16=False, max_length=max_length),
+        train_dataset=datasets.Dataset.from_list(pairs),
+        processing_class=transformers.AutoTokenizer.from_pretrained(tiny_model),
+    )
+    expected = []
+    for example in trainer.train_dataset:
+        batch = trainer.data_collator([example])
+        for ids, attended, mask in zip(batch["input_ids"], batch["attention_mask"], batch["completion_mask"]):
+            kept = [(int(id), bool(inside)) for id, seen, inside in zip(ids, attended, mask) if seen]
+            expected.append(([id for id, _ in kept], [id if inside else -100 for id, inside in kept]))
+    columns = "{prompt: prompt, chosen: chosen, rejected: rejected}"
+    document = inspect(tiny_model, workspace, columns, {"max_length": max_length}, task="dpo", file="pairs.jsonl")
+    assert sequences(document) == expected
+    assert {sequence["name"] for row in document["rows"] for sequence in row["sequences"]} == {"chosen", "rejected"}
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "tuitune", "inspect", *words], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_shows_rows_and_finds_faults(tiny_model: Path, workspace: Path) -> None:
+    inspect(tiny_model, workspace, "{messages: messages}", {"max_length": 24})
+    recipe = str(workspace / "recipe.yaml")
+    document = json.loads(run(recipe, "--json").stdout)
+    assert document["schema"] == 1
+    assert not document["sampled"]
+    cut = [row["row"] for row in document["rows"] if row["status"] == "truncated"]
+    assert cut
+    found = json.loads(run(recipe, "--json", "--find", "truncated").stdout)
+    assert [row["row"] for row in found["rows"]] == cut
+    shown = run(recipe, "--row", "0", "--row", "2")
+    assert shown.returncode == 0, shown.stderr
+    assert "2 of 40 rows" in shown.stdout
+    assert "\u27e6" in shown.stdout, "what is in the loss stands between brackets"
+
+
+def test_wrong_rows_and_missing_recipes_are_wrong_usage(tiny_model: Path, workspace: Path) -> None:
+    inspect(tiny_model, workspace, "{messages: messages}", {})
+    for words, said in ((("--row", "99"), "there is no row 99"), ((), "does not exist")):
+        done = run(str(workspace / ("recipe.yaml" if words else "none.yaml")), *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert said in done.stderr

@@ -1,22 +1,26 @@
-"""`python -m tests.support.screenshots DIR [--run RUN_DIR]`: SVG pictures of every view of the real workbench at three sizes.
+"""`python -m tests.support.screenshots DIR --run RUN_DIR [NAME …]`: SVG pictures of every view of the real workbench at three sizes.
 
-The workbench is the real one, driven by keys and commands as a user would; only its folder is made for the picture. With --run the
-dashboard shows that recorded run (copied, so that the run itself is not touched); without one there is no picture of a dashboard:
-pictures do not show made-up figures.
+The workbench is the real one, driven by keys and commands as a user would; only its folder is made for the picture. Dashboard and runs
+show the recorded run RUN_DIR (a copy), the tokens are those of the demo's data and model as the real trainer prepares them.
 """
 
 import argparse
 import asyncio
+import json
+import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from textual.pilot import Pilot
 
+from tuitune.demo.workspace import make_demo
 from tuitune.workbench.app import Workbench
+from tuitune.workbench.views.view import View
 
 SIZES = ((80, 24), (120, 40), (200, 50))
 DEADLINE = 30.0  # seconds a view may take until it shows what it is waited for
@@ -53,11 +57,11 @@ training:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: its name, and what is done before it is taken."""
+    """One picture: its name, what is done before it is taken, and the theme when it is not the usual one."""
 
     name: str
     prepare: Callable[[Pilot[None], Path], Awaitable[None]]
-    needs_run: bool = False
+    theme: str = ""
 
 
 async def settle(pilot: Pilot[None]) -> None:
@@ -66,65 +70,151 @@ async def settle(pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
-async def _explorer(pilot: Pilot[None], folder: Path) -> None:
+async def _open(pilot: Pilot[None], kind: str, path: Path) -> View:
+    app = pilot.app
+    assert isinstance(app, Workbench)
+    view = await app.open_view(kind, path)
+    assert view is not None
+    view.focus_content()
+    await settle(pilot)
+    return view
+
+
+async def _start(pilot: Pilot[None], folder: Path) -> None:
+    """As the folder opens."""
+
+
+async def _editor(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "recipe", folder / "recipes" / "gsm8k.yaml")
 
 
 async def _problems(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "recipe", folder / "recipes" / "planted.yaml")
-    await pilot.press("f8")
+    await pilot.press("f8", "f8")
 
 
 async def _completion(pilot: Pilot[None], folder: Path) -> None:
-    await _open(pilot, "recipe", folder / "recipes" / "gsm8k.yaml")
-    await pilot.press("ctrl+end", *"  warm", "ctrl+space")
+    await _editor(pilot, folder)
+    await pilot.press("ctrl+end", *"  save_", "ctrl+space")
 
 
-async def _picker(pilot: Pilot[None], folder: Path) -> None:
+async def _find(pilot: Pilot[None], folder: Path) -> None:
+    await _editor(pilot, folder)
+    await pilot.press("ctrl+f", *"rate")
+
+
+async def _explain(pilot: Pilot[None], folder: Path) -> None:
+    view = await _open(pilot, "recipe", folder / "recipes" / "gsm8k.yaml")
+    view.go_to(15, 5)
+    await pilot.pause()
+    await pilot.press("f2")
+
+
+async def _compare(pilot: Pilot[None], folder: Path) -> None:
+    await _open(pilot, "recipe", folder / "recipes" / "gsm8k-qlora.yaml")
+    await pilot.press("f1", *"compare with", "enter")
+
+
+async def _split(pilot: Pilot[None], folder: Path) -> None:
+    await _open(pilot, "recipe", folder / "recipes" / "gsm8k-qlora.yaml")
+    await _open(pilot, "run", next((folder / "runs").iterdir()))
+    await pilot.press("ctrl+backslash")
+
+
+async def _question(pilot: Pilot[None], folder: Path) -> None:
+    await _open(pilot, "recipe", folder / "demo.yaml")
+    await pilot.press("f5")
+
+
+async def _tokens(pilot: Pilot[None], folder: Path) -> None:
+    view = await _open(pilot, "recipe", folder / "demo.yaml")
+    await pilot.press("f7")
+    deadline = time.monotonic() + 60  # the analyst loads the training libraries
+    while getattr(pilot.app.editor.active, "inspection", None) is None:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, f"no rows: {view}"
+        await pilot.pause(0.1)
+    await pilot.press("down", "tab", *["right"] * 32)
+
+
+async def _data(pilot: Pilot[None], folder: Path) -> None:
+    await _open(pilot, "data", folder / "data" / "train.jsonl")
+
+
+async def _quick_open(pilot: Pilot[None], folder: Path) -> None:
+    await pilot.press("ctrl+p")
+
+
+async def _commands(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("f1")
 
 
-async def _dashboard(pilot: Pilot[None], folder: Path) -> None:
-    await _open(pilot, "run", next((folder / "runs").iterdir()))
-
-
-async def _runs(pilot: Pilot[None], folder: Path) -> None:
-    await pilot.press("alt+2")
+async def _themes(pilot: Pilot[None], folder: Path) -> None:
+    await _editor(pilot, folder)
+    await pilot.press("f1", *"colour theme", "enter")
 
 
 async def _help(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("alt+question_mark")
 
 
-async def _open(pilot: Pilot[None], kind: str, path: Path) -> None:
-    app = pilot.app
-    assert isinstance(app, Workbench)
-    await app.open_view(kind, path)
-    await settle(pilot)
+async def _dashboard(pilot: Pilot[None], folder: Path) -> None:
+    await _open(pilot, "run", next((folder / "runs").iterdir()))
+
+
+async def _cursor(pilot: Pilot[None], folder: Path) -> None:
+    await _dashboard(pilot, folder)
+    await pilot.press("m", "s", *["left"] * 24)
+
+
+async def _events(pilot: Pilot[None], folder: Path) -> None:
+    await _dashboard(pilot, folder)
+    await pilot.press("e")
+
+
+async def _runs(pilot: Pilot[None], folder: Path) -> None:
+    await pilot.press("alt+2")
 
 
 SHOTS = (
-    Shot("editor", _explorer),
+    Shot("start", _start),
+    Shot("editor", _editor),
+    Shot("editor-light", _editor, "tuitune-light"),
+    Shot("editor-ansi", _editor, "ansi-dark"),
     Shot("problems", _problems),
     Shot("completion", _completion),
-    Shot("commands", _picker),
+    Shot("explain", _explain),
+    Shot("find", _find),
+    Shot("compare", _compare),
+    Shot("split", _split),
+    Shot("data", _data),
+    Shot("tokens", _tokens),
+    Shot("question", _question),
+    Shot("quick-open", _quick_open),
+    Shot("commands", _commands),
+    Shot("themes", _themes),
     Shot("help", _help),
-    Shot("dashboard", _dashboard, needs_run=True),
-    Shot("runs", _runs, needs_run=True),
+    Shot("dashboard", _dashboard),
+    Shot("dashboard-light", _dashboard, "tuitune-light"),
+    Shot("chart", _cursor),
+    Shot("events", _events),
+    Shot("runs", _runs),
 )
 
 
-def workspace(root: Path, run: Path | None) -> Path:
-    """A folder with two recipes, a data file and, when there is one, the recorded run."""
+def workspace(root: Path, run: Path) -> Path:
+    """A folder with the demo (its model and data are real), three more recipes, and the recorded run with the recipe it came from."""
     folder = root / "gsm8k"
-    (folder / "recipes").mkdir(parents=True)
-    (folder / "data").mkdir()
+    make_demo(folder)
+    (folder / "recipes").mkdir()
     (folder / "recipes" / "gsm8k.yaml").write_text(GOOD)
     (folder / "recipes" / "planted.yaml").write_text(PLANTED)
-    (folder / "data" / "train.jsonl").write_text('{"question": "What is 2 + 3?", "answer": "5"}\n')
-    (folder / "runs").mkdir()
-    if run is not None:
-        shutil.copytree(run, folder / "runs" / run.name, ignore=shutil.ignore_patterns("checkpoints", "adapter", "connection.json"))
+    trained = (run / "recipe.yaml").read_text()
+    edited = trained.replace("r: 16, lora_alpha: 32", "r: 32, lora_alpha: 64").replace("learning_rate: 2.0e-4", "learning_rate: 1.0e-4")
+    (folder / "recipes" / "gsm8k-qlora.yaml").write_text(edited)
+    shutil.copytree(run, folder / "runs" / run.name, ignore=shutil.ignore_patterns("checkpoints", "adapter", "connection.json"))
+    manifest = folder / "runs" / run.name / "manifest.json"
+    document = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**document, "recipe_path": str(folder / "recipes" / "gsm8k-qlora.yaml"), "host": os.uname().nodename}))
     return folder
 
 
@@ -133,9 +223,10 @@ async def take(shot: Shot, folder: Path, size: tuple[int, int], target: Path) ->
     app = Workbench(folder)
     async with app.run_test(size=size) as pilot:
         await settle(pilot)
+        if shot.theme:
+            app.theme = shot.theme
         await shot.prepare(pilot, folder)
-        await settle(pilot)
-        await asyncio.sleep(0.6)  # one paint of the dashboard: pictures are not tests
+        await asyncio.sleep(0.8)  # an open question has a worker that waits for it, so nothing to wait for tells that all is drawn
         await pilot.pause()
         path = target / f"{shot.name}-{size[0]}x{size[1]}.svg"
         path.write_text(app.export_screenshot(title="tuitune"), encoding="utf-8")
@@ -143,20 +234,21 @@ async def take(shot: Shot, folder: Path, size: tuple[int, int], target: Path) ->
 
 
 def main(arguments: list[str]) -> int:
-    """Take all pictures; prints each path."""
+    """Take all pictures, or those named; prints each path."""
     parser = argparse.ArgumentParser(prog="screenshots", description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--run", type=Path, help="a recorded run directory for the dashboard and the runs table")
+    parser.add_argument("--run", type=Path, required=True, help="a recorded run directory: pictures do not show made-up figures")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of pictures; all of them when none is named")
     options = parser.parse_args(arguments)
     options.directory.mkdir(parents=True, exist_ok=True)
     for shot in SHOTS:
-        if shot.needs_run and options.run is None:
-            sys.stderr.write(f"{shot.name}: left out, it needs --run RUN_DIR\n")
+        if options.names and shot.name not in options.names:
             continue
         for size in SIZES:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = workspace(Path(scratch), options.run)
                 sys.stdout.write(f"{asyncio.run(take(shot, folder, size, options.directory))}\n")
+                sys.stdout.flush()
     return 0
 
 

@@ -16,12 +16,22 @@ CONTRACT = {
     "open": {"directory", "no_mouse", "colors"},
     "demo": {"directory", "headless", "no_mouse", "colors"},
     "validate": {"recipe", "json"},
+    "inspect": {"recipe", "row", "find", "json"},
     "train": {"recipe", "detach", "stop_on_interrupt", "plain", "json"},
     "attach": {"run", "runs", "plain", "json"},
     "runs": {"runs", "json"},
     "send": {"run", "op", "args", "runs", "json"},
 }
-ARGUMENTS = {"open": [], "demo": [], "validate": ["r.yaml"], "train": ["r.yaml"], "attach": ["r"], "runs": [], "send": ["r", "stop"]}
+ARGUMENTS = {
+    "open": [],
+    "demo": [],
+    "validate": ["r.yaml"],
+    "inspect": ["r.yaml"],
+    "train": ["r.yaml"],
+    "attach": ["r"],
+    "runs": [],
+    "send": ["r", "stop"],
+}
 
 
 def tuitune(*words: str, cwd: Path, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:

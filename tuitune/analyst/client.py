@@ -72,7 +72,7 @@ class Analyst:
                     result: dict[str, Any] = answer["result"]
                     return result
                 if answer["ev"] == "error":
-                    raise UserError(str(answer["text"]))
+                    raise UserError(str(answer["text"]), exit_code=int(answer.get("exit_code", 1)))
                 if progress is not None:
                     progress(str(answer.get("text", "")))
         finally:

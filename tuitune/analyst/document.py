@@ -40,9 +40,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """`total` rows in the training set; `rows` those that were looked at. `texts`: the text of every token id that occurs."""
+    """`total` rows in the training set, `looked` of them were looked at, `rows` are those to show. `texts`: of every token id in them."""
 
     total: int
+    looked: int
     rows: list[Row]
     names: list[str]
     texts: dict[int, str]
@@ -51,7 +52,7 @@ class Inspection(msgspec.Struct, frozen=True):
     @property
     def sampled(self) -> bool:
         """Whether only some of the rows were looked at."""
-        return len(self.rows) < self.total
+        return self.looked < self.total
 
 
 def faults(inspection: Inspection, row: Row) -> list[str]:
@@ -101,7 +102,7 @@ def _tokens(inspection: Inspection, tokens: Tokens) -> Iterator[dict[str, Any]]:
 
 
 def totals(inspection: Inspection) -> dict[str, Any]:
-    """Counts over the rows that were looked at; `rows` is the size of the whole training set."""
+    """Counts over the rows to show; `rows` is the size of the whole training set."""
     statuses = Counter(row.status for row in inspection.rows)
     runs = [tokens for row in inspection.rows for tokens in row.sequences]
     trained = Counter(

@@ -38,7 +38,7 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     tokenizer = built.trainer.processing_class
     used = {id for row in shown for tokens in row.sequences for id in tokens.ids}
     special = used & {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return Inspection(total, shown, list(names), {id: tokenizer.decode([id]) for id in sorted(used)}, frozenset(special))
+    return Inspection(total, len(chosen), shown, list(names), {id: tokenizer.decode([id]) for id in sorted(used)}, frozenset(special))
 
 
 class _Names(dict[str, int]):

@@ -161,7 +161,7 @@ def work(output: int, id: str, operation: Operation, args: dict[str, Any]) -> No
             tell("result", result=result)
             code = 0
         except UserError as error:
-            tell("error", text=str(error))
+            tell("error", text=str(error), exit_code=error.exit_code)
         except MemoryError:
             tell("error", text=f"this needs more than {MEMORY >> 30} GiB of memory and was ended; look at fewer rows")
         except Exception as error:

@@ -10,7 +10,7 @@ NAMES = ["template", "user", "assistant", "unknown", "template+content"]
 def inspection(*ids: int, trained: int = 0, role: int = 1) -> Inspection:
     labels = [IGNORED] * (len(ids) - trained) + list(ids[len(ids) - trained :])
     tokens = Tokens("input", None, list(ids), labels, list(range(len(ids))), [0] * len(ids), [role] * len(ids), [0] * len(ids))
-    return Inspection(1, [Row(0, "data.jsonl", 1, "kept", [tokens])], NAMES, TEXTS, frozenset({1}))
+    return Inspection(1, 1, [Row(0, "data.jsonl", 1, "kept", [tokens])], NAMES, TEXTS, frozenset({1}))
 
 
 def lines(ids: tuple[int, ...], width: int) -> list[str]:
@@ -44,21 +44,27 @@ def test_every_token_is_found_again_by_its_place() -> None:
 def test_what_is_trained_on_is_marked_and_so_is_the_cursor() -> None:
     found = inspection(2, 4, trained=1)
     (line,) = flow(found, found.rows[0].sequences[0], 40).lines
-    assert line == (("user", "one"), ("two", "one+loss"))
-    assert with_cursor(line, 4, 3) == (("user", "one"), ("two", "one+loss+cursor"))
-    assert with_cursor(line, 3, 2) == (("use", "one"), ("r", "one+cursor"), ("t", "one+loss+cursor"), ("wo", "one+loss"))
+    assert line == (("user", "one"), ("two", "one+under"))
+    assert with_cursor(line, 4, 3) == (("user", "one"), ("two", "one+under+cursor"))
+    assert with_cursor(line, 3, 2) == (("use", "one"), ("r", "one+cursor"), ("t", "one+under+cursor"), ("wo", "one+under"))
 
 
 def test_a_row_says_what_is_wrong_with_it() -> None:
     found = inspection(2, 4, role=3)
-    assert row_line(found, found.rows[0], 60) == (("      0      2      0 ", ""), ("nothing in the loss roles unknown", "warn"))
+    assert row_line(found, found.rows[0], 60) == (("      0      2      0 ", ""), ("nothing in the loss roles unknown ", "warn"))
     good = inspection(2, 4, trained=2)
     assert row_line(good, good.rows[0], 60) == (("      0      2      2 ", ""),)
 
 
+def test_a_row_shows_how_its_data_begins() -> None:
+    tokens = Tokens("input", None, [1, 4, 5, 6], [IGNORED] * 4, [0, 1, 2, 3], [0] * 4, [1] * 4, [0, 5, 5, 5])
+    found = Inspection(1, 1, [Row(0, "f", 1, "kept", [tokens])], [*NAMES, "content"], TEXTS, frozenset())
+    assert row_line(found, found.rows[0], 70)[-1][0].startswith("two words")
+    assert "\x1b" not in row_line(found, found.rows[0], 70)[-1][0]
+
+
 def test_a_token_is_described_in_words() -> None:
     found = inspection(1, 4, trained=1)
-    said = ["".join(text for text, _ in describe(found, found.rows[0], found.rows[0].sequences[0], at)) for at in (0, 1)]
-    assert said[0] == "1/2 '<|im_start|>' id 1 special user template not in the loss"
-    assert said[1] == "2/2 'two' id 4 user template in the loss"
+    said = [["".join(text for text, _ in line) for line in describe(found, found.rows[0].sequences[0], at)] for at in (0, 1)]
+    assert said == [["1/2 '<|im_start|>' id 1 special not in the loss", "user template"], ["2/2 'two' id 4 in the loss", "user template"]]
     assert "user" in "".join(text for text, _ in legend(found, found.rows[0].sequences))

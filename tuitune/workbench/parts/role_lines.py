@@ -31,16 +31,22 @@ STYLES = {
 
 
 class Looks(dict[str, Style]):
-    """The rich style of each role on a widget, looked up once until the widget's style changes."""
+    """The rich style of each role on a widget, looked up once until the widget's style changes. Marks may follow a role: "one+under" is
+    underlined, "one+cursor" has its colours turned round."""
 
     def __init__(self, widget: Widget) -> None:
         super().__init__()
         self._widget = widget
 
-    def __missing__(self, role: str) -> Style:
-        plain = self._widget.rich_style
-        self[role] = plain + self._widget.get_component_rich_style(f"role--{role}", partial=True) if role else plain
-        return self[role]
+    def __missing__(self, look: str) -> Style:
+        role, *marks = look.split("+")
+        style = self._widget.rich_style
+        if role:
+            style = style + self._widget.get_component_rich_style(f"role--{role}", partial=True)
+        if marks:
+            style = style + Style(underline="under" in marks or None, reverse="cursor" in marks or None)
+        self[look] = style
+        return style
 
 
 def as_content(line: Line) -> Content:

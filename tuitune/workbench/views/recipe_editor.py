@@ -385,6 +385,11 @@ class RecipeEditor(View):
             newer = " The file was changed since then: look at both before you save." if self.file.stamp[0] > draft.mtime_ns else ""
             self.app.notify(said + newer, title="Draft restored", timeout=15)
 
+    async def action_inspect_rows(self) -> None:
+        """The rows as the trainer sees them: those of the file, so changes are saved first."""
+        if not self.dirty or await self.save():
+            self.post_message(self.OpenRequested("tokens", self.path))
+
     def action_diff(self) -> None:
         """What changed since the last run of this recipe."""
         from tuitune.workbench.views.recipe.last_run import show_difference

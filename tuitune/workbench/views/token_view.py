@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tuitune.analyst.document import Inspection, Row
 
 NARROW = 90  # cells; below it the rows stand above the tokens
+FLAT = 20  # lines; below it few rows are shown
+WAITING = "waiting for the analyst …"
 TITLES: Line = (("    row tokens inloss", "dim"),)
 
 
@@ -45,6 +47,8 @@ class TokenView(View):
     TokenView #token-panes { height: 1fr; margin-top: 1; }
     TokenView.-narrow #token-panes { layout: vertical; }
     TokenView.-narrow #token-rows { width: 1fr; height: 7; margin-right: 0; }
+    TokenView.-narrow.-flat #token-rows { height: 4; }
+    TokenView.-flat #token-panes { margin-top: 0; }
     TokenView #token-flow { height: 1fr; }
     """
 
@@ -69,12 +73,13 @@ class TokenView(View):
         self.sequence = 0  # which of a row's sequences is shown (chosen and rejected, or the packs it is in)
         self.ids = False
         self._cancel = threading.Event()
-        self._head = RoleLines([(("waiting for the analyst …", "dim"),)])
+        self._said = self.Told(WAITING)
+        self._head = RoleLines([((WAITING, "dim"),)])
         self._titles = RoleLines([TITLES])
         self._rows = LineList()
         self._flow = TokenScroll(id="token-flow")
         self._which = RoleLines([()])
-        self._foot = RoleLines([(), ()])
+        self._foot = RoleLines([(), (), ()])
 
     @property
     def title(self) -> str:
@@ -104,7 +109,9 @@ class TokenView(View):
         """Prepare the rows once more: the recipe or the data have changed."""
         self._cancel.set()
         self._cancel = threading.Event()
-        self._head.show([(("waiting for the analyst …", "dim"),)])
+        self._said = self.Told(WAITING)
+        self.inspection = None
+        self._say()
         self.run_worker(lambda: self._ask(self._cancel), thread=True, group="inspect", exit_on_error=False)
 
     def _ask(self, cancel: threading.Event) -> None:
@@ -125,14 +132,21 @@ class TokenView(View):
             self.post_message(self.Told(str(error), failed=True))
 
     def on_token_view_told(self, event: Told) -> None:
-        self._head.show(wrapped(printable(event.text), max(20, self.size.width - 2), "error" if event.failed else "dim")[:6])
+        self._said = event
+        self._say()
+
+    def _say(self) -> None:
+        said = self._said
+        self._head.show(wrapped(printable(said.text), max(20, self.size.width - 2), "error" if said.failed else "dim")[:6])
 
     def on_token_view_inspected(self, event: Inspected) -> None:
         self.inspection = event.inspection
+        self._flow.cursor = 0
         self._paint()
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < NARROW, "-narrow")
+        self.set_class(event.size.height < FLAT, "-flat")
         self.call_after_refresh(self._paint)
 
     def on_line_list_moved(self) -> None:
@@ -141,6 +155,9 @@ class TokenView(View):
 
     def on_line_list_chosen(self) -> None:
         self._flow.focus()
+
+    def on_token_scroll_resized(self) -> None:
+        self._show_row(self._flow.cursor)
 
     def on_token_scroll_moved(self) -> None:
         self._show_token()
@@ -154,13 +171,14 @@ class TokenView(View):
 
     def _paint(self) -> None:
         if self.inspection is None:
+            self._say()
             return
         self._head.show([_summary(self.inspection)])
         width = max(30, self._rows.size.width)
         self._rows.show([as_content(row_line(self.inspection, row, width)) for row in self.inspection.rows])
-        self._show_row()
+        self._show_row(self._flow.cursor)
 
-    def _show_row(self) -> None:
+    def _show_row(self, token: int = 0) -> None:
         row = self.row
         if self.inspection is None or row is None:
             return
@@ -169,26 +187,26 @@ class TokenView(View):
         if not row.sequences:
             self._flow.show(EMPTY)
             self._which.show([((f"row {row.row}: {row.status}: nothing of it is trained on", "warn"),)])
-            self._foot.show([(), ()])
+            self._foot.show([(), (), ()])
             return
         self.sequence %= len(row.sequences)
         tokens = row.sequences[self.sequence]
         more = f" ({self.sequence + 1} of {len(row.sequences)}, s: next)" if len(row.sequences) > 1 else ""
         name = tokens.name if tokens.pack is None else f"{tokens.name} in pack {tokens.pack}"
         self._which.show([((f"{name}{more}", "title"), (f"  {row.status}", "dim" if row.status == "kept" else "warn"))])
-        self._flow.show(flow(self.inspection, tokens, max(10, self._flow.size.width - 1), ids=self.ids))
+        self._flow.show(flow(self.inspection, tokens, max(10, self._flow.size.width - 1), ids=self.ids), token)
         self._show_token()
 
     def _show_token(self) -> None:
         row = self.row
         if self.inspection is not None and row is not None and row.sequences:
             tokens = row.sequences[self.sequence]
-            self._foot.show([describe(self.inspection, row, tokens, self._flow.cursor), legend(self.inspection, row.sequences)])
+            self._foot.show([*describe(self.inspection, tokens, self._flow.cursor), legend(self.inspection, row.sequences)])
 
     def action_token_ids(self) -> None:
         """Numbers instead of texts, and back."""
         self.ids = not self.ids
-        self._show_row()
+        self._show_row(self._flow.cursor)
 
     def action_next_sequence(self) -> None:
         """The other side of a preference pair, or the next pack the row is in."""

@@ -1,6 +1,6 @@
 """A row's tokens as flowing text: what each is drawn as, where it stands, how it looks. Pure functions over an Inspection.
 
-A look is a role of RoleLines, with "+loss" behind it for a token that is trained on (underlined) and "+cursor" for the chosen one.
+A look is a role of RoleLines, with "+under" behind it for a token that is trained on (underlined) and "+cursor" for the chosen one.
 """
 
 from bisect import bisect_right
@@ -57,7 +57,7 @@ def flow(inspection: Inspection, tokens: Tokens, width: int, *, ids: bool = Fals
     for index, id in enumerate(tokens.ids):
         text = inspection.texts[id]
         shown = f"{id} " if ids else drawn(text)
-        look = look_of(inspection.names[tokens.roles[index]]) + ("+loss" if tokens.labels[index] != IGNORED else "")
+        look = look_of(inspection.names[tokens.roles[index]]) + ("+under" if tokens.labels[index] != IGNORED else "")
         if x and x + len(shown) > width:
             lines.append([])
             x = 0
@@ -89,35 +89,46 @@ def with_cursor(line: Line, x: int, count: int) -> Line:
 
 
 def row_line(inspection: Inspection, row: Row, width: int) -> Line:
-    """A row in the list: number, tokens, how many are trained on, what is wrong."""
+    """A row in the list: number, tokens, how many are in the loss, what is wrong, and how it begins."""
     count = sum(len(tokens.ids) for tokens in row.sequences)
     trained = sum(tokens.trained for tokens in row.sequences)
-    wrong = faults(inspection, row)
-    text = f"{row.row:>7} {count:>6} {trained:>6} "
-    return ((text, ""), (" ".join(wrong)[: max(0, width - len(text))], "warn")) if wrong else ((text, ""),)
+    wrong = " ".join(faults(inspection, row))
+    pieces: list[Piece] = [(f"{row.row:>7} {count:>6} {trained:>6} ", ""), (f"{wrong} " if wrong else "", "warn")]
+    room = width - sum(len(text) for text, _ in pieces)
+    pieces.append((_beginning(inspection, row, max(0, room)), "dim"))
+    return tuple(piece for piece in pieces if piece[0])
 
 
-def describe(inspection: Inspection, row: Row, tokens: Tokens, index: int) -> Line:
-    """The token under the cursor in words."""
+def _beginning(inspection: Inspection, row: Row, room: int) -> str:
+    """The first words that come from the data, on one line."""
+    content = {index for index, name in enumerate(inspection.names) if name.endswith("content")}
+    text = ""
+    for tokens in row.sequences[:1]:
+        for id, source in zip(tokens.ids, tokens.sources):
+            if len(text) > room:
+                break
+            text += inspection.texts[id] if source in content else ""
+    return printable(" ".join(text.split())[:room])
+
+
+def describe(inspection: Inspection, tokens: Tokens, index: int) -> tuple[Line, Line]:
+    """The token under the cursor in words: what it is, and where it comes from."""
     id = tokens.ids[index]
     role, source = inspection.names[tokens.roles[index]], inspection.names[tokens.sources[index]]
     trained = tokens.labels[index] != IGNORED
-    pieces: list[Piece] = [
+    what: list[Piece] = [
         (f"{index + 1}/{len(tokens.ids)} ", "dim"),
         (repr(printable(inspection.texts[id], limit=40)), "title"),
         (f" id {id}", ""),
         (" special" if id in inspection.special else "", "two"),
-        (f" {role}", look_of(role)),
-        (f" {source}", "dim"),
         (" in the loss" if trained else " not in the loss", "good" if trained else "dim"),
     ]
-    if tokens.pack is not None:
-        pieces.append((f" pack {tokens.pack} document {tokens.documents[index]} position {tokens.positions[index]}", "dim"))
-    return tuple(piece for piece in pieces if piece[0])
+    place = "" if tokens.pack is None else f", position {tokens.positions[index]} of pack {tokens.pack}, document {tokens.documents[index]}"
+    return tuple(piece for piece in what if piece[0]), ((role, look_of(role)), (f" {source}{place}", "dim"))
 
 
 def legend(inspection: Inspection, tokens: Sequence[Tokens]) -> Line:
     """Which look is whose, for the roles that occur, and what the underline means."""
     present = dict.fromkeys(inspection.names[role].rpartition("+")[2] for part in tokens for role in part.roles)
     pieces: Iterator[Piece] = ((f"{name}  ", look_of(name)) for name in present)
-    return (*pieces, ("underlined", "+loss"), (" in the loss", "dim"))
+    return (*pieces, ("underlined", "+under"), (" in the loss", "dim"))

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from rich.segment import Segment
-from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -15,18 +14,6 @@ from tuitune.workbench.parts.role_lines import ROLES, Line, Looks
 from tuitune.workbench.views.tokens.flow import Flow, Place, with_cursor
 
 EMPTY = Flow([], [])
-
-
-class TokenLooks(Looks):
-    """Looks with marks behind them: "one+loss" is underlined, "one+loss+cursor" is turned round as well."""
-
-    def __missing__(self, look: str) -> Style:
-        role, *marks = look.split("+")
-        style = super().__missing__(role)
-        if marks:
-            style = style + Style(underline="loss" in marks or None, reverse="cursor" in marks or None)
-            self[look] = style
-        return style
 
 
 class TokenScroll(ScrollView, can_focus=True):
@@ -57,16 +44,23 @@ class TokenScroll(ScrollView, can_focus=True):
     class Moved(Message):
         """The cursor stands on another token."""
 
+    class Resized(Message):
+        """Lines of another width are wanted."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.flow = EMPTY
         self.cursor = 0
-        self._looks = TokenLooks(self)
+        self._looks = Looks(self)
 
     def notify_style_update(self) -> None:
         """Another theme or class: the roles look different."""
         self._looks.clear()
         super().notify_style_update()
+
+    def on_resize(self) -> None:
+        """What is drawn was broken into lines for another width."""
+        self.post_message(self.Resized())
 
     def show(self, flow: Flow, cursor: int = 0) -> None:
         """Other tokens, with the cursor on one of them."""

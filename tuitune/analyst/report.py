@@ -1,0 +1,69 @@
+"""`tuitune inspect`: the rows of a recipe through an analyst of its own, and how the terminal shows them. Imports no torch."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from tuitune.analyst.client import Analyst
+from tuitune.analyst.document import IGNORED, Inspection, Row, Tokens, as_json, faults, totals
+from tuitune.errors import UserError
+from tuitune.text import printable
+
+__all__ = ["as_json", "inspect_file", "print_rows"]
+
+STYLES = {"assistant": "green", "user": "blue", "system": "yellow", "tool": "magenta", "template": "dim", "unknown": "red"}
+FAULTS = {"dropped": "dropped", "truncated": "truncated", "masked": "nothing in the loss", "unknown": "roles unknown"}
+SHOWN = 20  # rows that are written out on a terminal when nobody asks for certain ones
+
+
+def inspect_file(path: Path, *, rows: Sequence[int] | None, find: str | None, say: Callable[[str], None]) -> Inspection:
+    """The rows of a recipe, those that `find` means (one of FAULTS, or a text); UserError when they cannot be prepared."""
+    if not path.is_file():
+        raise UserError(f"{printable(str(path))} does not exist; name a recipe", exit_code=2)
+    analyst = Analyst()
+    try:
+        say("loading the libraries …")
+        answer = analyst.request("inspect", {"recipe": str(path.resolve()), "rows": rows}, progress=lambda text: say(f"{text} …"))
+    finally:
+        analyst.close()
+    found = msgspec.convert(answer, Inspection, strict=False)
+    return msgspec.structs.replace(found, rows=[row for row in found.rows if find is None or _matches(found, row, find)])
+
+
+def _matches(inspection: Inspection, row: Row, find: str) -> bool:
+    if find in FAULTS:
+        return FAULTS[find] in faults(inspection, row)
+    return any(find in "".join(inspection.texts[id] for id in tokens.ids) for tokens in row.sequences)
+
+
+def print_rows(inspection: Inspection, console: Console) -> None:
+    """The rows as text: colours by role, what is in the loss underlined and between ⟦ and ⟧."""
+    for row in inspection.rows[:SHOWN]:
+        wrong = faults(inspection, row)
+        console.print(Text.assemble((f"row {row.row}", "bold"), f"  {printable(row.file)}:{row.line}  ", (", ".join(wrong), "bold yellow")))
+        for tokens in row.sequences:
+            name = tokens.name if tokens.pack is None else f"{tokens.name}, pack {tokens.pack}"
+            console.print(Text(f"{name}: {len(tokens.ids)} tokens, {tokens.trained} in the loss", "dim"))
+            console.print(_text(inspection, tokens))
+        console.print()
+    count = totals(inspection)
+    more = f"; {len(inspection.rows) - SHOWN} more are not shown, --json has all" if len(inspection.rows) > SHOWN else ""
+    console.print(
+        f"{count['shown']} of {count['rows']} rows: {count['kept']} kept, {count['truncated']} truncated, {count['dropped']} dropped; "
+        f"{count['tokens']} tokens, {count['trained_tokens']} in the loss{more}"
+    )
+
+
+def _text(inspection: Inspection, tokens: Tokens) -> Text:
+    text = Text()
+    inside = False
+    for id, label, role in zip(tokens.ids, tokens.labels, tokens.roles, strict=True):
+        if (label != IGNORED) != inside:
+            inside = not inside
+            text.append("⟦" if inside else "⟧", "bold")
+        style = STYLES.get(inspection.names[role].rpartition("+")[2], "")
+        text.append(printable(inspection.texts[id], newlines=True), f"{style} underline" if inside else style)
+    return text.append("⟧", "bold") if inside else text
