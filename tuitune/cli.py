@@ -5,19 +5,24 @@ With --json one JSON document (streaming commands: one line an event) goes to st
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuitune import __version__
 from tuitune.errors import UserError
+from tuitune.text import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` without the program's name."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a locale without these letters, a name that is not UTF-8: written as escapes
+            stream.reconfigure(errors="backslashreplace")
     parser = build_parser()
     if not words or words[0] not in (*COMMANDS, "-h", "--help", "--version"):
         words.insert(0, "open")  # `tuitune [OPTIONS] [DIR]`; a subcommand's name wins over a folder's
@@ -27,11 +32,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if args.debug:
             raise
-        print(f"tuitune: {error}", file=sys.stderr)  # noqa: T201
+        print(f"tuitune: {printable(str(error), newlines=True)}", file=sys.stderr)  # noqa: T201
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # `tuitune runs | head`: nobody reads any more
         return 0
+    except OSError as error:
+        if args.debug:
+            raise
+        name = printable(str(error.filename or "a file"), limit=200)
+        print(f"tuitune: {name}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 1
     except KeyboardInterrupt:
         print("tuitune: interrupted", file=sys.stderr)  # noqa: T201
         return 130
@@ -94,18 +105,20 @@ def inspect(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
-    from tuitune.console import watch
+    from tuitune.console import interrupts_held, watch
     from tuitune.hub.launch import launch_recipe
     from tuitune.runs.listing import reference
 
-    run = launch_recipe(Path(args.recipe).resolve(), Path.cwd())
+    with interrupts_held() as held:  # a Ctrl-C in the moment of starting must not leave a run without a name
+        run = launch_recipe(Path(args.recipe).resolve(), Path.cwd())
     if args.detach:
         if args.json:
             _print_json({"run": run.name, "path": str(run.path)})
         else:
             print(f"{run.name} trains in the background. Watch it: tuitune attach {reference(run, Path.cwd())}")  # noqa: T201
         return 0
-    return watch(run, as_json=args.json, plain=args.plain, on_interrupt="stop" if args.stop_on_interrupt else "detach")
+    on_interrupt: Literal["stop", "detach"] = "stop" if args.stop_on_interrupt else "detach"
+    return watch(run, as_json=args.json, plain=args.plain, on_interrupt=on_interrupt, interrupted=bool(held))
 
 
 def attach(args: argparse.Namespace) -> int:

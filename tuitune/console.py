@@ -1,7 +1,9 @@
 """A run's events on the plain command line: what `train` and `attach` print, and the table of `runs`."""
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import localtime, strftime
 from typing import Any, Literal
@@ -21,13 +23,14 @@ from tuitune.text import printable
 GIB = 1 << 30
 
 
-def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Literal["detach", "stop"]) -> int:
+def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Literal["detach", "stop"], interrupted: bool = False) -> int:
     """Print the run's records until it ends; 0 when it ended well or was left running, 1 when it failed.
 
     Ctrl-C leaves the run alone and says how to come back ("detach"), or asks it to save and stop ("stop"; a second one detaches).
+    `interrupted`: one came already. Why a run failed goes to stderr.
     """
     if as_json:
-        return _follow(run, _json_line, on_interrupt, lambda text: print(text, file=sys.stderr))  # noqa: T201
+        return _follow(run, _json_line, on_interrupt, lambda text: print(text, file=sys.stderr), interrupted)  # noqa: T201
     console = Console(highlight=False, no_color=plain or None)
     lines = RunLines()
 
@@ -39,7 +42,7 @@ def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Litera
             say(line)
 
     if plain or not console.is_terminal:
-        return _follow(run, print_lines, on_interrupt, say)
+        return _follow(run, print_lines, on_interrupt, say, interrupted)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
     ) as progress:
@@ -50,12 +53,16 @@ def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Litera
             if record.get("ev") == "metrics":
                 progress.update(task, completed=record.get("step") or 0, total=record.get("max_steps"))
 
-        return _follow(run, show, on_interrupt, say)
+        return _follow(run, show, on_interrupt, say, interrupted)
 
 
-def _follow(run: RunDirectory, show: Callable[[dict[str, Any]], object], on_interrupt: str, say: Callable[[str], object]) -> int:
+def _follow(
+    run: RunDirectory, show: Callable[[dict[str, Any]], object], on_interrupt: str, say: Callable[[str], object], interrupted: bool
+) -> int:
     shown: dict[str, int] = {}
     try:
+        if interrupted:
+            raise KeyboardInterrupt
         return _show_all(run, show, shown)
     except KeyboardInterrupt:
         if on_interrupt == "stop":
@@ -71,15 +78,29 @@ def _follow(run: RunDirectory, show: Callable[[dict[str, Any]], object], on_inte
 def _show_all(run: RunDirectory, show: Callable[[dict[str, Any]], object], shown: dict[str, int]) -> int:
     """Show the run's records to its end; the exit code. `shown`: per journal file the number of the last record shown, which is kept up
     to date, so that who begins again goes on where an interrupt came."""
-    ended_well = True
+    failed: str | None = None
     for record in follow(run):
         source, number = str(record.get("src")), int(record.get("n", 0))
         if record.get("ev") == "state":
-            ended_well = record.get("s") not in ("failed", "lost")
+            failed = str(record.get("why") or "it said nothing") if record.get("s") in ("failed", "lost") else None
         if number > shown.get(source, -1):
             shown[source] = number
             show(record)
-    return 0 if ended_well else 1
+    if failed is None:
+        return 0
+    print(f"tuitune: {run.name} failed: {printable(failed)}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+@contextmanager
+def interrupts_held() -> Iterator[list[int]]:
+    """Ctrl-C in the block is put into the list and does nothing else."""
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield held
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def goes_on(run: RunDirectory) -> str:
@@ -112,7 +133,7 @@ class RunLines:
         match record.get("ev"):
             case "state" if record.get("s") != self._state:
                 self._state = str(record.get("s"))
-                why = printable(str(record.get("why") or ""))
+                why = "" if self._state in ("failed", "lost") else printable(str(record.get("why") or ""))  # that is told on stderr
                 return [f"{_clock(record)} {self._state}" + (f": {why}" if why else "")]
             case "warning":
                 return [f"{_clock(record)} warning: {printable(str(record.get('text')))}"]
@@ -122,14 +143,11 @@ class RunLines:
                 metrics = record.get("metrics") or {}
                 loss = as_number(metrics.get("eval_loss"))
                 return [f"{_clock(record)} evaluated at step {record.get('step')}: eval loss {_figure(loss)}"]
-            case "checkpoint" if record.get("complete"):
+            case "checkpoint" if not record.get("complete"):
+                return [f"{_clock(record)} checkpoint of step {record.get('step')} not saved: {printable(str(record.get('error')))}"]
+            case "checkpoint":
                 size = as_number(record.get("bytes")) or 0
                 return [f"{_clock(record)} saved {printable(str(record.get('path')))} ({size / 2**20:.1f} MiB)"]
-            case "crash":
-                hint = printable(str(record.get("hint") or ""))
-                return [f"{_clock(record)} ended badly ({record.get('class')}): {hint}"]
-            case "end":
-                return [printable(str(record["error"]))] if record.get("error") else []
         return []
 
 

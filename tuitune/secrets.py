@@ -1,5 +1,6 @@
 """Secrets that must never reach a log, a journal or a screen: tokens by their shape, and the values of variables named like one."""
 
+import contextlib
 import io
 import os
 import re
@@ -51,10 +52,13 @@ class _MaskedStream(io.TextIOBase):
         self._masker = masker
 
     def write(self, text: str) -> int:
-        return self._stream.write(self._masker.mask(text))
+        with contextlib.suppress(OSError):  # a full disk costs the log, not the run
+            self._stream.write(self._masker.mask(text))
+        return len(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
     def fileno(self) -> int:
         return self._stream.fileno()

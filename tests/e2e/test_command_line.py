@@ -209,8 +209,10 @@ def test_ctrl_c_saves_and_stops_when_asked_to_and_a_second_one_leaves_the_run_al
 
 def test_a_failed_run_exits_with_1_and_the_sentence(workspace: Workspace, failing: subprocess.Popen[str]) -> None:
     out, err = failing.communicate(timeout=60)
-    assert (failing.returncode, err) == (1, "")
-    assert "bad.jsonl:1" in out
+    assert failing.returncode == 1
+    assert err.count("\n") == 1, "one sentence, where errors belong"
+    assert "bad.jsonl:1" in err
+    assert "bad.jsonl:1" not in out, "and not once more"
     assert "Traceback" not in out
     assert workspace.tuitune("attach", "fails", "--json")[0] == 1, "and so does looking at it later"
 

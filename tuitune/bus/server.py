@@ -170,7 +170,7 @@ def _refusal(message: dict[str, Any]) -> str | None:
     version, op = message.get("v"), message.get("op")
     if not isinstance(version, int) or version > VERSION:
         return f"this run's hub speaks version {VERSION} of the commands, not {version}: use the tuitune that started it"
-    if op not in OPS:
+    if not isinstance(op, str) or op not in OPS:
         return f"unknown op {op!r}; this run takes {', '.join(sorted(OPS))}"
     if not isinstance(message.get("args") or {}, dict):
         return f"{op}: the arguments must be names with values, like save=false"

@@ -85,8 +85,8 @@ def convert(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
 def _conversation(values: Mapping[str, Any], row: Row) -> dict[str, Any]:
     question = _string(values.get("user"), "user", row)
     context = values.get("context")
-    if isinstance(context, str) and context.strip():
-        question = f"{question}\n\n{context}"
+    if context is not None and (text := _string(context, "context", row)).strip():
+        question = f"{question}\n\n{text}"
     prompt = [{"role": "user", "content": question}]
     if values.get("system"):
         prompt.insert(0, {"role": "system", "content": _string(values["system"], "system", row)})
@@ -119,7 +119,7 @@ def _text_or_messages(value: Any, name: str, row: Row) -> Any:
 def _string(value: Any, name: str, row: Row) -> str:
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # NaN is what pandas writes for nothing
         return str(value)
     raise _unfit(row, name, value, "text")
 

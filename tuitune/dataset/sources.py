@@ -58,6 +58,8 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
     where = printable(str(path))
     if path.is_dir():
         raise UserError(f"{where} is a folder; name the data file in it")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{where} is no regular file (a pipe or a device); name a data file")
     if kind is None and not path.exists():
         raise UserError(_missing(where))
     if kind is None:
@@ -78,6 +80,8 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
         raise UserError(f"{where} may not be read by you; ask its owner, or chmod it") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{where} is a damaged gzip file ({error}); copy it again") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: text that is not UTF-8 after row {found} ({error.reason}); write the file again as UTF-8") from error
     except OSError as error:
         if path.suffix == ".zst" and error.errno is None:  # pyarrow's word for what does not unpack
             raise UserError(f"{where} is a damaged zstd file ({_first_line(error)}); copy it again") from error
@@ -232,6 +236,8 @@ def _loads(text: str, path: Path, line: int) -> Any:
         raise UserError(
             f"{printable(str(path))}:{place}: not JSON ({error.msg} at character {error.colno}): {printable(text[:80].rstrip())}"
         ) from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{printable(str(path))}:{line}: not readable ({_first_line(error)}); mend that row") from None
     except RecursionError:
         raise UserError(f"{printable(str(path))}:{line}: JSON nested deeper than Python reads; flatten that row") from None
 

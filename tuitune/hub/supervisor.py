@@ -83,6 +83,7 @@ class Supervisor:
         self.killed_by: str | None = None
         self.stops_asked = 0
         self.stop_told = False
+        self.stopped_early = False  # told to stop while it loaded
         self.ending = threading.Event()
         self.manifest_due = 0.0
 
@@ -97,7 +98,7 @@ class Supervisor:
         kills_before = oom_kills()
         try:
             connection = new_connection(self.run.path)
-            server = CommandServer(connection, self.journal.emit, self._kill)
+            server = CommandServer(connection, self._command_event, self._kill)
             write_connection(self.run.connection, connection)
             sampler = GpuSampler()
             lease = take_lease(wanted_gpus(self.run), sampler.sample()["devices"], self.run.path)
@@ -215,7 +216,7 @@ class Supervisor:
             return self._end(reason, self.last_reason)
         if code == 0:
             return self._end("done", "the trainer ended well, but its journal lacks the end: was the disk full?")
-        if self.stops_asked == 1 and not self.manifest.step and code in (-signal.SIGTERM, -signal.SIGINT):
+        if (self.stops_asked == 1 or self.stopped_early) and not self.manifest.step and code in (-signal.SIGTERM, -signal.SIGINT):
             return self._end("stopped", "stopped before it had begun to train")
         text = "\n".join(self.log.recent)
         fault = classify(code, text, kills, error=self.last_words.get("error"), killed_by=self.killed_by)
@@ -267,6 +268,8 @@ class Supervisor:
         """Commands left as files by a client that cannot reach the sockets; the answer is left beside them."""
         for path in sorted(self.run.commands.glob("*.json")):
             try:
+                if not path.is_file():
+                    continue  # a pipe would never end
                 command = decode(path.read_bytes())
                 path.unlink()
             except OSError:
@@ -295,6 +298,18 @@ class Supervisor:
             write_manifest(self.run, self.manifest)
         except OSError:
             pass  # a full disk: the journal counts what it lost, and the next write may fit
+
+    def _command_event(self, event: str, **fields: Any) -> None:
+        """What the command server has to tell. While the trainer loads it looks at no command, so a stop goes to it as a signal too."""
+        self.journal.emit(event, **fields)
+        if (
+            event == "command"
+            and fields.get("op") == "stop"
+            and self.manifest.state in ("starting", "loading")
+            and self.trainer is not None
+        ):
+            self.stopped_early = True
+            os.kill(self.trainer.pid, signal.SIGTERM)
 
     def _on_stop_signal(self, number: int, _: object) -> None:
         """SIGTERM and SIGINT: the trainer saves and ends; the second one does not wait for it."""

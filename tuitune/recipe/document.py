@@ -110,6 +110,8 @@ def parse(text: str, file: Path | None = None) -> Document:
 def read_document(path: Path) -> Document:
     """Read a recipe file. Raises UserError when it cannot be opened; wrong encoding is a problem in the document."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"The recipe {printable(str(path))} is no regular file.")
         with path.open("rb") as file:
             raw = file.read(4 * MAX_CHARACTERS + 1)
     except OSError as error:

@@ -22,7 +22,7 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
-from tuitune.trainer.control import CAPS, StopRequest
+from tuitune.trainer.control import CAPS, StopNow, StopRequest
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def main(path: Path) -> int:
         telemetry.current = "loading"
         telemetry.start_heartbeat()
         built = _build(recipe, run, telemetry)
+        stop.begin()
         if not stop.asked:
             _train(built, telemetry, stop)
         state = "stopped" if stop.asked else "done"
@@ -66,6 +67,10 @@ def main(path: Path) -> int:
         telemetry.state(state, step=telemetry.step, why=stop.why or None)
         journal.emit("end", step=telemetry.step, reason=state, result=saved)
         telemetry.close()
+        return 0
+    except StopNow:
+        journal.emit("state", s="stopped", why=f"{stop.why} before the first step")
+        journal.emit("end", step=0, reason="stopped", result=None)
         return 0
     except UserError as error:
         return _failed(journal, str(error))

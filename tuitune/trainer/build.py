@@ -71,7 +71,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
             processing_class=tokenizer,
             peft_config=adapter,
         )
-    except (ValueError, TypeError, RuntimeError, TemplateError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError, TemplateError) as error:
         if isinstance(error, RuntimeError) and "assistant_only_loss" not in str(error):
             raise  # the GPU's word, not TRL's
         name = built.method.trainer.__name__

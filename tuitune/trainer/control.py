@@ -26,17 +26,26 @@ _beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuitune-mark")  
 CAPS = ("stop", "save", "evaluate", "kill")
 
 
+class StopNow(BaseException):
+    """There is nothing to save yet: the run ends where it is. No Exception, so that nobody takes it for a failure of his own."""
+
+
 class StopRequest:
-    """Set by a signal or a `stop` command; looked at at every boundary."""
+    """Set by a signal or a `stop` command; looked at at every boundary. Before `begin` a signal ends the run at once."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.begun = False
         self.save = True
         self.why = ""
 
     def ask(self, why: str, *, save: bool = True) -> None:
         """Stop at the next boundary."""
         self.asked, self.why, self.save = True, why, save
+
+    def begin(self) -> None:
+        """Training begins: from now on a stop waits for the boundary."""
+        self.begun = True
 
     def listen_to_signals(self) -> None:
         """SIGTERM and SIGINT save and end; the second one aborts. A hang-up is nothing to a run."""
@@ -49,6 +58,8 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.ask(signal.Signals(number).name)
+        if not self.begun:
+            raise StopNow
 
 
 @contextmanager

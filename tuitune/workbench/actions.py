@@ -317,7 +317,7 @@ class Actions(App[int]):
     def _step_problem(self, by: int) -> None:
         view = self.editor.active
         if view is None or not view.problems:
-            self.notify("No problems here.")
+            self.notify("No problems here." if view is None or view.checked else "Not checked yet: the options are still being read.")
             return
         problem = self.panel.step_problem(by)
         if problem is not None:

@@ -40,7 +40,7 @@ from tuitune.workbench.parts.activity_bar import ActivityBar
 from tuitune.workbench.parts.editor_area import EditorArea
 from tuitune.workbench.parts.explorer import Explorer
 from tuitune.workbench.parts.panel import Panel
-from tuitune.workbench.parts.status_bar import Item, KeyHints, StatusBar, status_items, steps
+from tuitune.workbench.parts.status_bar import KeyHints, StatusBar, key_items, status_items, steps
 from tuitune.workbench.parts.tabs import TabBar
 from tuitune.workbench.parts.welcome import Welcome
 from tuitune.workbench.parts_shown import NARROW, SIDE, Wishes, parts_shown
@@ -387,10 +387,7 @@ class Workbench(CellDiffMixin, Actions):
         living = self.seen.living if self.seen else ()
         items = status_items(view, living, self.gpu_feed.summary if self.gpu_feed else "")
         if not self._hints.display:
-            items += [
-                Item(f"{key_of('quick.open')} open", 2, right=True),
-                Item(f"{key_of('quick.commands')} commands", 7, right=True),
-            ]
+            items += key_items(view.kind if view else "")
         self._status.show(items)
 
 

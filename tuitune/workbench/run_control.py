@@ -133,7 +133,9 @@ async def stop(app: Actions, run: RunSummary) -> None:
     steps = f" at step {run.step}" + (f" of {run.max_steps}" if run.max_steps else "") if run.step else ""
     question = f"Stop {printable(run.name)}{steps}?"
     choices = [Choice("s", "Save and stop", "save"), Choice("d", "Stop without saving", "drop")]
-    answer = await app.push_screen_wait(Confirm(question, ["It ends after the current step; a checkpoint lets it go on later."], choices))
+    answer = await app.push_screen_wait(
+        Confirm(question, ["It ends after the current step; saving keeps a checkpoint and the result so far."], choices)
+    )
     if not answer:
         return
     reply = await app.in_thread(lambda: _send(run.path, "stop", {"save": answer == "save"}), failed="Not stopped")

@@ -187,6 +187,14 @@ async def test_find_counts_goes_round_and_minds_capitals_when_told_to(recipe: Pa
         await driver.until(lambda: "not found" in driver.screen)
 
 
+async def test_what_is_searched_can_be_read(recipe: Path) -> None:
+    async with editing(recipe, size=(80, 24)) as driver:
+        await driver.press("ctrl+f")
+        await driver.type("steps")
+        await driver.pilot.pause()
+        assert any("find" in line and "steps" in line for line in driver.screen.splitlines())
+
+
 async def test_what_is_typed_in_one_burst_after_find_goes_into_the_bar(recipe: Path) -> None:
     """A slow line delivers Ctrl+F and the word together."""
     async with editing(recipe) as driver:

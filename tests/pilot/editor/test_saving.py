@@ -155,6 +155,23 @@ async def test_a_draft_from_a_lost_line_comes_back_as_an_unsaved_change(recipe: 
         assert driver.view.text == RECIPE
 
 
+async def test_saving_a_draft_that_is_older_than_the_file_asks_first(recipe: Path) -> None:
+    """Somebody changed the file after the line was lost: the text on screen was made from another one."""
+    draft_file(recipe).write_text(RECIPE + "# not saved\n")
+    os.utime(draft_file(recipe), ns=(1, 1))
+    async with editing(recipe) as driver:
+        await driver.until(lambda: driver.view.dirty)
+        await driver.press("ctrl+s")
+        await driver.question("Confirm")
+        await driver.press("enter")
+        await driver.question("Comparison")
+        await driver.press("escape")
+        await driver.question("Confirm")
+        await driver.press("o")
+        await driver.until(lambda: not driver.view.dirty)
+        assert recipe.read_text() == RECIPE + "# not saved\n"
+
+
 async def test_a_draft_whose_change_is_taken_back_is_given_up(recipe: Path) -> None:
     draft_file(recipe).write_text(RECIPE + "# not saved\n")
     async with editing(recipe) as driver:

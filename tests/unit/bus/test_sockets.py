@@ -263,7 +263,14 @@ def test_another_version_of_the_protocol_is_refused_with_its_text(hub: Hub, vers
 
 
 @pytest.mark.parametrize(
-    ("op", "args", "words"), [("dance", {}, "unknown op 'dance'"), (None, {}, "unknown op"), ("stop", ["save"], "names with values")]
+    ("op", "args", "words"),
+    [
+        ("dance", {}, "unknown op 'dance'"),
+        (None, {}, "unknown op"),
+        (["stop"], {}, "unknown op"),
+        ({"a": 1}, {}, "unknown op"),
+        ("stop", ["save"], "names with values"),
+    ],
 )
 def test_a_command_nobody_knows_is_refused_with_what_is_taken(hub: Hub, op: object, args: object, words: str) -> None:
     with dealer(hub.connection.hub) as client:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -260,6 +261,23 @@ def test_sigterm_before_the_trainer_listens_stops_a_run_that_has_not_begun(hub: 
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(20) == 0
     assert (read_manifest(one.run).state, one.records("crash")) == ("stopped", [])
+
+
+def test_a_stop_command_ends_a_trainer_that_still_loads(hub: Start) -> None:
+    one = hub("early")
+    until(lambda: one.records("log"))
+    HubClient(one.run.path).send("stop")
+    assert one.process.wait(20) == 0
+    assert (read_manifest(one.run).state, one.records("crash")) == ("stopped", [])
+
+
+def test_a_pipe_left_as_a_command_holds_nobody_up(hub: Start) -> None:
+    one = hub("long")
+    until(one.running)
+    os.mkfifo(one.run.commands / "zz.json")
+    time.sleep(1.5)
+    assert HubClient(one.run.path).send("stop")["s"] == "queued"
+    assert one.process.wait(20) == 0
 
 
 def test_a_second_sigterm_does_not_wait_for_a_deaf_trainer(hub: Start) -> None:

@@ -1,5 +1,6 @@
 """Signals to the trainer: the first asks it to save and end, the second ends it, a hang-up is nothing."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,20 +12,28 @@ import os, signal, sys
 from tuitune.trainer.control import StopRequest
 stop = StopRequest()
 stop.listen_to_signals()
+if os.environ.get("BEGUN", "1") == "1":
+    stop.begin()
 for name in sys.argv[1:]:
     os.kill(os.getpid(), getattr(signal, name))
 print(stop.asked, stop.save, stop.why)
 """
 
 
-def after(*signals: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", CODE, *signals], capture_output=True, text=True, timeout=30, check=False)
+def after(*signals: str, begun: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "BEGUN": str(int(begun))}
+    command = [sys.executable, "-c", CODE, *signals]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_the_first_signal_asks_for_a_saved_end(name: str) -> None:
     done = after(name)
     assert (done.returncode, done.stdout.strip()) == (0, f"True True {name}")
+
+
+def test_before_training_has_begun_there_is_nothing_to_wait_for() -> None:
+    assert "StopNow" in after("SIGTERM", begun=False).stderr
 
 
 def test_the_second_signal_aborts() -> None:

@@ -47,7 +47,8 @@ def status_items(view: View | None, living: Sequence[RunSummary], gpu: str) -> l
             errors = sum(problem.severity == "error" for problem in view.problems)
             warnings = sum(problem.severity == "warning" for problem in view.problems)
             style = "$error" if errors else "$warning" if warnings else ""
-            items.append(Item(f"✗ {errors}  ⚠ {warnings}", 8, style, command="view.panel"))
+            text = f"✗ {errors}  ⚠ {warnings}" if view.checked else "checking …"
+            items.append(Item(text, 8, style, command="view.panel"))
         if view.status:
             items.append(Item(view.status, 9 if view.kind == "run" else 1))
     living = [run for run in living if view is None or run.path != view.path]  # the dashboard's own status is newer
@@ -61,6 +62,14 @@ def status_items(view: View | None, living: Sequence[RunSummary], gpu: str) -> l
             Item(f"▶ {printable(run.name)}{word}{steps(run)}{loss}{more}", 9, "bold $shell-chip-text on $shell-chip", command="run.attach")
         )
     return items
+
+
+def key_items(kind: str) -> list[Item]:
+    """What stands in for the line of key hints where there is no room for it: the view's first key, and the two that lead to all others."""
+    own = [command for command in registry.footer_commands(kind) if command.when != registry.ALWAYS][:1]
+    hints = [(command.keys[0], command.title, 3) for command in own]
+    hints += [(registry.by_id("quick.open").keys[0], "open", 2), (registry.by_id("quick.commands").keys[0], "commands", 7)]
+    return [Item(f"{registry.key_label(key)} {word}", rank, right=True) for key, word, rank in hints]
 
 
 def steps(run: RunSummary) -> str:

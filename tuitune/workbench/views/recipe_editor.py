@@ -56,7 +56,10 @@ class RecipeEditor(View):
         self.schema: Schema | None = None
         self.note = READING
         self._version = 0
+        self._judging = 0
+        self.checked = False
         self._gone = False
+        self._older = False  # the text came from a draft that is older than the file
         self._told = False  # that the file was changed by somebody else
         self._looking = False
         self._leaving = threading.Event()
@@ -119,10 +122,13 @@ class RecipeEditor(View):
         self.dirty = self._gone or self.text != self.file.text
 
     def _validate_soon(self) -> None:
-        text, version, schema = self.text, self._version, self.schema
+        self._judging += 1
+        text, version, schema, judging = self.text, self._version, self.schema, self._judging
 
         def judge() -> None:
-            self.post_message(Validated(version, problems_of(text, self.path, schema)))
+            problems = problems_of(text, self.path, schema)
+            if judging == self._judging:  # a thread cannot be stopped: an older one may end after a newer one
+                self.post_message(Validated(version, problems))
 
         self.run_worker(judge, thread=True, group="validate", exclusive=True, exit_on_error=False)
 
@@ -132,6 +138,7 @@ class RecipeEditor(View):
             self._take_problems(event.problems)
 
     def _take_problems(self, problems: list[Problem]) -> None:
+        self.checked = self.checked or self.schema is not None or self.note != READING
         self.code.show_problems(problems)
         self.set_problems(problems)
         self._show_problem_here()
@@ -304,7 +311,7 @@ class RecipeEditor(View):
             if self.file.read_only:
                 self.app.notify(self.file.read_only, title="Not saved", severity="error")
                 return False
-            answer = await ask(self.app, self.file, self.text)
+            answer = await ask(self.app, self.file, self.text, changed=self._older)
             if answer != "overwrite":
                 if answer == "reload":
                     self.action_reload()
@@ -314,7 +321,7 @@ class RecipeEditor(View):
             except UserError as error:
                 self.app.notify(str(error), title="Not saved", severity="error", timeout=10)
                 return False
-            self._gone = self._told = False
+            self._gone = self._told = self._older = False
             self._show_dirty()
             return True
 
@@ -352,7 +359,7 @@ class RecipeEditor(View):
         except UserError as error:
             self.app.notify(str(error), severity="error")
             return
-        self._gone = self._told = False
+        self._gone = self._told = self._older = False
         self.code.read_only = bool(self.file.read_only)
         self._replace(self.file.text)
         self._show_dirty()
@@ -382,7 +389,8 @@ class RecipeEditor(View):
         else:
             self._replace(draft.text)
             said = "What you had not saved when the line was lost is back. Ctrl+Z brings the saved text."
-            newer = " The file was changed since then: look at both before you save." if self.file.stamp[0] > draft.mtime_ns else ""
+            self._older = self.file.stamp[0] > draft.mtime_ns
+            newer = " The file was changed since then: saving will ask what to do." if self._older else ""
             self.app.notify(said + newer, title="Draft restored", timeout=15)
 
     async def action_inspect_rows(self) -> None:

@@ -95,6 +95,7 @@ class View(Widget):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self.checked = True  # False while `problems` is not known yet
         self.problems: list[Problem] = []
         """The last list posted with ProblemsChanged; F8, Run and the status bar read it."""
 

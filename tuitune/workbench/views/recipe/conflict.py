@@ -13,12 +13,14 @@ from tuitune.workbench.views.recipe.compare import Comparison
 if TYPE_CHECKING:
     from textual.app import App
 
-CHOICES = [Choice("o", "Overwrite", "overwrite"), Choice("r", "Reload theirs", "reload"), Choice("c", "Compare", "compare")]
+# Enter takes the first one, which loses nothing
+CHOICES = [Choice("c", "Compare", "compare"), Choice("o", "Overwrite", "overwrite"), Choice("r", "Reload theirs", "reload")]
 
 
-async def ask(app: App[Any], file: disk.RecipeFile, text: str) -> Literal["overwrite", "reload", "stay"]:
-    """What to do with `text` now that the file on disk is another; "overwrite" without a question when it is the same."""
-    while disk.look(file) == "changed":
+async def ask(app: App[Any], file: disk.RecipeFile, text: str, *, changed: bool = False) -> Literal["overwrite", "reload", "stay"]:
+    """What to do with `text` now that the file on disk is another; "overwrite" without a question when it is the same.
+    `changed`: it is another than the one that `text` was made from, though it is the one that was read."""
+    while changed or disk.look(file) == "changed":
         title = f"{printable(file.path.name)} was changed on disk since you opened it."
         answer = await app.push_screen_wait(Confirm(title, ["Overwriting loses what is there now."], CHOICES))
         if answer == "overwrite":

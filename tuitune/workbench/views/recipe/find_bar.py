@@ -35,7 +35,7 @@ class FindBar(Horizontal):
     DEFAULT_CSS = """
     FindBar { display: none; height: 1; background: $panel; }
     FindBar > #find-label { width: 6; padding: 0 1; }
-    FindBar > Input { border: none; height: 1; width: 1fr; padding: 0; background: $panel; }
+    FindBar > Input, FindBar > Input:focus { border: none; height: 1; width: 1fr; padding: 0; background: $panel; }
     FindBar > #find-count { width: auto; padding: 0 1; }
     FindBar > #find-exact { width: auto; padding: 0 1; color: $text-muted; }
     """
