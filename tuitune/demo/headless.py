@@ -16,6 +16,7 @@ from tuitune.hub.follow import follow
 from tuitune.hub.launch import launch_recipe
 from tuitune.recipe.recipe import load_recipe
 from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import read_manifest
 from tuitune.text import printable
 
 QUESTIONS = ("What is the capital of France?", "Why do we need to drink water?", "What do cows eat?")
@@ -36,6 +37,7 @@ def run_headless(recipe_path: Path) -> int:
         console.print(goes_on(run), markup=False)
         return 0
     if story.state != "done":
+        sys.stderr.write(f"tuitune: {run.name} {story.state}: {printable(read_manifest(run).why or 'it said nothing')}\n")
         return 1
     console.print(f"\nloss {story.losses[0]:.3f} → {story.losses[-1]:.3f} on the training rows", markup=False)
     if len(story.eval_losses) > 1:

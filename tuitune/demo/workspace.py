@@ -11,7 +11,7 @@ from tuitune.text import printable
 
 RECIPE = """\
 # The demo: SmolLM2-135M-Instruct learns to answer like a ship's log ("Captain's log: … Fair winds!").
-# Card: none needed (some two minutes on two CPU cores, seconds on any GPU). Memory: 2 GB.
+# Card: none needed (three to four minutes on two CPU cores, seconds on any GPU). Memory: 2 GB.
 # Launch: F5 in the workbench, or  tuitune train demo.yaml
 
 name: demo
@@ -41,7 +41,7 @@ training:
   activation_checkpointing: false    # memory is no concern at this size, time is
   logging_steps: 1
   eval_strategy: steps
-  eval_steps: 20
+  eval_steps: 40
   eval_on_start: true                # the base model's loss on the same rows, to compare with
   save_strategy: "no"                # the adapter is written at the end
 """
