@@ -15,6 +15,7 @@ DATA_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".csv", ".csv.gz", ".tsv", ".
 TEXT_SUFFIXES = (".md", ".txt", ".jinja", ".jinja2", ".toml", ".yaml", ".yml", ".json", ".py", ".sh")
 # A model is a folder with one of these; what is inside is the model's, not a recipe or a data set.
 MODEL_MARKS = ("config.json", "adapter_config.json")
+RUN_MARKS = {"manifest.json", "journal"}  # a run is a folder with both
 NOT_DATA = {"package.json", "package-lock.json", "tsconfig.json", "settings.json", "effective.json", "manifest.json", "connection.json"}
 _RECIPE_KEY = re.compile(rb"^(?:model|training|dataset|peft|quantization|task)[ \t]*:", re.MULTILINE)
 _RECIPE_HEAD = 64 << 10  # bytes of a YAML file that are read to see whether it is a recipe
@@ -79,6 +80,8 @@ def _files(root: Path, runs_root: Path, models: list[Path], directories: dict[st
         directories[str(folder)] = status.st_mtime_ns
         count += len(entries)
         names = {entry.name for entry in entries}
+        if folder != root and names >= RUN_MARKS:
+            continue  # a run that output.runs put here, or one of a workspace inside this one
         if folder != root and any(mark in names for mark in MODEL_MARKS):
             models.append(folder)
             continue

@@ -118,3 +118,13 @@ def test_which_view_opens_a_file(tmp_path, name, text, kind):
 def test_a_run_folder_opens_as_a_run(tmp_path):
     make(tmp_path, "manifest.json")
     assert kind_of(tmp_path) == "run"
+
+
+def test_what_lies_in_a_run_is_the_runs_own(tmp_path):
+    run = tmp_path / "elsewhere" / "demo-1"
+    (run / "journal").mkdir(parents=True)
+    (run / "manifest.json").write_text("{}")
+    (run / "recipe.yaml").write_text("model: {}\n")
+    (run / "journal" / "hub.jsonl").write_text("{}\n")
+    found = scan(tmp_path, tmp_path / "runs")
+    assert (found.recipes, found.data) == ((), ())
