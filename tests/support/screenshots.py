@@ -246,6 +246,7 @@ def main(arguments: list[str]) -> int:
             continue
         for size in SIZES:
             with tempfile.TemporaryDirectory() as scratch:
+                os.environ["XDG_CONFIG_HOME"] = str(Path(scratch) / "config")  # nobody's own settings
                 folder = workspace(Path(scratch), options.run)
                 sys.stdout.write(f"{asyncio.run(take(shot, folder, size, options.directory))}\n")
                 sys.stdout.flush()
