@@ -176,4 +176,10 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tuitune.trainer RUN_DIRECTORY (tuitune train RECIPE makes one)")
-    sys.exit(main(Path(sys.argv[1])))
+    code = main(Path(sys.argv[1]))
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # All is saved and told. What is left is the native libraries' own leave-taking, where on a busy box a thread of theirs can abort the
+    # process ("terminate called without an active exception") and make a run that ended well look like one that broke down.
+    os._exit(code)
