@@ -3,6 +3,7 @@
 Exit code 0: done or stopped as asked. 1: failed; a UserError is one sentence (also in the `end` event), anything else a traceback.
 """
 
+import atexit
 import os
 import shutil
 import sys
