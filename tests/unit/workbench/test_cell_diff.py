@@ -20,9 +20,13 @@ LOOKS = ("", "bold red", "on blue", "italic green on black", "underline", "rever
 
 
 def fresh_styles() -> list[Style]:
-    """The looks as styles never rendered before: rich keeps the codes of a style for the first colour depth it was rendered in, and
-    Textual keeps them for every style that is equal. A program has one depth for its whole life, tests in one process have several."""
+    """The looks as styles never rendered before: rich keeps the codes of a style for the first colour depth it was rendered in.
+
+    Textual keeps the codes for every style that is equal, rich keeps the halves of split wide characters with the style objects of whoever
+    split them first. A program has one depth for its whole life, the tests in one process have several.
+    """
     Strip.render_ansi.cache_clear()
+    Segment._split_cells.cache_clear()
     return [
         Style(
             color=style.color, bgcolor=style.bgcolor, bold=style.bold, italic=style.italic, underline=style.underline, reverse=style.reverse
