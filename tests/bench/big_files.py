@@ -4,19 +4,9 @@ The files are made in a temporary folder (TUITUNE_BENCH_DIR, else the system's) 
 of a reader process, as when the first data file is opened; memory is PSS in MiB, the highest that was seen every 5 ms.
 """
 
-import argparse
-import asyncio
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from tuitune.dataset.reader.client import Reader
@@ -57,7 +47,11 @@ def question(row: int) -> str:
 
 
 def answer(row: int) -> str:
-    return f"Natalia sold {row}/2 = <<{row}/2={row / 2}>>{row / 2} clips in May. " + "She counted them all again. " * (row % 17) + f"#### {row}"
+    return (
+        f"Natalia sold {row}/2 = <<{row}/2={row / 2}>>{row / 2} clips in May. "
+        + "She counted them all again. " * (row % 17)
+        + f"#### {row}"
+    )
 
 
 def pss(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""The workbench's one analyst: made when it is first asked for, ended with the workbench (its input ends then)."""
+"""The workbench's one analyst and one reader: each made when it is first asked for, ended with the workbench (its input ends then)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from tuitune.analyst.client import Analyst
+    from tuitune.dataset.reader.client import Reader
 
 _ANALYSTS: WeakKeyDictionary[App[Any], Analyst] = WeakKeyDictionary()
+_READERS: WeakKeyDictionary[App[Any], Reader] = WeakKeyDictionary()
 
 
 def analyst_of(app: App[Any]) -> Analyst:
@@ -21,3 +23,12 @@ def analyst_of(app: App[Any]) -> Analyst:
         _ANALYSTS[app] = Analyst()
         _ANALYSTS[app].start()
     return _ANALYSTS[app]
+
+
+def reader_of(app: App[Any]) -> Reader:
+    """The reader of this app; its process starts with the first request."""
+    from tuitune.dataset.reader.client import Reader
+
+    if app not in _READERS:
+        _READERS[app] = Reader()
+    return _READERS[app]

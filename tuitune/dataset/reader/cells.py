@@ -15,12 +15,12 @@ def as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def brief(row: int, item: Row | Broken) -> dict[str, Any]:
+def brief(row: int, item: Row | Broken, cell: int = CELL) -> dict[str, Any]:
     """A row of the table: {"row", "line", "cells": [[column, beginning, length], …]}, or "error" instead of cells."""
     if isinstance(item, Broken):
         return {"row": row, "line": item.line, "error": str(item.error)}
     texts = ((str(name)[:CELL], as_text(value)) for name, value in item.data.items())
-    return {"row": row, "line": item.line, "cells": [[name, text[:CELL], len(text)] for name, text in texts]}
+    return {"row": row, "line": item.line, "cells": [[name, text[:cell], len(text)] for name, text in texts]}
 
 
 class Bounded:

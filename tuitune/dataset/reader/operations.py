@@ -19,7 +19,7 @@ from typing import Any
 from tuitune.analyst.server import Operation, Progress
 from tuitune.dataset.columns import convert, mapping_for
 from tuitune.dataset.reader import scan
-from tuitune.dataset.reader.cells import WHOLE, Bounded, brief
+from tuitune.dataset.reader.cells import CELL, WHOLE, Bounded, brief
 from tuitune.dataset.reader.files import open_rows
 from tuitune.dataset.reader.row_file import Numbered, RowFile, stamp_of
 from tuitune.dataset.reader.server import Going, Steps
@@ -30,7 +30,7 @@ OPEN_FILES = 6
 SEEN = 50  # rows looked at for the columns
 ROWS = 500  # of one answer at most
 ANSWER = 1 << 20  # characters of cells in one answer
-TELL_S = 0.2  # a count that goes on says so this often
+TELL_S = 0.5  # a count that goes on says so this often
 SCAN_S = 3600.0
 
 
@@ -93,13 +93,13 @@ def steps(files: Files) -> dict[str, Steps]:
             yield None
         return _state(file)
 
-    def rows(path: str, start: int, count: int) -> Going:
+    def rows(path: str, start: int, count: int, cell: int = CELL) -> Going:
         file = files.at(path)
         while start >= ROWS and not file.complete and file.known <= start:  # near the beginning nothing need be counted
             yield None
         found, room = [], ANSWER
         for row, item in (yield from _take(file, start, min(count, ROWS), ANSWER * 8)):
-            found.append(brief(row, item))
+            found.append(brief(row, item, cell))
             room -= sum(len(text) for _, text, _ in found[-1].get("cells", ()))
             if room <= 0:
                 break

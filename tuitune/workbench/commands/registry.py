@@ -74,9 +74,9 @@ class Command:
 @cache
 def all_commands() -> tuple[Command, ...]:
     """Every command of the workbench: the app's, then each view's."""
-    from tuitune.workbench.commands import app, recipe, run, tokens
+    from tuitune.workbench.commands import app, dataset, recipe, run, tokens
 
-    return app.COMMANDS + tokens.OPEN + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS
+    return app.COMMANDS + tokens.OPEN + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS + dataset.COMMANDS
 
 
 @cache

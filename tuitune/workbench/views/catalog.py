@@ -10,7 +10,7 @@ KINDS: dict[str, str] = {
     "tokens": "tuitune.workbench.views.token_view:TokenView",
     "run": "tuitune.workbench.views.run_dashboard:RunDashboard",
     "runs": "tuitune.workbench.views.runs_table:RunsTable",
-    "data": "tuitune.workbench.views.text_preview:DataPreview",
+    "data": "tuitune.workbench.views.dataset_view:DatasetView",
     "text": "tuitune.workbench.views.text_preview:TextPreview",
 }
 
