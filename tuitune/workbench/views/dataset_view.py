@@ -234,9 +234,11 @@ class DatasetView(Scanning):
             self._lines = table.Lines(known, self._lines.rows, self._lines.columns, digits)
             self._list.show(self._lines)
             self._show_titles()
-        if self._to_end:
+        if self._to_end and self.complete:
+            self._to_end = False
             self._list.cursor = known - 1
             self._moved()
+            self.say("")
         self._show_place()
         if self._said == "":
             self._say_head("")
@@ -245,7 +247,6 @@ class DatasetView(Scanning):
 
     def _counted(self, event: Answered) -> None:
         if self.complete:
-            self._to_end = False
             self._want_rows()
         else:
             self.send("count", known=event.answer["known"])
@@ -315,6 +316,8 @@ class DatasetView(Scanning):
 
     def on_line_list_moved(self) -> None:
         self._to_end = not self.complete and self._list.cursor == self.count - 1
+        if self._to_end:
+            self.say("the rows are still being counted: goes to the end as soon as it is known")
         self._moved()
 
     def on_line_list_chosen(self) -> None:

@@ -16,12 +16,17 @@ ROLES = {"user": "one", "system": "two", "assistant": "three", "tool": "warn"}
 
 
 def broken_up(text: str, width: int, role: str = "") -> Iterator[Line]:
-    """A text over lines of `width` cells, line feeds kept, nothing in it that a terminal obeys."""
+    """A text over lines of `width` cells, line feeds kept, broken at blanks where there are some, nothing in it that a terminal obeys."""
     for line in printable(text, newlines=True).split("\n"):
-        if len(line) <= width and cell_len(line) <= width:
-            yield ((line, role),)
-        else:
-            yield from (((piece, role),) for piece in chop_cells(line, max(2, width)))
+        start = 0
+        while len(line) - start > width or cell_len(line[start : start + width]) > width:
+            piece = chop_cells(line[start : start + width], max(2, width))[0]
+            blank = piece.rfind(" ")
+            end = start + (blank + 1 if blank > width // 2 and len(line) > start + len(piece) else len(piece))
+            yield ((line[start:end], role),)
+            start = end
+        if start < len(line) or not line:
+            yield ((line[start:], role),)
 
 
 def raw_lines(answer: Mapping[str, Any], width: int) -> list[Line]:

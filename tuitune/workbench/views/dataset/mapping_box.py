@@ -76,10 +76,9 @@ class MappingBox(ModalScreen[dict[str, str] | None]):
         self._preview = preview
         self._list = LineList()
         self._pane = LinePane()
-        words = f"Enter writes it into {where}" if where else "no recipe of this folder names this file, so nothing is written"
-        self._head = RoleLines(
-            [(("What is each column for? ", "title"),), ((f"← → another column, Del none, {words}, Esc leaves", "dim"),)]
-        )
+        words = f"Enter writes it into {where}" if where else "no recipe of this folder names this file: nothing is written"
+        keys = "← → another column · Del none · Esc leaves everything as it was"
+        self._head = RoleLines([(("What is each column for?", "title"), (f"  {words}", "")), ((keys, "dim"),)])
         self._titles = RoleLines([(("how the first rows come out", "dim"),)])
 
     def compose(self) -> ComposeResult:

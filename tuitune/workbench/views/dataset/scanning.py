@@ -55,6 +55,7 @@ class Scanning(View):
 
     def on_row_find_bar_wanted(self) -> None:
         bar = self.find_bar
+        bar.display = False
         self.focus_content()
         self.hunt = Hunt("search", {"text": bar.input.value, "regex": bar.regex, "exact": bar.exact})
         self._step(1)
