@@ -1,4 +1,4 @@
-"""The workbench's one analyst and one reader: each made when it is first asked for, ended with the workbench (its input ends then)."""
+"""The workbench's one analyst and one reader: each made when it is first asked for, ended with the workbench."""
 
 from __future__ import annotations
 
@@ -32,3 +32,10 @@ def reader_of(app: App[Any]) -> Reader:
     if app not in _READERS:
         _READERS[app] = Reader()
     return _READERS[app]
+
+
+def end_helpers(app: App[Any]) -> None:
+    """The workbench is closing: so do they."""
+    for helper in (_ANALYSTS.pop(app, None), _READERS.pop(app, None)):
+        if helper is not None:
+            helper.close()

@@ -135,6 +135,9 @@ def _take(file: RowFile, start: int, count: int, room: int = 1 << 62) -> Generat
                 room -= sum(len(value) for value in numbered[1].data.values() if isinstance(value, str))
             if len(found) >= count or room <= 0:
                 break
+    except UserError:
+        if not found:  # else: the rows before the damage are served, and `problem` tells of it once they are counted
+            raise
     finally:
         reading.close()
     return found

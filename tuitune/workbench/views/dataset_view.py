@@ -123,8 +123,8 @@ class DatasetView(Scanning):
         if text:
             self._head.show(wrapped(printable(text), max(20, self.size.width - 2), "error" if failed else "dim")[:6])
         else:
-            rows = f"{self.count:,} rows" if self.complete else f"{self.count:,} rows so far …"
-            self._head.show([((rows, ""), (f" · {self._facts}", "dim"))])
+            rows = table.counted(self.count, "row")
+            self._head.show([((rows if self.complete else f"{rows} so far …", ""), (f" · {self._facts}", "dim"))])
 
     # Opening
 
@@ -157,17 +157,8 @@ class DatasetView(Scanning):
 
     def _look_at_disk(self) -> None:
         if self._stamp:
-            self.run_worker(self._compare_stamp, thread=True, group="disk", exclusive=True, exit_on_error=False)
-
-    def _compare_stamp(self) -> None:
-        from tuitune.dataset.reader.row_file import stamp_of
-
-        known = self._stamp
-        try:
-            if known and list(stamp_of(self.path)) != known:
-                self.post_message(Touched(False))
-        except OSError:
-            self.post_message(Touched(True))
+            known = self._stamp
+            self.run_worker(lambda: self.asking.look_at_disk(known), thread=True, group="disk", exclusive=True, exit_on_error=False)
 
     def on_touched(self, event: Touched) -> None:
         if event.gone:
@@ -218,7 +209,9 @@ class DatasetView(Scanning):
         self._stamp = answer["stamp"]
         self.names = answer["columns"]
         size = figures.size(answer["size"])
-        self._facts = f"{answer['format']} · {size} · {len(self.names)} columns" + (f" · {answer['slow']}" if answer["slow"] else "")
+        self._facts = f"{answer['format']} · {size} · {table.counted(len(self.names), 'column')}" + (
+            f" · {answer['slow']}" if answer["slow"] else ""
+        )
         self._say_head("")
         self._want_rows()
         self._ask_row()
@@ -228,12 +221,15 @@ class DatasetView(Scanning):
     def _grown(self, answer: dict[str, Any]) -> None:
         """So many rows are known now."""
         self.complete = answer["complete"]
-        known = max(answer["known"], 0 if self.complete else max(self._lines.rows, default=-1) + 1)
+        known = answer["known"] if self.complete else max(answer["known"], self.count)  # a reader that was restarted counts anew
         digits = max(3, len(str(known)))
+        before = self._list.cursor
         if known != self._lines.total or digits != self._lines.digits:
             self._lines = table.Lines(known, self._lines.rows, self._lines.columns, digits)
             self._list.show(self._lines)
             self._show_titles()
+            if self._list.cursor != before >= 0:
+                self._moved()
         if self._to_end and self.complete:
             self._to_end = False
             self._list.cursor = known - 1
@@ -253,7 +249,8 @@ class DatasetView(Scanning):
 
     def _fetched(self, event: Answered) -> None:
         self._fetching = None
-        rows = table.with_rows(self._lines.rows, event.answer["rows"], self._list.scroll_offset.y)
+        told = [{**row, "error": self.asking.here(row["error"])} if "error" in row else row for row in event.answer["rows"]]
+        rows = table.with_rows(self._lines.rows, told, self._list.scroll_offset.y)
         columns = self._lines.columns
         if not columns.names:
             columns = self._arranged(rows)
@@ -363,6 +360,8 @@ class DatasetView(Scanning):
             return
         except UserError as error:
             answer = {"row": row, "line": row + 1, "error": str(error)}
+        for reason in {"error", "misfit"} & answer.keys():
+            answer[reason] = self.asking.here(answer[reason])
         if not cancel.is_set():
             self.post_message(Whole(answer, detail.raw_lines(answer, width), detail.made_lines(answer, width), era))
 
@@ -375,9 +374,10 @@ class DatasetView(Scanning):
         self._raw.show(event.raw)
         self.mapping = answer.get("mapping", {})
         by = self._mapped_by if self._columns else "by the columns' names"
-        words = f"  {detail.mapping_words(self.mapping)} ({by})" if self.mapping else "  m: say what each column is for"
-        self._made_title.show([(("as it is trained", "title"), (words, "dim"))])
-        self._made.show(event.made)
+        words = f"{detail.mapping_words(self.mapping)} ({by})" if self.mapping else "m: say what each column is for"
+        fits = len(words) + 18 <= self._made.size.width
+        self._made_title.show([(("as it is trained", "title"), (f"  {words}" if fits else "", "dim"))])
+        self._made.show(event.made if fits else [*detail.broken_up(words, max(20, self._made.size.width - 1), "dim"), *event.made])
 
     def use_mapping(self, columns: dict[str, str], words: str) -> None:
         """Show rows by this mapping from now on; `words` say where it is written."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from textual.message import Message
 
 from tuitune.errors import UserError
+from tuitune.text import printable
+from tuitune.workbench.views.dataset.news import Touched
 
 if TYPE_CHECKING:
     from tuitune.dataset.reader.client import Reader
@@ -99,6 +101,20 @@ class Asking:
             self._tell(Refused(op, str(error), era, cancel))
         else:
             self._tell(Answered(op, args, answer, era, cancel))
+
+    def look_at_disk(self, known: list[int]) -> None:
+        """Say so when the file is not the one whose stamp is known."""
+        from tuitune.dataset.reader.row_file import stamp_of
+
+        try:
+            if list(stamp_of(self.path)) != known:
+                self._tell(Touched(False))
+        except OSError:
+            self._tell(Touched(True))
+
+    def here(self, sentence: str) -> str:
+        """A sentence about this file without the way to it, which stands above the rows anyway."""
+        return sentence.replace(printable(str(self.path)), printable(self.path.name))
 
     def _tell(self, message: Message) -> None:
         if not self.ended.is_set():

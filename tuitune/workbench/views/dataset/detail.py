@@ -33,11 +33,11 @@ def raw_lines(answer: Mapping[str, Any], width: int) -> list[Line]:
     """Every column with its value; the reason for a row that cannot be read."""
     if "error" in answer:
         return list(broken_up(answer["error"], width, "error"))
-    lines: list[Line] = []
+    lines = _notes(answer["cut"], width)
     for name, value in answer["data"].items():
         lines.append(((printable(str(name), limit=80), "one"), (f"  {kind_of(value)}", "dim")))
         lines += broken_up(value if isinstance(value, str) else _json(value), width)
-    return lines + _notes(answer.get("cut", ()), width)
+    return lines
 
 
 def made_lines(answer: Mapping[str, Any], width: int) -> list[Line]:
@@ -46,7 +46,7 @@ def made_lines(answer: Mapping[str, Any], width: int) -> list[Line]:
         return [(("this row cannot be read, so nothing is made of it", "dim"),)]
     if "misfit" in answer:
         return list(broken_up(answer["misfit"], width, "error"))
-    lines: list[Line] = []
+    lines = _notes(answer["made_cut"], width)
     for name, value in answer["made"].items():
         turns = value if name in TURNS and isinstance(value, list) else None
         lines.append(((name, "title"), ("" if turns is not None else f"  {kind_of(value)}", "dim")))
@@ -57,7 +57,7 @@ def made_lines(answer: Mapping[str, Any], width: int) -> list[Line]:
             role = str(turn.get("role", "")) if isinstance(turn, dict) else ""
             lines.append(((f" {printable(role, limit=40)}", ROLES.get(role, "warn")),))
             lines += _turn(turn, width)
-    return lines + _notes(answer.get("made_cut", ()), width)
+    return lines
 
 
 def _turn(turn: Any, width: int) -> Iterator[Line]:
@@ -75,7 +75,7 @@ def _turn(turn: Any, width: int) -> Iterator[Line]:
 def kind_of(value: Any) -> str:
     """A value's type in a word or two, with the length of a text."""
     if isinstance(value, str):
-        return f"{len(value):,} characters"
+        return "1 character" if len(value) == 1 else f"{len(value):,} characters"
     if isinstance(value, list):
         return f"list of {len(value):,}"
     if value is None:
@@ -93,4 +93,5 @@ def _json(value: Any) -> str:
 
 
 def _notes(cut: Any, width: int) -> list[Line]:
+    """What is cut is said first: nobody scrolls to the end of a long row."""
     return [line for text in cut for line in broken_up(f"[{text}]", width, "warn")]

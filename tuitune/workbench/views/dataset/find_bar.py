@@ -17,7 +17,7 @@ class RowFindBar(Horizontal):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", show=False),
-        Binding("alt+r", "switch('regex')", show=False),
+        Binding("alt+x", "switch('regex')", show=False),
         Binding("alt+c", "switch('exact')", show=False),
     ]
     DEFAULT_CSS = """
@@ -62,7 +62,7 @@ class RowFindBar(Horizontal):
                 re.compile(self.input.value)
             except re.error as error:
                 wrong = f"{error} · "
-        self._modes.update(f"{wrong}Alt+R: {'regex' if self.regex else 'text'}  Alt+C: {'AaBb only' if self.exact else 'aA alike'}")
+        self._modes.update(f"{wrong}Alt+X: {'regex' if self.regex else 'text'}  Alt+C: {'AaBb only' if self.exact else 'aA alike'}")
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from tuitune.text import printable
+from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.views.dataset.asking import Answered, Progressed
 from tuitune.workbench.views.dataset.find_bar import RowFindBar
@@ -46,8 +47,8 @@ class Scanning(View):
     # Searching
 
     def say(self, text: str, role: str = "dim") -> None:
-        """A line below everything."""
-        self.note.show([((printable(text), role),)])
+        """A line below everything, three at most."""
+        self.note.show(wrapped(printable(text), max(20, self.size.width - 2), role)[:3] or [()])
 
     def action_find(self) -> None:
         """Ask what to search for."""
@@ -63,8 +64,7 @@ class Scanning(View):
     def on_row_find_bar_left(self) -> None:
         self.focus_content()
 
-    def search(self, text: str) -> None:
-        """Go to the next row that holds a text (quick open)."""
+    def find(self, text: str) -> None:
         self.hunt = Hunt("search", {"text": text, "regex": False, "exact": False})
         self._step(1)
 

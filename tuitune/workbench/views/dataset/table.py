@@ -15,6 +15,11 @@ KEPT = 1_000  # rows kept around the cursor
 WAITING = "…"
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 row", "2 rows"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which columns are drawn, each with its width in cells; `first`: how many are left out at the left."""
