@@ -10,7 +10,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-BENCHES = {"terminal": "tests.bench.terminal"}
+BENCHES = {"terminal": "tests.bench.terminal", "big-files": "tests.bench.big_files"}
 
 
 def main() -> int:
