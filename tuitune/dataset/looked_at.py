@@ -36,10 +36,13 @@ def compare(recipe: Recipe, fingerprint: str, rows_sha256: str) -> tuple[str, st
     if seen.get("sha256") == rows_sha256:
         return "same", ""
     if seen.get("fingerprint") != fingerprint:
-        return "data changed", "the data has changed since its rows were last looked at; F7 or `tuitune inspect --all` shows what is trained now"
+        return (
+            "data changed",
+            "the data has changed since its rows were last looked at; F7 or `tuitune inspect --all` shows what is trained now",
+        )
     return "different", (
-        "the rows that are trained are not those that the inspection showed, though the data is the same: the model's tokenizer or template "
-        "has changed since, or this is a fault of tuitune; look again with F7 or `tuitune inspect --all`"
+        "the rows that are trained are not those that the inspection showed, though the data is the same: the model's tokenizer or "
+        "template has changed since, or this is a fault of tuitune; look again with F7 or `tuitune inspect --all`"
     )
 
 
