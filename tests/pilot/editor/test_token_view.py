@@ -40,7 +40,8 @@ SURVEY = Survey(
     total=40, looked=40, prepared_by="quick", difference="", max_length=512, tokens=900, lost=30, trained=450, longest=530, longest_row=9,
     by_role={"user": 300, "assistant": 500, "template": 100},
     histograms={
-        "all": Histogram(20, [0, 0, 3, 10, *[1] * 22]), "user": Histogram(5, [40]), "assistant": Histogram(10, [1, 39]), "template": Histogram(1, [40])
+        "all": Histogram(20, [0, 0, 3, 10, *[1] * 22]), "user": Histogram(5, [40]), "assistant": Histogram(10, [1, 39]),
+        "template": Histogram(1, [40]),
     },
     counts={"truncated": 1, "dropped": 0, "masked": 0, "duplicate": 2, "overlap": 0},
     faults={"truncated": [9], "dropped": [], "masked": [], "duplicate": [1, 7], "overlap": []},
