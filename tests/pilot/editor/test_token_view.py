@@ -220,7 +220,7 @@ async def test_f_shows_only_rows_with_one_kind_of_fault_then_the_next_then_the_s
     async with editing(recipe) as driver:
         view = await shown(driver)
         await driver.until(lambda: view.survey is not None)
-        for rows, said in (([9], "that are cut at max_length"), ([1, 7], "that are the same as one before")):
+        for rows, said in (([9], "shown: the row that is cut at max_length"), ([1, 7], "shown: 2 rows that are the same as one before")):
             await driver.press("f")
             await driver.until(lambda: view.inspection is not None)
             await driver.pilot.pause(0.05)

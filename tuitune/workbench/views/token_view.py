@@ -252,7 +252,7 @@ class TokenView(View):
         if self.inspection is None:
             return
         whole = figures.short(self.survey) if self.survey else self._counting
-        shown = _summary(self.inspection, self.filter)
+        shown = _filtered(self.inspection, self.survey, self.filter) if self.filter and self.survey else _summary(self.inspection)
         everything = self.survey is not None and not self.filter and not self.inspection.sampled
         self._head.show([line for line in (whole, () if everything else shown) if line])
 
@@ -347,12 +347,16 @@ class TokenView(View):
         (self._rows if self._flow.has_focus else self._flow).focus()
 
 
-def _summary(inspection: Inspection, fault: str) -> Line:
+def _filtered(inspection: Inspection, survey: Survey, fault: str) -> Line:
+    shown, there = len(inspection.rows), survey.counts[fault]
+    words = f"{shown:,} of {there:,} rows that are" if shown < there else f"{there:,} rows that are" if there > 1 else "the row that is"
+    return ((f"shown: {words} {FAULTS[fault]}", "warn"), ("  f: the next kind", "dim"))
+
+
+def _summary(inspection: Inspection) -> Line:
     from tuitune.analyst.document import totals
 
     count = totals(inspection)
-    if fault:
-        return ((f"shown: {count['shown']:,} rows that are {FAULTS[fault]}", "warn"), ("  f: the next kind", "dim"))
     share = 100 * count["trained_tokens"] / count["tokens"] if count["tokens"] else 0.0
     sample = f"a sample of {count['shown']:,} of {count['rows']:,} rows" if inspection.sampled else f"{count['rows']:,} rows"
     lost = [f"{count[name]:,} {name}" for name in ("truncated", "dropped") if count[name]]

@@ -1,6 +1,7 @@
 """The page of figures over the whole set: in words, and the histogram of row lengths. Pure functions over a Survey."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 from tuitune.analyst.survey_document import FAULTS, Histogram, Survey, sentences, share
 from tuitune.text import printable
@@ -47,16 +48,16 @@ def _bars(histogram: Histogram, max_length: int | None, look: str, width: int, r
     most = max(counts, default=0)
     space = max(1, width - LABEL - COUNT - len(MARK))
     lines: list[Line] = []
-    for at, count in enumerate(counts, first):
+    for at, rows in enumerate(counts, first):
         start = at * step
-        bar = max(1, round(space * count / most)) if count else 0
+        bar = max(1, round(space * rows / most)) if rows else 0
         marked = max_length is not None and start <= max_length < start + step
         label = f"{start:,}–{start + step - 1:,}"
         lines.append(
             (
                 (f"{label:>{LABEL - 1}} ", "dim"),
                 ("▇" * bar, look),
-                (f" {count:,}", "" if count else "dim"),
+                (f" {rows:,}", "" if rows else "dim"),
                 (MARK if marked else "", "warn"),
             )
         )
@@ -67,10 +68,14 @@ def _bars(histogram: Histogram, max_length: int | None, look: str, width: int, r
 
 def _merged(histogram: Histogram, room: int) -> tuple[int, Sequence[int], int]:
     """(number of the first bucket, counts, step) with buckets put together until they fit; empty ones at the beginning are left out."""
-    counts, step = list(histogram.counts), histogram.step
-    while True:
-        first = next((at for at, count in enumerate(counts) if count), 0)
-        if len(counts) - first <= room or len(counts) <= 1:
-            return first, counts[first:], step
-        counts = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
-        step *= 2
+    for factor in count(1):
+        counts = [sum(part) for part in batched(histogram.counts, factor)]
+        first = next((at for at, found in enumerate(counts) if found), 0)
+        if len(counts) - first <= room:
+            return first, counts[first:], histogram.step * factor
+    raise AssertionError("one bucket fits any room")
+
+
+def batched(counts: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Parts of `size`, the last one shorter (itertools has it from Python 3.12 on)."""
+    return (counts[at : at + size] for at in range(0, len(counts), size))
