@@ -44,7 +44,8 @@ def page(survey: Survey, role: str, width: int, height: int) -> list[Line]:
 
 
 def _bars(histogram: Histogram, max_length: int | None, look: str, width: int, room: int) -> list[Line]:
-    first, counts, step = _merged(histogram, room)
+    beyond = max_length is not None and max_length >= len(histogram.counts) * histogram.step
+    first, counts, step = _merged(histogram, room - beyond)
     most = max(counts, default=0)
     space = max(1, width - LABEL - COUNT - len(MARK))
     lines: list[Line] = []
@@ -61,9 +62,7 @@ def _bars(histogram: Histogram, max_length: int | None, look: str, width: int, r
                 (MARK if marked else "", "warn"),
             )
         )
-    if max_length is not None and max_length >= (first + len(counts)) * step:
-        lines = [*lines[: room - 1], ((f"no row comes near max_length {max_length:,}", "good"),)]
-    return lines
+    return [*lines, ((f"no row comes near max_length {max_length:,}", "good"),)] if beyond else lines
 
 
 def _merged(histogram: Histogram, room: int) -> tuple[int, Sequence[int], int]:
