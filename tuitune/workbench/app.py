@@ -289,7 +289,8 @@ class Workbench(CellDiffMixin, Actions):
         self.panel.show_queue(event.seen.living)
         if self.gpu_feed:
             self.gpu_feed.follow([run.path for run in event.seen.living])
-        self.query_one(Welcome).say("" if event.seen.workspace.recipes else NO_RECIPES)
+        for welcome in self.query(Welcome):  # none any more when the news came while the app was leaving
+            welcome.say("" if event.seen.workspace.recipes else NO_RECIPES)
         for note in {*event.seen.workspace.notes, event.seen.error} - self._told - {""}:
             self._told.add(note)
             self.output(note)
