@@ -214,7 +214,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("inspect", "rows of the training data as the trainer sees them: tokens, roles, loss mask, packing")
     sub.add_argument("recipe", metavar="RECIPE")
     sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
-    sub.add_argument("--find", metavar="WHAT", help="only rows with this text, or with a fault: dropped, truncated, masked, unknown")
+    sub.add_argument(
+        "--find", metavar="WHAT", help="a text, /a pattern/, #token id, or a fault: truncated, dropped, masked, duplicate, overlap, unknown"
+    )
     sub.add_argument("--all", action="store_true", help="figures over all rows: lengths, what is cut, dropped and twice there, packing")
     _json_option(sub)
     sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")

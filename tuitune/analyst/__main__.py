@@ -21,7 +21,7 @@ def main() -> int:
     import msgspec
     import torch
 
-    from tuitune.analyst import inspection, survey
+    from tuitune.analyst import find, inspection, proven_set, survey
     from tuitune.analyst.render_watch import RenderWatch, watch_renders
     from tuitune.analyst.server import Operation, Progress, Server
     from tuitune.bus.envelope import VERSION, encode
@@ -50,11 +50,18 @@ def main() -> int:
         found: dict[str, Any] = msgspec.to_builtins(inspection.inspect(loaded, rows, limit), str_keys=True)
         return found
 
-    def whole(progress: Progress, *, recipe: str, watch: RenderWatch, most: int = survey.MOST) -> dict[str, Any]:
+    def whole(progress: Progress, *, recipe: str, watch: RenderWatch, most: int = proven_set.MOST) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(survey.survey(load(recipe, progress, watch), watch, progress, most))
         return found
 
-    operations = {"inspect": Operation(inspect, limit_s=120.0, renders=True), "survey": Operation(whole, limit_s=900.0, renders=True)}
+    def look_for(progress: Progress, *, recipe: str, what: str, watch: RenderWatch, most: int = proven_set.MOST) -> dict[str, Any]:
+        return find.find(load(recipe, progress, watch), what, watch, progress, most)
+
+    operations = {
+        "inspect": Operation(inspect, limit_s=120.0, renders=True),
+        "survey": Operation(whole, limit_s=900.0, renders=True),
+        "find": Operation(look_for, limit_s=900.0, renders=True),
+    }
     server = Server(operations, sys.stdin.fileno(), answers)
     answers.write(encode({"v": VERSION, "ev": "hello", "pid": os.getpid()}))
     answers.flush()

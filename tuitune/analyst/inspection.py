@@ -32,6 +32,8 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
     if chosen and not 0 <= min(chosen) <= max(chosen) < total:
         raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
+    if not chosen:
+        return Inspection(total, 0, [], [], {}, frozenset())
     built.train = subset(built.train, chosen)
     prepared = prepared_rows(built)
     names = _Names()
