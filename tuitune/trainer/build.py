@@ -59,9 +59,9 @@ def begin(recipe: Recipe) -> Built:
     return Built(None, method, box, recipe, train, evaluation, warnings=_not_applied(recipe))
 
 
-def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any, rows: Dataset | None = None) -> None:
-    """Make `built.trainer` round a model: TRL prepares the data here. `rows`: built.train's with columns added to them.
-    UserError with TRL's own reason when it refuses."""
+def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any, rows: Dataset | None = None, **more: Any) -> None:
+    """Make `built.trainer` round a model: TRL prepares the data here. `rows`: built.train's with columns added to them; `more` goes to
+    the trainer as it is. UserError with TRL's own reason when it refuses."""
     try:
         built.trainer = controlled(built.method.trainer)(
             model=model,
@@ -70,6 +70,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
             eval_dataset=rows_dataset(built.eval) if built.eval else None,
             processing_class=tokenizer,
             peft_config=adapter,
+            **more,
         )
     except (ValueError, TypeError, OverflowError, RuntimeError, TemplateError) as error:
         if isinstance(error, RuntimeError) and "assistant_only_loss" not in str(error):
