@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,10 +98,12 @@ def answers(ask: Callable[[Path, Path, Case], Answer], model: Path, rows: Path, 
     import transformers
 
     torch.set_num_threads(1)
-    loaded = transformers.AutoTokenizer.from_pretrained(model)
-    transformers.AutoTokenizer.from_pretrained = lambda *_, **__: loaded  # type: ignore[method-assign]
     if not hashing:
         _name_at_random()
+    for first in {case.shape.task: case for case in wanted}.values():
+        ask(model, rows, first)  # what is imported late and kept from then on
+    loaded = transformers.AutoTokenizer.from_pretrained(model)
+    transformers.AutoTokenizer.from_pretrained = lambda *_, **__: loaded  # type: ignore[method-assign]
     for case in wanted:
         pid = os.fork()
         if pid == 0:
@@ -208,6 +211,7 @@ def import_all() -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    warnings.simplefilter("ignore")
     import datasets
     import transformers
     import trl
