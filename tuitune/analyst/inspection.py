@@ -1,6 +1,7 @@
 """Makes an inspection: rows with their tokens as the trainer sees them, attributed to where they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -31,7 +32,7 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
     if chosen and not 0 <= min(chosen) <= max(chosen) < total:
         raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
-    built.train = _subset(built.train, chosen)
+    built.train = subset(built.train, chosen)
     prepared = prepared_rows(built)
     names = _Names()
     shown = [_row(built, prepared, names, at, number) for at, number in enumerate(chosen)]
@@ -49,7 +50,8 @@ class _Names(dict[str, int]):
         return self[name]
 
 
-def _subset(split: Split, chosen: Sequence[int]) -> Split:
+def subset(split: Split, chosen: Sequence[int]) -> Split:
+    """The rows with these numbers, in this order."""
     return Split([split.rows[at] for at in chosen], [split.places[at] for at in chosen], split.columns)
 
 
@@ -57,16 +59,11 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     """Role and source of every token of a row's sequence, "unknown" where the trainer's ids are not those of the rendered text."""
     tokenizer = built.trainer.processing_class
     example = built.train.rows[row]
-    parts = _messages(example, whole.name)
+    parts = messages_of(example, whole.name)
     unknown = [(UNKNOWN, UNKNOWN)] * len(whole.ids)
     if parts is None or not getattr(tokenizer, "is_fast", False):
         return unknown
-    options = {"chat_template": getattr(built.trainer, "chat_template", None), "tools": example.get("tools")}
-    options |= example.get("chat_template_kwargs") or {}
-
-    def render(turns: list[dict[str, Any]]) -> str:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
-
+    render = partial(renderer(built, tokenizer), example)
     text = render([dict(part) for part in parts])
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if encoded["input_ids"] != whole.ids:
@@ -74,7 +71,18 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     return list(of_tokens(encoded["offset_mapping"], spans(parts, render, text)))
 
 
-def _messages(example: Mapping[str, Any], name: str) -> list[Mapping[str, Any]] | None:
+def renderer(built: Built, tokenizer: Any) -> Callable[[Mapping[str, Any], list[dict[str, Any]]], str]:
+    """(row, turns) → text, as the trainer renders turns of that row."""
+    template = getattr(built.trainer, "chat_template", None)
+
+    def render(example: Mapping[str, Any], turns: list[dict[str, Any]]) -> str:
+        options = {"chat_template": template, "tools": example.get("tools"), **(example.get("chat_template_kwargs") or {})}
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
+
+    return render
+
+
+def messages_of(example: Mapping[str, Any], name: str) -> list[Mapping[str, Any]] | None:
     """The conversation behind a sequence; None for plain text."""
     if "messages" in example:
         return list(example["messages"])
