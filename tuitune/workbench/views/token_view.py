@@ -173,7 +173,9 @@ class TokenView(View):
         if self.inspection is None:
             self._say()
             return
-        self._head.show([_summary(self.inspection)])
+        room = max(20, self.size.width - 2)
+        left_out = [line for told in self.inspection.left_out for line in wrapped(f"left out: {printable(told)}", room, "warn")]
+        self._head.show([_summary(self.inspection), *left_out[:4]])
         width = max(30, self._rows.size.width)
         self._rows.show([as_content(row_line(self.inspection, row, width)) for row in self.inspection.rows])
         self._show_row(self._flow.cursor)
