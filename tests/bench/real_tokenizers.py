@@ -1,6 +1,6 @@
 """`tuitune inspect` against TRL alone: ids and labels on real tokenizers, every shape of data, every loss and packing mode.
 
-    python -m tests.bench.real_tokenizers [--only NAME,…] [--shapes SHAPE,…]        JSON on stdout, progress on stderr; exit 1 on a difference
+    python -m tests.bench.real_tokenizers [--only NAME,…] [--shapes SHAPE,…] [--quick]     JSON on stdout; exit 1 on a difference
 
 Two workers a tokenizer, side by side: one has never imported tuitune, one asks tuitune. Each loads the tokenizer once and forks a process
 for every case, so that no case sees what another did to it. The reference names its data sets at random instead of by their hash, which
@@ -63,6 +63,16 @@ def cases(shapes: Sequence[str] = tuple(SHAPES)) -> list[Case]:
     return found
 
 
+def fewer(wanted: Sequence[Case], part: int, parts: int) -> list[Case]:
+    """One part of a smaller matrix: over all parts every shape meets every packing, and each of both every loss."""
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in wanted:
+        shape, *_, packing = case.name.split(", ")
+        groups.setdefault((shape, packing), []).append(case)
+    pairs = list(groups.values())
+    return [pair[(at + at // len(PACKINGS)) % len(pair)] for at, pair in enumerate(pairs) if (at + at // len(PACKINGS)) % parts == part]
+
+
 def ask_trl(model: Path, rows: Path, case: Case) -> Answer:
     """TRL alone."""
     from tests.support.reference_rows import reference
@@ -92,16 +102,12 @@ def ask_tuitune(model: Path, rows: Path, case: Case) -> Answer:
     return {"sequences": sequences(document), "tokens": len(tokens), "unknown": unknown}
 
 
-def answers(ask: Callable[[Path, Path, Case], Answer], model: Path, rows: Path, wanted: Sequence[Case], into: Path, hashing: bool) -> None:
+def answers(ask: Callable[[Path, Path, Case], Answer], model: Path, rows: Path, wanted: Sequence[Case], into: Path) -> None:
     """A worker: every case in a process of its own, one line of `into` each."""
-    import torch
     import transformers
 
-    torch.set_num_threads(1)
-    if not hashing:
-        _name_at_random()
-    for first in {case.shape.task: case for case in wanted}.values():
-        ask(model, rows, first)  # what is imported late and kept from then on
+    if ask is ask_tuitune:
+        _warm_up(ask, model, rows, wanted)
     loaded = transformers.AutoTokenizer.from_pretrained(model)
     transformers.AutoTokenizer.from_pretrained = lambda *_, **__: loaded  # type: ignore[method-assign]
     for case in wanted:
@@ -113,6 +119,12 @@ def answers(ask: Callable[[Path, Path, Case], Answer], model: Path, rows: Path, 
                 file.write(line + "\n")
             os._exit(0)
         os.waitpid(pid, 0)
+
+
+def _warm_up(ask: Callable[[Path, Path, Case], Answer], model: Path, rows: Path, wanted: Sequence[Case]) -> None:
+    """One case a task: what is imported late and kept from then on."""
+    for case in {case.shape.task: case for case in wanted}.values():
+        ask(model, rows, case)
 
 
 def _name_at_random() -> None:
@@ -138,18 +150,20 @@ def verdict(truth: Answer | None, ours: Answer | None) -> str:
     return next((f"sequence {at}: {one} / tuitune: {other}" for at, (one, other) in enumerate(pairs) if one != other), "equal")
 
 
-def compare(name: str, shapes: Sequence[str] = tuple(SHAPES), hashing: bool = False) -> dict[str, Any]:
-    """Counts and differences of one tokenizer; Unreachable when it cannot be had."""
-    model, wanted, started = folder_of(name), cases(shapes), time.monotonic()
+def compare(name: str, wanted: Sequence[Case], *, first: bool) -> dict[str, Any]:
+    """Counts and differences of one tokenizer; the `first` warms this process up. Unreachable when it cannot be had."""
+    model, started = folder_of(name), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder)
         write_rows(rows)
+        if first:
+            _warm_up(ask_trl, model, rows, wanted)
         workers = {}
         for ask in (ask_trl, ask_tuitune):
             pid = os.fork()
             if pid == 0:
                 try:
-                    answers(ask, model, rows, wanted, rows / ask.__name__, hashing)
+                    answers(ask, model, rows, wanted, rows / ask.__name__)
                 finally:
                     os._exit(0)
             workers[ask.__name__] = pid
@@ -180,9 +194,7 @@ def _unknown(ours: Mapping[str, Answer]) -> dict[str, Any]:
     for shape in ("", *SHAPES):
         mine = [answer for case, answer in ours.items() if case.startswith(shape) and "tokens" in answer]
         if count := sum(answer["tokens"] for answer in mine):
-            told[shape or "all"] = {
-                name: round(sum(answer["unknown"][name] for answer in mine) / count, 4) for name in ("role", "source")
-            }
+            told[shape or "all"] = {name: round(sum(answer["unknown"][name] for answer in mine) / count, 4) for name in ("role", "source")}
     return told
 
 
@@ -190,13 +202,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(TOKENIZERS), help=f"tokenizers, comma separated: {', '.join(TOKENIZERS)}")
     parser.add_argument("--shapes", default=",".join(SHAPES), help=f"shapes of data, comma separated: {', '.join(SHAPES)}")
+    parser.add_argument("--quick", action="store_true", help="every pair of shape and packing once, shared among the tokenizers")
     parser.add_argument("--hash", action="store_true", help="the reference hashes its data sets, as TRL does by itself")
     arguments = parser.parse_args()
     import_all()
+    if not arguments.hash:
+        _name_at_random()
     found: dict[str, Any] = {}
-    for name in arguments.only.split(","):
+    names, every = arguments.only.split(","), cases(arguments.shapes.split(","))
+    for part, name in enumerate(names):
         try:
-            found[name] = compare(name, arguments.shapes.split(","), arguments.hash)
+            found[name] = compare(name, fewer(every, part, len(names)) if arguments.quick else every, first=not found)
         except Unreachable as error:
             found[name] = {"unreachable": str(error)}
         told = {key: found[name].get(key) for key in ("equal", "refused", "different", "unreachable", "seconds")}
@@ -213,9 +229,11 @@ def import_all() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     warnings.simplefilter("ignore")
     import datasets
+    import torch
     import transformers
     import trl
 
+    torch.set_num_threads(1)
     for module, names in ((trl, ("SFTTrainer", "SFTConfig", "DPOTrainer", "DPOConfig")), (transformers, ("AutoModelForCausalLM",))):
         for name in names:  # both import lazily
             getattr(module, name)

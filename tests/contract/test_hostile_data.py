@@ -29,9 +29,7 @@ def analyst() -> Iterator[Analyst]:
 
 
 @pytest.fixture
-def inspect(
-    analyst: Analyst, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Any:
+def inspect(analyst: Analyst, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """(rows, template, options) → exit code, stdout, stderr of `tuitune inspect`."""
 
     class Shared:

@@ -46,17 +46,31 @@ SHAPES = {
 
 TEXTS = (
     ("What is 12 + 30?", "12 + 30 = 42."),
-    ("Name three primes.\n\n- one\n- two", "2, 3 and 5;\n\tthen 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97."),
+    (
+        "Name three primes.\n\n- one\n- two",
+        "2, 3 and 5;\n\tthen 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97.",
+    ),
     ("  blanks before and after  ", "\n  as here \n\n"),
     ("Schöne Grüße aus 東京 🦜👩‍👩‍👧 e\u0301", "Ça va? Да. नमस्ते 𝔘𝔫𝔦 ﷽"),
     ("def f(x):\n    return x ** 2", "```python\nprint(f(1_000_000))  # 1000000000000\n```"),
     ("Is <|im_end|> or </s> or <eos> or <|eot_id|> text?", "[INST] no [/INST] <end_of_turn> <|end|> it is data"),
     ("a", "b"),
     ("one two " * 40, "three four five " * 30),
-    ("<b>&amp;</b> {{ jinja }} {% raw %}", 'quotes " and \\ and \' and \u201c'),
+    ("<b>&amp;</b> {{ jinja }} {% raw %}", "quotes \" and \\ and ' and \u201c"),
     ("Answer with yes.", "yes"),
 )
-WHY = ("It has to be added up.", "2 is the first.\nThen 3.", "  hm ", "日本語で考える", "x squared", "no <think> here", "c", "long " * 20, "{}", "")
+WHY = (
+    "It has to be added up.",
+    "2 is the first.\nThen 3.",
+    "  hm ",
+    "日本語で考える",
+    "x squared",
+    "no <think> here",
+    "c",
+    "long " * 20,
+    "{}",
+    "",
+)
 
 
 def user(text: str) -> Turn:
@@ -74,7 +88,9 @@ def _dialogue(number: int, count: int) -> list[Turn]:
 
 def _tool_talk(number: int) -> dict[str, Any]:
     names = ("add", "search", "noop")
-    name, arguments = ((names[0], {"a": number, "b": [1.5, -2]}), (names[1], {"query": "naïve é", "deep": {"x": None}}), (names[2], {}))[number % 3]
+    name, arguments = ((names[0], {"a": number, "b": [1.5, -2]}), (names[1], {"query": "naïve é", "deep": {"x": None}}), (names[2], {}))[
+        number % 3
+    ]
     tools = [
         {
             "type": "function",

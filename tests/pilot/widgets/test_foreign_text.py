@@ -95,7 +95,9 @@ class HostileAnalyst:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_tokens_are_shown_in_their_cells_and_not_obeyed(tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tokens_are_shown_in_their_cells_and_not_obeyed(
+    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every row of the token view, with the cursor on its tokens, as texts and as numbers."""
     monkeypatch.setattr(token_view, "analyst_of", lambda app: HostileAnalyst())
     recipe = tmp_path / "r.yaml"
