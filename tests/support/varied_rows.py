@@ -48,7 +48,7 @@ TEXTS = (
     ("What is 12 + 30?", "12 + 30 = 42."),
     (
         "Name three primes.\n\n- one\n- two",
-        "2, 3 and 5;\n\tthen 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97.",
+        "2, 3 and 5;\n\tthen 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53.",
     ),
     ("  blanks before and after  ", "\n  as here \n\n"),
     ("Schöne Grüße aus 東京 🦜👩‍👩‍👧 e\u0301", "Ça va? Да. नमस्ते 𝔘𝔫𝔦 ﷽"),
@@ -87,10 +87,8 @@ def _dialogue(number: int, count: int) -> list[Turn]:
 
 
 def _tool_talk(number: int) -> dict[str, Any]:
-    names = ("add", "search", "noop")
-    name, arguments = ((names[0], {"a": number, "b": [1.5, -2]}), (names[1], {"query": "naïve é", "deep": {"x": None}}), (names[2], {}))[
-        number % 3
-    ]
+    calls = (("add", {"a": number, "b": [1.5, -2]}), ("search", {"query": "naïve é", "deep": {"x": None}}), ("noop", {}))
+    name, arguments = calls[number % 3]
     tools = [
         {
             "type": "function",

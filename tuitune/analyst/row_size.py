@@ -30,8 +30,8 @@ def affordable(split: Split, chosen: Sequence[int]) -> tuple[list[int], list[str
         if size > OF_A_ROW:
             file, line = split.places[number]
             told.append(
-                f"{printable(file)}:{line}: row {number} has {size:,} characters, and rows of more than {OF_A_ROW:,} are not shown token by "
-                "token; split it, or look at other rows (--row N)"
+                f"{printable(file)}:{line}: row {number} has {size:,} characters, and rows of more than {OF_A_ROW:,} are not shown "
+                "token by token; split it, or look at other rows (--row N)"
             )
         elif size > room:
             beyond += 1
