@@ -203,3 +203,38 @@ def test_whether_packed_documents_see_each_other_is_tried(tiny_model: Path, work
     assert found.packing is not None
     assert found.packing.apart == apart
     assert found.packing.wasted == found.packing.sequences * 32 - found.packing.filled
+
+
+def test_a_run_says_whether_it_trains_on_what_was_looked_at(tiny_model: Path, tmp_path: Path) -> None:
+    """First promise: the hash of the survey and that of the trainer's `data` event are compared at run start."""
+    from tests.contract.test_training import LORA, recipe
+    from tests.support.runs import train
+    from tuitune.recipe.recipe import load_recipe
+
+    write_rows(tmp_path / "train.jsonl")
+    text = recipe(tiny_model, LORA, training="max_steps: 1")
+    before = train(tmp_path, text)
+    assert before.of("data")[0]["inspected"] == "not looked at"
+    (tmp_path / "recipe.yaml").write_text(text.replace("1.0e-3", "2.0e-3"))  # what does not change the rows is no other recipe
+    survey(load_recipe(tmp_path / "recipe.yaml"))
+    same = train(tmp_path, text)
+    assert same.of("data")[0]["inspected"] == "same"
+    assert not same.of("warning")
+    write_rows(tmp_path / "train.jsonl", 47)
+    changed = train(tmp_path, text)
+    assert changed.of("data")[0]["inspected"] == "data changed"
+    assert "has changed since its rows were last looked at" in changed.of("warning")[0]["text"]
+
+
+def test_other_rows_from_the_same_data_are_a_warning(tiny_model: Path, tmp_path: Path) -> None:
+    from tuitune.dataset.looked_at import compare, remember
+
+    write_rows(tmp_path / "train.jsonl", 4)
+    loaded = recipe(tiny_model, tmp_path, CHAT, {})
+    remember(loaded, "data", "rows")
+    assert compare(loaded, "data", "rows") == ("same", "")
+    verdict, sentence = compare(loaded, "data", "other rows")
+    assert verdict == "different"
+    assert "not those that the inspection showed" in sentence
+    loaded.training["max_length"] = 31
+    assert compare(loaded, "data", "other rows") == ("not looked at", "")

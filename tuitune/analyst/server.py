@@ -69,7 +69,7 @@ class Server:
     def serve(self) -> None:
         """Until the end of input."""
         while True:
-            for key, _ in self._selector.select(timeout=0.1):
+            for key, _ in self._selector.select(timeout=0.1 if self._workers else None):
                 if key.data is not None:
                     self._read_worker(key.data)
                 elif not self._read_requests():

@@ -6,6 +6,7 @@ id by id and label by label; where they differ the whole set goes through Datase
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from random import Random
 from typing import Any
@@ -22,6 +23,7 @@ from tuitune.analyst.survey_document import BUCKETS, KEPT_ROWS, Histogram, Surve
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.analyst.whole_set import Column, Numbers, WholeSet, prepare, without_limit
 from tuitune.dataset.load import Split
+from tuitune.dataset.looked_at import remember
 from tuitune.recipe.recipe import Recipe
 from tuitune.trainer.build import Built, begin, rows_dataset
 from tuitune.trainer.prepared import hash_rows, integer_columns
@@ -35,7 +37,7 @@ def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], 
     progress("reading the rows")
     built = begin(recipe)
     evaluation, built.eval = built.eval, None
-    recipe.training.pop("eval_strategy", None)
+    recipe.training.pop("eval_strategy", None)  # it asks for evaluation data
     whole = built.train
     total = len(whole.rows)
     numbers = list(range(total)) if total <= most else sorted(Random(SEED).sample(range(total), most))
@@ -51,7 +53,10 @@ def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], 
     remains = trained(built, prepared)
     faults = _faults(prepared, remains) | _twice(whole, evaluation, numbers)
     lengths, longest = _lengths(prepared, remains)
-    hashed = hash_rows(remains.dataset)
+    hashed = hash_rows(remains.dataset).sha256 if len(numbers) == total else None
+    if hashed is not None:
+        with suppress(OSError):  # a cache that cannot be written costs the comparison at run start, not the survey
+            remember(recipe, whole.fingerprint(), hashed)
     clock.note("figures")
     args = built.trainer.args
     return Survey(
@@ -70,7 +75,7 @@ def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], 
         counts={name: len(rows) for name, rows in faults.items()},
         faults={name: rows[:KEPT_ROWS].tolist() for name, rows in faults.items()},
         packing=packing(built, remains) if getattr(args, "packing", False) else None,
-        sha256=hashed.sha256 if len(numbers) == total else None,
+        sha256=hashed,
         seconds=clock.seconds,
     )
 

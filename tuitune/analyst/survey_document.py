@@ -70,10 +70,52 @@ class Survey(msgspec.Struct, frozen=True):
 FAULTS = {
     "truncated": "cut at max_length",
     "dropped": "not trained on at all",
-    "masked": "nothing in the loss",
-    "duplicate": "same as a row before",
+    "masked": "without anything in the loss",
+    "duplicate": "the same as one before",
     "overlap": "also in dataset.eval",
 }
+
+
+def share(part: int, whole: int) -> str:
+    """ "57 %"; nothing of nothing is 0 %."""
+    return f"{100 * part / whole:.0f} %" if whole else "0 %"
+
+
+def sentences(survey: Survey) -> list[str]:
+    """The survey in words, a line each."""
+    looked = f"a sample of {survey.looked:,} of {survey.total:,} rows" if survey.sampled else f"{survey.total:,} rows"
+    said = [
+        f"{looked}: {survey.tokens:,} tokens, {share(survey.trained, survey.tokens)} in the loss, "
+        f"longest {survey.longest:,} (row {survey.longest_row})",
+        "by role: " + ", ".join(f"{role} {share(tokens, survey.tokens)}" for role, tokens in _most(survey.by_role)),
+        _faults(survey),
+    ]
+    if survey.packing is not None:
+        said += _packing(survey.packing)
+    if survey.difference:
+        said.append(f"{survey.difference}; so all rows were prepared by TRL itself. Please report this")
+    return said
+
+
+def _most(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: -item[1])
+
+
+def _faults(survey: Survey) -> str:
+    found = [f"{count:,} {'row is' if count == 1 else 'rows are'} {FAULTS[name]}" for name, count in survey.counts.items() if count]
+    if survey.lost:
+        found.append(f"{survey.lost:,} tokens are never trained on")
+    return "; ".join(found) if found else "no row is cut, dropped, there twice or without anything in the loss"
+
+
+def _packing(packing: Packing) -> list[str]:
+    room = packing.sequences * packing.length
+    split = f", {packing.split:,} rows are in more than one" if packing.split else ""
+    return [
+        f"packing {packing.strategy}: {packing.sequences:,} sequences of {packing.length:,}, {share(packing.filled, room)} full, "
+        f"room for {packing.wasted:,} tokens unused{split}",
+        f"rows kept apart: {packing.apart} ({packing.why})",
+    ]
 
 
 def survey_json(survey: Survey) -> dict[str, Any]:

@@ -21,7 +21,7 @@ COLLATED = 64  # preference pairs in one batch of the collator
 @dataclass
 class Trained:
     """In the order of WholeSet.rows, which say whose they are: `whole` tokens of a row before max_length, `seen` of them in what is
-    trained, `counted` in the loss. `dataset`: as the trainer would have it; `parts`: packed sequences that each row is in (unpacked 0, 1)."""
+    trained, `counted` in the loss. `dataset`: as the trainer would have it; `parts`: packed sequences a row is in (unpacked: 0, 1)."""
 
     whole: Numbers
     seen: Numbers

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tuitune.bus.envelope import VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
+from tuitune.dataset.looked_at import compare
 from tuitune.errors import UserError
 from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
@@ -131,8 +132,9 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry") -> "Built"
         loading_seconds=time.monotonic() - started,
     )
     data = describe(built)
-    telemetry.journal.emit("data", **data)
-    for warning in built.warnings + warnings(data):
+    seen, differs = compare(recipe, data["fingerprint"], data["sha256"])
+    telemetry.journal.emit("data", **data, inspected=seen)
+    for warning in built.warnings + warnings(data) + ([differs] if differs else []):
         telemetry.journal.emit("warning", text=warning)
     return built
 
