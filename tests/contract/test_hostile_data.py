@@ -132,3 +132,11 @@ def test_what_a_template_prints_is_shown_and_not_obeyed(inspect: Any) -> None:
     assert code == 0
     assert obeyed(out) == set()
     assert "␛]0;owned␇" in out
+
+
+def test_figures_over_hostile_rows_are_printed_and_not_obeyed(inspect: Any) -> None:
+    rows = [talk(text, role=f"us{text}er") for name, text in ACTED_UPON.items() if name != "half a character"]
+    for words in ((), ("--json",)):
+        code, out, err = inspect(rows, PLAIN, "--all", *words)
+        assert (code, err, obeyed(out)) == (0, "", set())
+        assert "us" in out

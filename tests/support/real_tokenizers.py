@@ -41,7 +41,7 @@ TINY = {
 }
 MIXTURES = {  # sizes of their own
     "deepseek_v3": {"n_routed_experts": 8}
-    | {size: 8 for size in ("q_lora_rank", "kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim")},
+    | dict.fromkeys(("q_lora_rank", "kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"), 8),
     "gpt_oss": {"num_local_experts": 2, "num_experts_per_tok": 1},
 }
 
