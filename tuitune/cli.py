@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tuitune import __version__
 from tuitune.errors import UserError
-from tuitune.text import printable
+from tuitune.text import escaped_json, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -274,7 +274,7 @@ def _say(text: str) -> None:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps({"schema": 1, **document}, ensure_ascii=False))  # noqa: T201
+    print(escaped_json(json.dumps({"schema": 1, **document}, ensure_ascii=False)))  # noqa: T201
 
 
 if __name__ == "__main__":

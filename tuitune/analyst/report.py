@@ -85,6 +85,8 @@ def print_rows(inspection: Inspection, console: Console) -> None:
         f"{count['shown']} of {count['rows']} rows: {count['kept']} kept, {count['truncated']} truncated, {count['dropped']} dropped; "
         f"{count['tokens']} tokens, {count['trained_tokens']} in the loss{more}"
     )
+    for sentence in inspection.left_out:
+        console.print(Text(f"left out: {printable(sentence)}", "yellow"))
 
 
 def _text(inspection: Inspection, tokens: Tokens) -> Text:

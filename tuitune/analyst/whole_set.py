@@ -17,7 +17,7 @@ from tuitune.analyst.shards import sharded
 from tuitune.errors import UserError
 from tuitune.template.spans import TEMPLATE, UNKNOWN, text_sources
 from tuitune.text import printable
-from tuitune.trainer.build import Built
+from tuitune.trainer.build import Built, reason_of
 
 Numbers = NDArray[np.int64]
 Matches = Callable[[str, list[int]], bool]
@@ -99,8 +99,7 @@ def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], matches: Mat
     except FaultAt as fault:
         number = numbers[fault.at]
         file, line = built.train.places[number]
-        reason = printable(" ".join(str(fault.__cause__).split()) or type(fault.__cause__).__name__, limit=400)
-        raise UserError(f"{printable(file)}:{line}: this row cannot be prepared: {reason}") from fault
+        raise UserError(f"{printable(file)}:{line}: this row cannot be prepared: {reason_of(fault.__cause__ or fault)}") from fault
 
 
 def without_limit(args: Any) -> Any:

@@ -270,7 +270,9 @@ class TokenView(View):
         whole = figures.short(self.survey) if self.survey else self._counting
         shown = self._shown(self.inspection)
         everything = self.survey is not None and not self.filter and not self.inspection.sampled
-        self._head.show([line for line in (whole, () if everything else shown) if line])
+        room = max(20, self.size.width - 2)
+        left_out = [line for told in self.inspection.left_out for line in wrapped(f"left out: {printable(told)}", room, "warn")]
+        self._head.show([line for line in (whole, () if everything else shown, *left_out[:4]) if line])
 
     def _shown(self, inspection: Inspection) -> Line:
         """Which rows these are."""
