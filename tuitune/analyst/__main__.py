@@ -21,7 +21,7 @@ def main() -> int:
     import msgspec
     import torch
 
-    from tuitune.analyst import inspection
+    from tuitune.analyst import chat_template, inspection
     from tuitune.analyst.server import Operation, Progress, Server
     from tuitune.bus.envelope import VERSION, encode
     from tuitune.recipe.recipe import load_recipe
@@ -41,7 +41,18 @@ def main() -> int:
         found: dict[str, Any] = msgspec.to_builtins(inspection.inspect(loaded, rows, limit), str_keys=True)
         return found
 
-    server = Server({"inspect": Operation(inspect, limit_s=120.0)}, sys.stdin.fileno(), answers)
+    def template(progress: Progress, *, recipe: str, **wishes: Any) -> dict[str, Any]:
+        loaded = load_recipe(Path(recipe))
+        other = wishes.get("other")
+        unreachable = settle_network([*hub_names(loaded), *([other] if other and not Path(other).exists() and other != "training" else [])])
+        if unreachable:
+            huggingface_hub.constants.HF_HUB_OFFLINE = True
+        progress(unreachable or "reading rows")
+        report: dict[str, Any] = msgspec.to_builtins(chat_template.examine(loaded, progress, **wishes))
+        return report
+
+    operations = {"inspect": Operation(inspect, limit_s=120.0), "template": Operation(template, limit_s=120.0)}
+    server = Server(operations, sys.stdin.fileno(), answers)
     answers.write(encode({"v": VERSION, "ev": "hello", "pid": os.getpid()}))
     answers.flush()
     server.serve()

@@ -1,9 +1,10 @@
 """Makes an inspection: rows with their tokens as the trainer sees them, attributed to where they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from tuitune.analyst.conversation import conversation, render_options
 from tuitune.analyst.document import Inspection, Row, Tokens
 from tuitune.analyst.prepared_rows import NOWHERE, PreparedRows, Whole, prepared_rows
 from tuitune.dataset.load import Split
@@ -57,12 +58,11 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     """Role and source of every token of a row's sequence, "unknown" where the trainer's ids are not those of the rendered text."""
     tokenizer = built.trainer.processing_class
     example = built.train.rows[row]
-    parts = _messages(example, whole.name)
+    parts = conversation(example, whole.name)
     unknown = [(UNKNOWN, UNKNOWN)] * len(whole.ids)
     if parts is None or not getattr(tokenizer, "is_fast", False):
         return unknown
-    options = {"chat_template": getattr(built.trainer, "chat_template", None), "tools": example.get("tools")}
-    options |= example.get("chat_template_kwargs") or {}
+    options = {"chat_template": getattr(built.trainer, "chat_template", None), **render_options(example)}
 
     def render(turns: list[dict[str, Any]]) -> str:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
@@ -72,14 +72,6 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     if encoded["input_ids"] != whole.ids:
         return unknown
     return list(of_tokens(encoded["offset_mapping"], spans(parts, render, text)))
-
-
-def _messages(example: Mapping[str, Any], name: str) -> list[Mapping[str, Any]] | None:
-    """The conversation behind a sequence; None for plain text."""
-    if "messages" in example:
-        return list(example["messages"])
-    prompt, answer = example.get("prompt", []), example.get("completion" if name == "input" else name)
-    return [*prompt, *answer] if isinstance(prompt, list) and isinstance(answer, list) else None
 
 
 def _row(built: Built, prepared: PreparedRows, names: _Names, at: int, number: int) -> Row:

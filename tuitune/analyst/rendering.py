@@ -1,0 +1,104 @@
+"""Rows through a chat template and the tokenizer, exactly as TRL sends them: transformers' apply_chat_template, with a time limit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tuitune.analyst.time_limit import RENDER_S, TooLong, time_limit
+from tuitune.errors import UserError
+from tuitune.template.answers import Token
+from tuitune.template.document import Conversation
+from tuitune.template.prefix import prefix_test
+from tuitune.template.spans import UNKNOWN, Span, spans
+from tuitune.text import printable
+
+LONGEST = 200_000  # characters of a render that are looked into; a longer one is only compared as text
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One conversation of a training row. `options` go to apply_chat_template beside the turns."""
+
+    row: int
+    name: str
+    turns: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """`template`: None for the tokenizer's own."""
+
+    tokenizer: Any
+    template: str | None = None
+
+    def text(self, talk: Talk, turns: Sequence[Any] | None = None, *, prompt: bool = False, template: str | None = None) -> str:
+        """The render of a conversation, or of other `turns` in its place. Raises what the template raises; UserError when it never ends."""
+        chosen = self.template if template is None else template
+        options = {"chat_template": chosen, **talk.options, "add_generation_prompt": prompt, "tokenize": False}
+        return str(self._limited(talk, list(talk.turns if turns is None else turns), options))
+
+    def masked(self, talk: Talk, template: str) -> tuple[list[int], list[int]]:
+        """(ids, the assistant's mask) as TRL gets them with assistant_only_loss."""
+        options = {"chat_template": template, **talk.options, "return_dict": True, "return_assistant_tokens_mask": True}
+        found = self._limited(talk, list(talk.turns), options)
+        return list(found["input_ids"]), list(found["assistant_masks"])
+
+    def _limited(self, talk: Talk, turns: list[Any], options: Mapping[str, Any]) -> Any:
+        try:
+            with time_limit():
+                return self.tokenizer.apply_chat_template(turns, **options)
+        except TooLong as error:
+            raise UserError(
+                f"row {talk.row}: the template did not come to an end within {RENDER_S:g} s; look for a loop in it that never ends"
+            ) from error
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a rendered text."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def tokens(self, text: str) -> tuple[list[int], list[Token]]:
+        """Ids of a rendered text, and where each stands in it. Only fast tokenizers know the places."""
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids = list(found["input_ids"])
+        eos = self.tokenizer.eos_token_id
+        return ids, [
+            Token(start, end, id in self._special, id == eos) for id, (start, end) in zip(ids, found["offset_mapping"], strict=True)
+        ]
+
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        added = {id for id, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        return frozenset({*self.tokenizer.all_special_ids, *added})
+
+    @cached_property
+    def specials(self) -> frozenset[str]:
+        """The texts of the special tokens."""
+        return frozenset(self.tokenizer.convert_ids_to_tokens(sorted(self._special)))
+
+    def conversation(self, talk: Talk) -> Conversation:
+        """A conversation with its spans and prefix test; what the template raises is its `error`."""
+        try:
+            text = self.text(talk)
+        except UserError:
+            raise
+        except Exception as error:
+            return Conversation(talk.name, error=why(error))
+
+        def render(turns: list[dict[str, Any]], prompt: bool = False) -> str:
+            return self.text(talk, turns, prompt=prompt)
+
+        if len(text) > LONGEST:
+            turns, faults = prefix_test(talk.turns, render, lambda _: [], text)
+            clipped = [turn for turn in turns if turn.end is None or turn.end <= LONGEST]
+            return Conversation(
+                talk.name, text[:LONGEST], None, [Span(0, LONGEST, UNKNOWN, UNKNOWN)], clipped, faults, left_out=len(text) - LONGEST
+            )
+        turns, faults = prefix_test(talk.turns, render, self.ids, text)
+        return Conversation(talk.name, text, len(self.ids(text)), spans(talk.turns, render, text), turns, faults)
+
+
+def why(error: Exception) -> str:
+    """What a template raised, in a line."""
+    return printable(f"{type(error).__name__}: {error}", limit=300)
