@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import jinja2
 
@@ -13,6 +14,7 @@ from tuitune.template.marking import Refused, Sample, candidates
 from tuitune.text import printable
 
 LEARNED = 64  # conversations from which it is learned which piece prints what
+PROOF_S = 60.0  # of more conversations than can be proven in this time some are left out, and the number says so
 LESSONS = 4  # how often conversations on which a proof failed are added to them
 
 
@@ -52,7 +54,7 @@ def mark_generation(renderer: Renderer, template: str, talks: Sequence[Talk]) ->
                 proof = _prove(renderer, text, talks)
                 if proof.failed is None and proof.proven:
                     patch = unified(template, text, "the tokenizer's template", "with generation markers")
-                    return Marking(text, patch, None, proof.proven, proof.masked, proof.turns, proof.without_end, unreached)
+                    return Marking(text, patch, None, len(talks), proof.proven, proof.masked, proof.turns, proof.without_end, unreached)
             if proof.failed is None or proof.failed in lesson:
                 break
             lesson.append(proof.failed)
@@ -64,20 +66,24 @@ def mark_generation(renderer: Renderer, template: str, talks: Sequence[Talk]) ->
 
 
 def _expected(renderer: Renderer, talk: Talk) -> _Expected:
-    found = renderer.conversation(talk)
-    text = renderer.text(talk) if found.error is None else ""
-    ids, tokens = renderer.tokens(text)
+    found = renderer.conversation(talk, tokens=False)
+    if found.left_out:
+        raise Unproven(f"row {talk.row}: {found.left_out + len(found.text):,} characters are too many to prove anything on")
+    ids, tokens = renderer.tokens(found.text)
     try:
         parts = answers(found, tokens, renderer.specials)
     except Unproven as error:
         raise Unproven(f"row {talk.row}: {error}") from error
     mask = [int(any(token.start < part.end and part.start < token.end for part in parts)) for token in tokens]
-    return _Expected(text, ids, mask, parts)
+    return _Expected(found.text, ids, mask, parts)
 
 
 def _prove(renderer: Renderer, marked: str, talks: Sequence[Talk]) -> _Proof:
     proof = _Proof()
+    deadline = monotonic() + PROOF_S
     for talk in talks:
+        if monotonic() > deadline:
+            break
         expected = _expected(renderer, talk)
         proof.reason = _wrong(renderer, marked, talk, expected)
         if proof.reason:

@@ -77,8 +77,8 @@ class Renderer:
         """The texts of the special tokens."""
         return frozenset(self.tokenizer.convert_ids_to_tokens(sorted(self._special)))
 
-    def conversation(self, talk: Talk) -> Conversation:
-        """A conversation with its spans and prefix test; what the template raises is its `error`."""
+    def conversation(self, talk: Talk, *, tokens: bool = True) -> Conversation:
+        """A conversation with its spans and prefix test; what the template raises is its `error`. tokens: test them as well as the text."""
         try:
             text = self.text(talk)
         except UserError:
@@ -89,14 +89,12 @@ class Renderer:
         def render(turns: list[dict[str, Any]], prompt: bool = False) -> str:
             return self.text(talk, turns, prompt=prompt)
 
+        looked = tokens and len(text) <= LONGEST
+        turns, faults = prefix_test(talk.turns, render, self.ids if looked else lambda _: [], text)
         if len(text) > LONGEST:
-            turns, faults = prefix_test(talk.turns, render, lambda _: [], text)
-            clipped = [turn for turn in turns if turn.end is None or turn.end <= LONGEST]
-            return Conversation(
-                talk.name, text[:LONGEST], None, [Span(0, LONGEST, UNKNOWN, UNKNOWN)], clipped, faults, left_out=len(text) - LONGEST
-            )
-        turns, faults = prefix_test(talk.turns, render, self.ids, text)
-        return Conversation(talk.name, text, len(self.ids(text)), spans(talk.turns, render, text), turns, faults)
+            unknown = [Span(0, LONGEST, UNKNOWN, UNKNOWN)]
+            return Conversation(talk.name, text[:LONGEST], None, unknown, turns, faults, left_out=len(text) - LONGEST)
+        return Conversation(talk.name, text, len(self.ids(text)) if looked else None, spans(talk.turns, render, text), turns, faults)
 
 
 def why(error: Exception) -> str:

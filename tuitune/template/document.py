@@ -94,13 +94,15 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Marking(msgspec.Struct, frozen=True):
-    """The template with {% generation %} in it. `refused` is the reason why there is none, `text` "" then. proven: conversations on which
-    the render is the same and the mask is what the assistant writes; masked: tokens in the mask. without_end: turns of the assistant
-    without an end-of-turn token in them. unreached: lines that no row prints anything of, so that they stay as they are."""
+    """The template with {% generation %} in it. `refused` is the reason why there is none, `text` "" then. proven: of `total`
+    conversations, those on which the render is the same and the mask is what the assistant writes; masked: tokens in the mask, over
+    `turns` of the assistant. without_end: those of them without an end-of-turn token. unreached: lines that no row
+    prints anything of, so that they stay as they are."""
 
     text: str = ""
     patch: str = ""
     refused: str | None = None
+    total: int = 0
     proven: int = 0
     masked: int = 0
     turns: int = 0

@@ -172,8 +172,8 @@ def marking_lines(marking: Marking) -> list[str]:
     if marking.refused is not None:
         return [f"no markers: {marking.refused}"]
     lines = [
-        f"proven on {marking.proven:,} conversations: the render is the same, and the mask ({marking.masked:,} tokens) is what the "
-        f"assistant writes in {marking.turns:,} turns, end of turn included"
+        f"proven on {marking.proven:,} of {marking.total:,} conversations: the render is the same, and the mask "
+        f"({marking.masked:,} tokens) is what the assistant writes in {marking.turns:,} turns, end of turn included"
     ]
     if marking.without_end:
         lines.append(f"{marking.without_end:,} turns have no end-of-turn token in them: a model trained so may not learn to stop")
