@@ -1,6 +1,5 @@
 """Makes a template report: a recipe's chat template on the recipe's own rows."""
 
-import difflib
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
@@ -11,17 +10,32 @@ from tuitune.analyst.inspection import SAMPLE, SEED
 from tuitune.analyst.rendering import Renderer, Talk, why
 from tuitune.analyst.template_sources import other as other_source
 from tuitune.analyst.template_sources import own, trained_with
+from tuitune.analyst.time_limit import RENDER_S, TooLong
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
+from tuitune.template.difference import first_difference, show_ids, unified
 from tuitune.template.document import ComparedRow, Comparison, RenderedRow, Source, TemplateReport
-from tuitune.template.prefix import first_difference
 from tuitune.trainer.build import begin, make_tokenizer, rows_dataset
 
 Progress = Callable[[str], None]
 PROVEN = 20_000  # rows on which markers are proven; a seeded sample of more
 
 
-def examine(
+def examine(recipe: Recipe, progress: Progress, **wishes: Any) -> TemplateReport:
+    """The template in force, its renders of the rows, the prefix test; against another template, or with markers, when that is asked for.
+
+    rows: numbers from 0 of those to render; None: all, or a seeded sample of `limit`. other: see template_sources.other; mark: with
+    markers. UserError when there is no template, the data cannot be read or the template never ends.
+    """
+    try:
+        return _examine(recipe, progress, **wishes)
+    except TooLong as error:
+        raise UserError(
+            f"{error.where}: the template did not come to an end within {RENDER_S:g} s; look for a loop in it that never ends"
+        ) from error
+
+
+def _examine(
     recipe: Recipe,
     progress: Progress,
     rows: Sequence[int] | None = None,
@@ -29,11 +43,6 @@ def examine(
     other: str | None = None,
     mark: bool = False,
 ) -> TemplateReport:
-    """The template in force, its renders of the rows, the prefix test; against `other`, or with markers, when that is asked for.
-
-    rows: numbers from 0 of those to render; None: all, or a seeded sample of `limit`. UserError when there is no template, the data
-    cannot be read or the template never ends.
-    """
     built = begin(recipe)
     total = len(built.train.rows)
     chosen = list(rows) if rows is not None else _sample(total, limit)
@@ -79,21 +88,12 @@ def compare(renderer: Renderer, ours: Source, other: Source, talks: Sequence[Tal
 def _compared(renderer: Renderer, other: str, talk: Talk) -> ComparedRow:
     try:
         one = renderer.text(talk)
-    except UserError:
-        raise
     except Exception:
         one = ""
     try:
         two = renderer.text(talk, template=other)
-    except UserError:
-        raise
     except Exception as error:
         return ComparedRow(talk.row, talk.name, error=why(error))
     text = first_difference(one, two)
-    ids = first_difference(renderer.ids(one), renderer.ids(two), lambda part: " ".join(map(str, part[:4])))
+    ids = first_difference(renderer.ids(one), renderer.ids(two), show_ids)
     return ComparedRow(talk.row, talk.name, text, ids, two if text else "")
-
-
-def unified(one: str, two: str, one_name: str = "", two_name: str = "") -> str:
-    """The difference of two sources, as `diff -u` writes it; "" when there is none."""
-    return "\n".join(difflib.unified_diff(one.splitlines(), two.splitlines(), one_name, two_name, lineterm=""))

@@ -7,8 +7,8 @@ from time import monotonic
 import jinja2
 
 from tuitune.analyst.rendering import Renderer, Talk, why
-from tuitune.errors import UserError
 from tuitune.template.answers import Answer, Unproven, answers
+from tuitune.template.difference import unified
 from tuitune.template.document import Marking
 from tuitune.template.marking import Refused, Sample, candidates
 from tuitune.text import printable
@@ -42,8 +42,6 @@ def mark_generation(renderer: Renderer, template: str, talks: Sequence[Talk]) ->
     """Mark the tokenizer's template. A refusal is an answer too, with the reason and the place."""
     if not getattr(renderer.tokenizer, "is_fast", False):
         return Marking(refused="only a fast tokenizer says which token stands where; this one cannot make an assistant mask")
-    from tuitune.analyst.chat_template import unified
-
     step = max(1, len(talks) // LEARNED)
     lesson = list(talks[::step])
     try:
@@ -104,8 +102,6 @@ def _wrong(renderer: Renderer, marked: str, talk: Talk, expected: _Expected) -> 
         if _prompted(renderer, talk, None) != _prompted(renderer, talk, marked):
             return f"row {talk.row}: with markers the template prints another generation prompt"
         ids, mask = renderer.masked(talk, marked)
-    except UserError:
-        raise
     except Exception as error:
         return f"row {talk.row}: with markers the template fails: {why(error)}"
     if ids != expected.ids:
@@ -121,7 +117,5 @@ def _prompted(renderer: Renderer, talk: Talk, template: str | None) -> str | Non
     """The render of all turns but the last with the generation prompt, None where the template refuses that."""
     try:
         return renderer.text(talk, talk.turns[:-1] or talk.turns, prompt=True, template=template)
-    except UserError:
-        raise
     except Exception:
         return None

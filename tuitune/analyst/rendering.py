@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tuitune.analyst.time_limit import RENDER_S, TooLong, time_limit
-from tuitune.errors import UserError
-from tuitune.template.answers import Token
+from msgspec.structs import replace
+
+from tuitune.analyst.time_limit import TooLong, time_limit
+from tuitune.template.answers import Token, Unproven, answers
 from tuitune.template.document import Conversation
 from tuitune.template.prefix import prefix_test
 from tuitune.template.spans import UNKNOWN, Span, spans
@@ -34,7 +35,7 @@ class Renderer:
     template: str | None = None
 
     def text(self, talk: Talk, turns: Sequence[Any] | None = None, *, prompt: bool = False, template: str | None = None) -> str:
-        """The render of a conversation, or of other `turns` in its place. Raises what the template raises; UserError when it never ends."""
+        """The render of a conversation, or of other `turns` in its place. Raises what the template raises; TooLong when it never ends."""
         chosen = self.template if template is None else template
         options = {"chat_template": chosen, **talk.options, "add_generation_prompt": prompt, "tokenize": False}
         return str(self._limited(talk, list(talk.turns if turns is None else turns), options))
@@ -50,9 +51,7 @@ class Renderer:
             with time_limit():
                 return self.tokenizer.apply_chat_template(turns, **options)
         except TooLong as error:
-            raise UserError(
-                f"row {talk.row}: the template did not come to an end within {RENDER_S:g} s; look for a loop in it that never ends"
-            ) from error
+            raise TooLong(f"row {talk.row}") from error
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a rendered text."""
@@ -81,8 +80,6 @@ class Renderer:
         """A conversation with its spans and prefix test; what the template raises is its `error`. tokens: test them as well as the text."""
         try:
             text = self.text(talk)
-        except UserError:
-            raise
         except Exception as error:
             return Conversation(talk.name, error=why(error))
 
@@ -94,7 +91,18 @@ class Renderer:
         if len(text) > LONGEST:
             unknown = [Span(0, LONGEST, UNKNOWN, UNKNOWN)]
             return Conversation(talk.name, text[:LONGEST], None, unknown, turns, faults, left_out=len(text) - LONGEST)
-        return Conversation(talk.name, text, len(self.ids(text)) if looked else None, spans(talk.turns, render, text), turns, faults)
+        found = Conversation(talk.name, text, None, spans(talk.turns, render, text), turns, faults)
+        return self._with_answers(found) if looked else found
+
+    def _with_answers(self, talk: Conversation) -> Conversation:
+        if not getattr(self.tokenizer, "is_fast", False):
+            return replace(talk, tokens=len(self.ids(talk.text)))
+        ids, tokens = self.tokens(talk.text)
+        try:
+            found = [(part.start, part.end) for part in answers(talk, tokens, self.specials)]
+        except Unproven:
+            return replace(talk, tokens=len(ids))
+        return replace(talk, tokens=len(ids), answers=found)
 
 
 def why(error: Exception) -> str:

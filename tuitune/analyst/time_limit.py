@@ -10,7 +10,12 @@ RENDER_S = 2.0
 
 
 class TooLong(BaseException):
-    """The time is over. No Exception, so that code which takes every failure of a template as an answer lets it through."""
+    """The time is over. No Exception, so that code which takes every failure of a template as an answer lets it through; `where` says
+    what was rendered."""
+
+    def __init__(self, where: str = "") -> None:
+        super().__init__(where)
+        self.where = where
 
 
 @contextmanager

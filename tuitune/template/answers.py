@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from tuitune.template.difference import first_difference
 from tuitune.template.document import Conversation
-from tuitune.template.prefix import ASSISTANT, first_difference
+from tuitune.template.prefix import ASSISTANT
 from tuitune.template.spans import TEMPLATE, UNKNOWN, Span
 
 

@@ -6,11 +6,11 @@ Where it is not, a model that has answered turn by turn has seen other text than
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from tuitune.template.document import Difference, Fault, Turn
+from tuitune.template.difference import cut_short, show_ids
+from tuitune.template.document import Fault, Turn
 from tuitune.template.spans import UNKNOWN, Message
 from tuitune.text import printable
 
-CONTEXT = 24  # characters shown from the first difference on
 ASSISTANT = "assistant"
 
 
@@ -18,20 +18,6 @@ class Prompting(Protocol):
     """Renders turns, with the template's generation prompt behind them when it is asked for."""
 
     def __call__(self, turns: list[dict[str, Any]], prompt: bool = False) -> str: ...
-
-
-def first_difference(one: Sequence[Any], other: Sequence[Any], show: Callable[[Any], str] = str) -> Difference | None:
-    """Where two texts or lists of ids first differ, None where they are equal. `show` makes the excerpts' text."""
-    if one == other:
-        return None
-    at = next((at for at, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
-    return Difference(at, show(one[at : at + CONTEXT]), show(other[at : at + CONTEXT]))
-
-
-def cut_short(one: Sequence[Any], longer: Sequence[Any], show: Callable[[Any], str] = str) -> Difference | None:
-    """Where `one` stops being the beginning of `longer`; None when it never does."""
-    found = first_difference(one, longer[: len(one)], show)
-    return found and Difference(found.at, found.one, show(longer[found.at : found.at + CONTEXT]))
 
 
 def prefix_test(
@@ -80,5 +66,5 @@ def _fault(turn: int, test: str, earlier: str, later: str, encode: Callable[[str
     difference = cut_short(earlier, later)
     if difference is not None:
         return [Fault(turn, test, "text", difference)]
-    difference = cut_short(encode(earlier), ids, lambda part: " ".join(map(str, part[:4])))
+    difference = cut_short(encode(earlier), ids, show_ids)
     return [Fault(turn, test, "tokens", difference)] if difference is not None else []

@@ -244,7 +244,7 @@ class TemplateView(View):
             return
         count = self.turns or len(talk.turns)
         compared = self._compared_row()
-        pieces: list[Piece] = drawn.turns_shown(talk, count)
+        pieces: list[Piece] = drawn.turns_shown(talk, count, marked=self.mode == "marking")
         if compared is not None and not compared.equal:
             changed = compared.render and compared.error is None
             pieces = drawn.differing(talk.text, compared.render) if changed else [(compared.error or "the same text, other tokens", "warn")]
@@ -256,20 +256,23 @@ class TemplateView(View):
         side = f" · {talk.name} (s: the other)" if len(row.conversations) > 1 else ""
         tokens = "" if talk.tokens is None else f" · {talk.tokens:,} tokens"
         self._right_title.show([((f"row {row.row}{side}", "title"), (f"  {place}{tokens}", "dim"))])
-        self._foot.show([self._turn_line(talk, count, compared), ((KEYS[self.mode], "dim"),)])
+        words, role = self._turn_words(talk, count, compared)
+        self._foot.show([*wrapped(words, max(20, self.size.width - 2), role)[:3], ((KEYS[self.mode], "dim"),)])
 
-    def _turn_line(self, talk: Conversation, count: int, compared: ComparedRow | None) -> Line:
+    def _turn_words(self, talk: Conversation, count: int, compared: ComparedRow | None) -> tuple[str, str]:
+        """(what can be said of the row or the turn that is shown, role)."""
         from tuitune.template.report import compared_line, fault_line
 
         if compared is not None:
-            return ((compared_line(compared), "good" if compared.equal else "warn"),)
+            return compared_line(compared), "good" if compared.equal else "warn"
         if talk.error is not None or not talk.turns:
-            return ((talk.error or "no turns", "error"),)
-        turn = talk.turns[count - 1]
+            return talk.error or "no turns", "error"
         faults = [fault for fault in talk.faults if fault.turn == count] if self.turns else talk.faults
-        words = f"turn {count} of {len(talk.turns)}: {printable(turn.role)}" if self.turns else f"{len(talk.turns)} turns"
-        good = "begins with the render before it" if self.turns else "each begins with the render before it"
-        return ((f"{words}  ", ""), (fault_line(faults[0]), "warn") if faults else (good, "good"))
+        if faults:
+            return fault_line(faults[0]), "warn"
+        if self.turns:
+            return f"turn {count} of {len(talk.turns)}: {printable(talk.turns[count - 1].role)}, begins with the render before it", "good"
+        return f"{len(talk.turns)} turns, each begins with the render before it", "good"
 
     # Stepping
 

@@ -1,7 +1,8 @@
 """What the template view draws: Jinja source in colours, renders in the colours of their roles, differences. Pure functions."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from rich.cells import cell_len
 
@@ -95,8 +96,8 @@ def look(part: Span) -> str:
     return "dim" if part.source == TEMPLATE else look_of(part.role)
 
 
-def turns_shown(talk: Conversation, count: int) -> list[Piece]:
-    """The render of the first `count` turns, what the last of them adds underlined."""
+def turns_shown(talk: Conversation, count: int, *, marked: bool = False) -> list[Piece]:
+    """The render of the first `count` turns, what the last of them adds underlined; marked: what the assistant writes instead."""
     turn = talk.turns[count - 1] if talk.turns else None
     if talk.error is not None:
         return [(talk.error, "error")]
@@ -105,16 +106,24 @@ def turns_shown(talk: Conversation, count: int) -> list[Piece]:
     if turn is not None and turn.alone is not None:
         return [(turn.alone[:LONGEST], "warn")]  # it is not the beginning of the whole render, whose spans say nothing about it
     end = len(talk.text) if turn is None or turn.end is None else turn.end
-    before = max((earlier.end or 0 for earlier in talk.turns[: count - 1]), default=0) if turn is not None else 0
-    whole = count >= len(talk.turns)
-    pieces = []
-    for part in talk.spans:
-        for start, stop, added in ((part.start, min(part.end, before), False), (max(part.start, before), part.end, True)):
-            text = talk.text[start : min(stop, end, LONGEST)]
-            if start < stop and text:
-                pieces.append((text, look(part) + ("+under" if added and not whole else "")))
+    under: list[tuple[int, int]] = []
+    if marked:
+        under = talk.answers or []
+    elif count < len(talk.turns):
+        under = [(max((earlier.end or 0 for earlier in talk.turns[: count - 1]), default=0), end)]
     left_out = talk.left_out + max(0, end - LONGEST)
+    pieces = list(_underlined(talk, min(end, LONGEST), under))
     return [*pieces, (f"… (+{left_out:,} characters)", "dim")] if left_out else pieces
+
+
+def _underlined(talk: Conversation, end: int, under: Sequence[tuple[int, int]]) -> Iterator[Piece]:
+    """The spans up to a character in their looks, cut where underlining begins and ends."""
+    for part in talk.spans:
+        stop = min(part.end, end)
+        cuts = sorted({part.start, stop, *(at for border in under for at in border if part.start < at < stop)})
+        for first, last in pairwise(cuts):
+            mark = "+under" if any(start <= first < until for start, until in under) else ""
+            yield talk.text[first:last], look(part) + mark
 
 
 def patch_pieces(patch: str) -> list[Piece]:
