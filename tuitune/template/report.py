@@ -100,16 +100,12 @@ def rendered(talk: Conversation) -> Text:
 def prefix_line(report: TemplateReport) -> str:
     """The result of the prefix test in one sentence."""
     count = prefix_totals(report.rows)
-    missing = f"; {count['not_rendered']:,} cannot be rendered" if count["not_rendered"] else ""
-    failing = f"{count['failing_conversations']:,} of {count['conversations']:,} conversations fail"
+    missing = f"; not rendered: {count['not_rendered']:,}" if count["not_rendered"] else ""
     if not count["failing_conversations"]:
         return f"prefix test: every render begins with that of the turns before it ({count['turns']:,} turns){missing}"
-    kinds = [
-        f"{count[name]:,} {words}"
-        for name, words in (("failing_turns", "turns change what stands before them"), ("failing_prompts", "do not follow their prompt"))
-        if count[name]
-    ]
-    return f"prefix test: {failing}: {', '.join(kinds)}{missing}"
+    kinds = (("failing_turns", "turns that change what stands before them"), ("failing_prompts", "answers that do not follow their prompt"))
+    listed = "; ".join(f"{words}: {count[name]:,}" for name, words in kinds if count[name])
+    return f"prefix test: fails in {count['failing_conversations']:,} of {count['conversations']:,} conversations ({listed}){missing}"
 
 
 def fault_line(fault: Fault) -> str:
@@ -154,8 +150,8 @@ def compared_line(row: ComparedRow) -> str:
 def comparison_line(comparison: Comparison) -> str:
     """The counts of a comparison in one sentence."""
     count = compared_totals(comparison)
-    fails = f", the other fails on {count['not_rendered']}" if count["not_rendered"] else ""
-    return f"{count['equal']:,} conversations are the same, {count['different']:,} differ ({count['different_ids']:,} in tokens){fails}"
+    fails = f", {count['not_rendered']:,} not rendered by the other" if count["not_rendered"] else ""
+    return f"conversations: {count['equal']:,} the same, {count['different']:,} different ({count['different_ids']:,} in tokens){fails}"
 
 
 def _print_comparison(comparison: Comparison, console: Console) -> None:
@@ -176,7 +172,7 @@ def marking_lines(marking: Marking) -> list[str]:
         f"({marking.masked:,} tokens) is what the assistant writes in {marking.turns:,} turns, end of turn included"
     ]
     if marking.without_end:
-        lines.append(f"{marking.without_end:,} turns have no end-of-turn token in them: a model trained so may not learn to stop")
+        lines.append(f"turns without a token that ends them: {marking.without_end:,}; a model trained so may not learn to stop")
     if marking.unreached:
         shown = ", ".join(map(str, marking.unreached[:12])) + (" …" if len(marking.unreached) > 12 else "")
         lines.append(f"these rows print nothing of lines {shown}: they stay as they are")

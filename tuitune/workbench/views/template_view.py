@@ -214,10 +214,15 @@ class TemplateView(View):
                 special += wrapped(printable(text), width, "error" if refused else "good")
         self._head.show([*(found if self.size.height >= FLAT or not special else []), *special[:MOST], *said])
 
+    def _pane_width(self) -> int:
+        """Cells for text in a pane, by the view's own size: the panes' may still be those of another arrangement."""
+        inside = self.size.width - 2
+        return max(10, (inside if self.size.width < NARROW else (inside - 2) // 2) - 1)
+
     def _show_left(self) -> None:
         assert self.report is not None
         source = self.report.source
-        width = self._left.size.width - 1
+        width = self._pane_width()
         title = f"{source.origin} · sha256 {source.sha256[:12]}"
         shown: list[Line]
         if self.mode == "diff" and self.compared is not None and self.compared.comparison is not None:
@@ -251,7 +256,7 @@ class TemplateView(View):
         place = f"{printable(Path(row.file).name)}:{row.line}"
         self.status = f"row {row.row}"
         self.breadcrumb = place
-        self._right.show(drawn.flowed(pieces, self._right.size.width - 2, ends=compared is None or compared.equal))
+        self._right.show(drawn.flowed(pieces, self._pane_width() - 1, ends=compared is None or compared.equal))
         (self._right.scroll_end if self.turns else self._right.scroll_home)(animate=False, x_axis=False, immediate=True)
         side = f" · {talk.name} (s: the other)" if len(row.conversations) > 1 else ""
         tokens = "" if talk.tokens is None else f" · {talk.tokens:,} tokens"

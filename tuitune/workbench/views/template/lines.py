@@ -119,6 +119,8 @@ def turns_shown(talk: Conversation, count: int, *, marked: bool = False) -> list
 def _underlined(talk: Conversation, end: int, under: Sequence[tuple[int, int]]) -> Iterator[Piece]:
     """The spans up to a character in their looks, cut where underlining begins and ends."""
     for part in talk.spans:
+        if part.start >= end:
+            break
         stop = min(part.end, end)
         cuts = sorted({part.start, stop, *(at for border in under for at in border if part.start < at < stop)})
         for first, last in pairwise(cuts):
