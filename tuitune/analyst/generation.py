@@ -99,7 +99,8 @@ def _wrong(renderer: Renderer, marked: str, talk: Talk, expected: _Expected) -> 
     try:
         if renderer.text(talk, template=marked) != expected.text:
             return f"row {talk.row}: with markers the template prints another text"
-        if _prompted(renderer, talk, None) != _prompted(renderer, talk, marked):
+        earlier = talk.turns[:-1] or talk.turns
+        if renderer.prompted(talk, earlier) != renderer.prompted(talk, earlier, marked):
             return f"row {talk.row}: with markers the template prints another generation prompt"
         ids, mask = renderer.masked(talk, marked)
     except Exception as error:
@@ -111,11 +112,3 @@ def _wrong(renderer: Renderer, marked: str, talk: Talk, expected: _Expected) -> 
         return ""
     wrong = "would be in the mask and is not" if mask[at] else "would not be in the mask and is"
     return f"row {talk.row}: token {at} ({printable(repr(renderer.tokenizer.decode([ids[at]])))}) {wrong} the assistant's"
-
-
-def _prompted(renderer: Renderer, talk: Talk, template: str | None) -> str | None:
-    """The render of all turns but the last with the generation prompt, None where the template refuses that."""
-    try:
-        return renderer.text(talk, talk.turns[:-1] or talk.turns, prompt=True, template=template)
-    except Exception:
-        return None

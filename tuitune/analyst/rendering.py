@@ -91,8 +91,15 @@ class Renderer:
         if len(text) > LONGEST:
             unknown = [Span(0, LONGEST, UNKNOWN, UNKNOWN)]
             return Conversation(talk.name, text[:LONGEST], None, unknown, turns, faults, left_out=len(text) - LONGEST)
-        found = Conversation(talk.name, text, None, spans(talk.turns, render, text), turns, faults)
+        found = Conversation(talk.name, text, None, spans(talk.turns, render, text), turns, faults, self.prompted(talk) == text)
         return self._with_answers(found) if looked else found
+
+    def prompted(self, talk: Talk, turns: Sequence[Any] | None = None, template: str | None = None) -> str | None:
+        """As `text`, with the generation prompt; None where the template refuses that."""
+        try:
+            return self.text(talk, turns, prompt=True, template=template)
+        except Exception:
+            return None
 
     def _with_answers(self, talk: Conversation) -> Conversation:
         if not getattr(self.tokenizer, "is_fast", False):

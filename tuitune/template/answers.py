@@ -11,6 +11,7 @@ from tuitune.template.difference import first_difference
 from tuitune.template.document import Conversation
 from tuitune.template.prefix import ASSISTANT
 from tuitune.template.spans import TEMPLATE, UNKNOWN, Span
+from tuitune.text import printable
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def answers(talk: Conversation, tokens: Sequence[Token], specials: Collection[st
         raise Unproven(talk.error)
     if talk.text and all(part.source == UNKNOWN for part in talk.spans):
         raise Unproven("the template looks into the texts or forgets them, so nobody can tell which characters are the data's")
+    _check_end(talk, tokens)
     borders = _borders(talk, tokens, specials)
     ends = [_closing(talk.text, tokens, start, end) for start, end in _pairs(borders) if end < len(talk.text)]
     enders = {talk.text[closing[-1].start : closing[-1].end] for closing in ends if closing}
@@ -53,6 +55,24 @@ def answers(talk: Conversation, tokens: Sequence[Token], specials: Collection[st
         stop = _stop(talk.text, tokens, last, end, enders)
         found.append(Answer(first if prompt is None else min(first, prompt), stop or last, stop is not None))
     return found
+
+
+def _check_end(talk: Conversation, tokens: Sequence[Token]) -> None:
+    """Some templates begin another turn of the assistant behind the last one, whether they are asked to or not."""
+    if not talk.deaf or not talk.turns or talk.turns[-1].role != ASSISTANT:
+        return
+    last = max((part.end for part in talk.spans if part.source not in (TEMPLATE, UNKNOWN)), default=0)
+    end = next((token.end for token in tokens if token.start >= last and token.special), None)
+    if end is not None and any(token.start >= end and _solid(talk.text, token) for token in tokens):
+        raise Unproven(
+            f"behind the last answer the template goes on with {printable(repr(talk.text[end:]), limit=80)}, asked for a generation prompt "
+            "or not: a model trained so learns to go on; correct the template first"
+        )
+
+
+def _solid(text: str, token: Token) -> bool:
+    """Whether a token is neither special nor blank."""
+    return not token.special and not text[token.start : token.end].isspace()
 
 
 def _pairs(borders: Sequence[int | None]) -> list[tuple[int, int]]:
@@ -113,7 +133,7 @@ def _texts(parts: Iterator[Span] | list[Span]) -> tuple[int, int] | None:
 def _closing(text: str, tokens: Sequence[Token], start: int, end: int) -> list[Token]:
     """The special tokens at the end of `start` to `end`, with nothing but blanks between and behind them."""
     inside = [token for token in tokens if start <= token.start < token.end <= end]
-    solid = [at for at, token in enumerate(inside) if not token.special and not text[token.start : token.end].isspace()]
+    solid = [at for at, token in enumerate(inside) if _solid(text, token)]
     return [token for token in inside[solid[-1] + 1 if solid else 0 :] if token.special]
 
 

@@ -48,7 +48,8 @@ class Turn(msgspec.Struct, frozen=True):
 
 class Conversation(msgspec.Struct, frozen=True):
     """One rendered conversation of a row. name: input, chosen or rejected. error: why it cannot be rendered, `text` is "" then.
-    answers: (start, end) of the characters that the assistant has to write itself, None where that is not proven. left_out: characters
+    deaf: with a generation prompt asked for, the same is printed. answers: (start, end) of the characters that the assistant has to
+    write itself, None where that is not proven. left_out: characters
     that are not shown because there are too many; tokens are not counted and spans unknown then."""
 
     name: str
@@ -57,6 +58,7 @@ class Conversation(msgspec.Struct, frozen=True):
     spans: list[Span] = []
     turns: list[Turn] = []
     faults: list[Fault] = []
+    deaf: bool = False
     answers: list[tuple[int, int]] | None = None
     error: str | None = None
     left_out: int = 0

@@ -19,7 +19,8 @@ END = "<|close|>"  # the tokenizer's own end of text
 def rendered(template: str, turns: list[dict[str, Any]]) -> Conversation:
     text = render(template, turns)
     found, faults = prefix_test(turns, lambda part, prompt=False: render(template, part, prompt), lambda _: [], text)
-    return Conversation("input", text, None, spans(turns, lambda part: render(template, part), text), found, faults)
+    parts = spans(turns, lambda part: render(template, part), text)
+    return Conversation("input", text, None, parts, found, faults, deaf=render(template, turns, True) == text)
 
 
 def written(template: str, turns: list[dict[str, Any]]) -> list[str]:
@@ -86,6 +87,12 @@ def test_a_template_that_looks_into_its_texts_proves_nothing() -> None:
     looks = CHATML.replace("message['content'] +", "('x' if message['content'].startswith('A') else message['content']) +")
     with pytest.raises(Unproven, match="looks into the texts"):
         written(looks, talk(1))
+
+
+def test_a_template_that_goes_on_behind_the_last_answer_is_refused_with_what_it_prints() -> None:
+    always = LLAMA.replace("{% if add_generation_prompt %}", "").removesuffix("{% endif %}")
+    with pytest.raises(Unproven, match=r"behind the last answer the template goes on with '<\|head\|>assistant<\|/head\|>"):
+        written(always, talk(1))
 
 
 @pytest.mark.parametrize("style", STYLES)
