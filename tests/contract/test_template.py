@@ -166,6 +166,46 @@ def test_trl_trains_on_exactly_these_answers(recipe: Callable[..., Path], tiny_m
     assert trained == ["".join(f"A number {n}.<|/turn|>" for n in range(1 + number % 3)) for number in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("name", "only_trls"),
+    [
+        ("cohere", set()),
+        ("deepseekv3", {"<｜Assistant｜>"}),
+        ("gemma", {"\n"}),
+        ("llama3", set()),
+        ("phi3", {"\n", "<|im_end|>"}),  # the tokenizer's end of text, which closes a conversation
+        ("qwen2_5", {"\n"}),
+        ("qwen3_instruct_2507", {"\n"}),
+    ],
+)
+def test_real_templates_get_the_mask_of_trls_own_variant_but_for_headers_and_line_feeds(
+    recipe: Callable[..., Path], model: Path, name: str, only_trls: set[str]
+) -> None:
+    import re
+
+    import transformers
+    import trl.chat_template_utils as known
+
+    stock, variant = (getattr(known, f"{name}_{kind}") for kind in ("chat_template", "training_chat_template"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(re.findall(r"<[|｜/]?[\w▁ ]+[|｜]?>", stock)))})
+    tokenizer.save_pretrained(model.parent / "real")
+    path = recipe(stock, talks())
+    path.write_text(path.read_text().replace(str(model), str(model.parent / "real")))
+    marking = look(path, mark=True, rows=[]).marking
+    assert marking is not None
+    assert marking.refused is None
+    extra = set()
+    for row in talks():
+        options = {"return_dict": True, "return_assistant_tokens_mask": True}
+        ours, trls = (tokenizer.apply_chat_template(row["messages"], chat_template=text, **options) for text in (marking.text, variant))
+        assert ours["input_ids"] == trls["input_ids"]
+        pairs = list(zip(ours["input_ids"], ours["assistant_masks"], trls["assistant_masks"], strict=True))
+        assert not any(own and not other for _, own, other in pairs)
+        extra |= {tokenizer.decode([id]) for id, own, other in pairs if other and not own}
+    assert extra == only_trls
+
+
 def test_a_template_that_cannot_be_proven_is_refused_with_the_row(recipe: Callable[..., Path]) -> None:
     shouts = CHATML.replace("message['content'] +", "('' if message['content'] == 'A number 1.' else message['content']) +")
     marking = look(recipe(shouts, talks(2)), mark=True, rows=[]).marking
