@@ -1,7 +1,9 @@
 """{% generation %} for a template, proven on the user's rows: same render, same ids, and the mask is what the assistant writes."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 from time import monotonic
 
 import jinja2
@@ -72,14 +74,19 @@ def _expected(renderer: Renderer, talk: Talk) -> _Expected:
         parts = answers(found, tokens, renderer.specials)
     except Unproven as error:
         raise Unproven(f"row {talk.row}: {error}") from error
-    mask = [int(any(token.start < part.end and part.start < token.end for part in parts)) for token in tokens]
+    mask, starts = [0] * len(ids), [token.start for token in tokens]
+    for part in parts:
+        for at in range(bisect_left(starts, part.end) - 1, -1, -1):
+            if tokens[at].end <= part.start:
+                break
+            mask[at] = 1
     return _Expected(found.text, ids, mask, parts)
 
 
 def _prove(renderer: Renderer, marked: str, talks: Sequence[Talk]) -> _Proof:
     proof = _Proof()
     deadline = monotonic() + PROOF_S
-    for talk in talks:
+    for talk in Random(0).sample(talks, len(talks)):  # where the time is over, what was proven is a sample of all
         if monotonic() > deadline:
             break
         expected = _expected(renderer, talk)

@@ -6,6 +6,7 @@ Proven from the spans and the prefix test; where they prove nothing there is no 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from tuitune.template.difference import first_difference
 from tuitune.template.document import Conversation
@@ -14,8 +15,7 @@ from tuitune.template.spans import TEMPLATE, UNKNOWN, Span
 from tuitune.text import printable
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """Characters `start` to `end` of the render. special: it may end a turn; eos: it is the tokenizer's own end of text."""
 
     start: int

@@ -16,6 +16,7 @@ from tuitune.template.jinja_source import Operand, Piece, normalized, operands, 
 
 _FIRST = 0x100000  # Unicode's private plane 16, as spans.py uses plane 15
 _LAST = 0x10FFFD
+_MARK = re.compile(f"([{chr(_FIRST)}-{chr(_LAST)}])")
 ROUNDS = 12  # a text is cut once a round
 _CAPTURING = {"macro", "call", "filter", "set"}  # what is printed inside goes into a value first: its place in the render is unknown
 _ROLE = re.compile(r"([A-Za-z_]\w*)(?:\[[^\[\]'\"]+\])?(?:\.role\b|\[\s*['\"]role['\"]\s*\])")
@@ -155,22 +156,18 @@ def _count(draft: _Draft, samples: Sequence[Sample], render: RenderWith) -> None
 
 def _places(marked: str, plain: str) -> Iterator[tuple[int, int, int]]:
     """(atom, start, end) of everything that is printed, in the plain render."""
+    parts = _MARK.split(marked)  # text, mark, text, mark … text
+    if "".join(parts[::2]) != plain:
+        raise Refused("the template prints other things when its pieces are numbered: it looks at what it has printed")
     at = 0
     opened: list[int] = []
-    found = []
-    kept = []
-    for character in marked:
-        code = ord(character) - _FIRST
-        if not 0 <= code <= _LAST - _FIRST:
-            kept.append(character)
-            at += 1
-        elif code % 2 == 0:
+    for text, mark in zip(parts[::2], parts[1::2]):
+        at += len(text)
+        code = ord(mark) - _FIRST
+        if code % 2 == 0:
             opened.append(at)
         else:
-            found.append((code // 2, opened.pop() if opened else at, at))
-    if "".join(kept) != plain:
-        raise Refused("the template prints other things when its pieces are numbered: it looks at what it has printed")
-    yield from found
+            yield code // 2, opened.pop() if opened else at, at
 
 
 def _cut(atoms: Sequence[Atom]) -> Iterator[Atom]:

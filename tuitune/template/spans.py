@@ -7,6 +7,7 @@ Nothing is guessed. Two questions are asked of the template itself, and an answe
 A template that looks into its texts, or forgets earlier turns, can fail either proof; then the answer is UNKNOWN.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,8 @@ TEMPLATE = "template"
 REASONING = ("reasoning_content", "reasoning", "thinking")  # names that models' templates have for it
 _FIRST = 0xF0000  # Unicode's private plane 15: no tokenizer's data needs it, and rows that use it anyway are not marked
 _LAST = 0xFFFFD
+
+_MARK = re.compile(f"([{chr(_FIRST)}-{chr(_LAST)}])")
 
 Render = Callable[[list[dict[str, Any]]], str]
 Message = Mapping[str, Any]
@@ -69,7 +72,7 @@ def _turns(turns: list[dict[str, Any]], render: Render, text: str) -> list[tuple
 
 def _sources(turns: list[dict[str, Any]], render: Render, text: str) -> list[tuple[int, int, str, str]]:
     """(start, end, source, role) of every text of the data in the render; all of the render is unknown when that cannot be proven."""
-    if not any(_FIRST <= ord(character) <= _LAST for character in text):
+    if not _MARK.search(text):
         for trimmed in (False, True):  # a template that trims its texts would move marks that stand outside of their blanks
             marker = _Marker(trimmed)
             marked = [marker.turn(turn) for turn in turns]
@@ -130,16 +133,16 @@ class _Marker:
 
     def found(self, marked: str, plain: str) -> list[tuple[int, int, str, str]] | None:
         """(start, end, source, role) of each text in the plain render, or None when the marks changed what the template prints."""
-        if "".join(character for character in marked if not _FIRST <= ord(character) <= _LAST) != plain:
+        parts = _MARK.split(marked)  # text, mark, text, mark … text
+        if "".join(parts[::2]) != plain:
             return None
         places: list[tuple[int, int, str, str]] = []
         opened: dict[int, int] = {}
         at = 0
-        for character in marked:
-            code = ord(character)
-            if not _FIRST <= code <= _LAST:
-                at += 1
-            elif (code - _FIRST) % 2 == 0:
+        for text, mark in zip(parts[::2], parts[1::2]):
+            at += len(text)
+            code = ord(mark)
+            if (code - _FIRST) % 2 == 0:
                 opened[code] = at
             elif code - 1 in opened:
                 places += self._place(opened.pop(code - 1), at, plain, *self.labels[(code - 1 - _FIRST) // 2])
