@@ -93,6 +93,17 @@ def inspect(args: argparse.Namespace) -> int:
     """`tuitune inspect RECIPE`: rows as the trainer sees them, token by token."""
     from tuitune.analyst import report
 
+    if args.all:
+        if args.row or args.find:
+            raise UserError("--all gives figures over all rows; --row and --find choose rows to show: use one of them", exit_code=2)
+        survey = report.survey_file(Path(args.recipe), say=_say)
+        if args.json:
+            _print_json({"survey": report.survey_json(survey)})
+        else:
+            from rich.console import Console
+
+            report.print_survey(survey, Console(highlight=False, soft_wrap=True))
+        return 0
     found = report.inspect_file(Path(args.recipe), rows=args.row, find=args.find, say=_say)
     if args.json:
         _print_json(report.as_json(found))
@@ -223,6 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("recipe", metavar="RECIPE")
     sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
     sub.add_argument("--find", metavar="WHAT", help="only rows with this text, or with a fault: dropped, truncated, masked, unknown")
+    sub.add_argument("--all", action="store_true", help="figures over all rows: lengths, what is cut, dropped and twice there, packing")
     _json_option(sub)
     sub = command("template", "the chat template of a recipe: source, render of its rows, prefix test, diff, generation markers")
     sub.add_argument("recipe", metavar="RECIPE")

@@ -10,7 +10,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-BENCHES = {"terminal": "tests.bench.terminal"}
+BENCHES = {"terminal": "tests.bench.terminal", "analysis": "tests.bench.analysis"}
 
 
 def main() -> int:

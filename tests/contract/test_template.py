@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -275,25 +274,6 @@ def test_an_other_template_that_is_not_there_is_a_sentence(recipe: Callable[...,
 
 
 # Strangers' programs
-
-ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-
-
-@pytest.mark.parametrize("wishes", [{}, {"mark": True}, {"other": "training"}])
-def test_a_template_that_never_ends_is_ended(recipe: Callable[..., Path], wishes: dict[str, Any]) -> None:
-    from tuitune.errors import UserError
-
-    began = time.monotonic()
-    with pytest.raises(UserError, match="did not come to an end"):
-        look(recipe(ENDLESS, talks(2)), **wishes)
-    assert time.monotonic() - began < 15
-
-
-def test_a_template_that_only_ends_for_whole_conversations_is_ended_too(recipe: Callable[..., Path]) -> None:
-    from tuitune.errors import UserError
-
-    with pytest.raises(UserError, match="row 0: the template did not come to an end"):
-        look(recipe("{% if messages | length < 2 %}" + ENDLESS + "{% endif %}" + CHATML, talks(1)))
 
 
 @pytest.mark.parametrize(

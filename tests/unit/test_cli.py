@@ -16,7 +16,7 @@ CONTRACT = {
     "open": {"directory", "no_mouse", "colors"},
     "demo": {"directory", "headless", "no_mouse", "colors"},
     "validate": {"recipe", "json"},
-    "inspect": {"recipe", "row", "find", "json"},
+    "inspect": {"recipe", "row", "find", "all", "json"},
     "template": {"recipe", "row", "diff", "mark_generation", "write", "json"},
     "train": {"recipe", "detach", "stop_on_interrupt", "plain", "json"},
     "attach": {"run", "runs", "plain", "json"},

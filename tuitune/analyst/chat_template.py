@@ -1,16 +1,16 @@
 """Makes a template report: a recipe's chat template on the recipe's own rows."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
 from tuitune.analyst.conversation import conversations, render_options
 from tuitune.analyst.generation import mark_generation
-from tuitune.analyst.inspection import SAMPLE, SEED
+from tuitune.analyst.inspection import SAMPLE, SEED, subset
 from tuitune.analyst.rendering import Renderer, Talk, why
+from tuitune.analyst.template_sources import FILES, TRAINING, own, trained_with
 from tuitune.analyst.template_sources import other as other_source
-from tuitune.analyst.template_sources import own, trained_with
-from tuitune.analyst.time_limit import RENDER_S, TooLong
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
 from tuitune.template.difference import first_difference, show_ids, unified
@@ -21,21 +21,7 @@ Progress = Callable[[str], None]
 PROVEN = 20_000  # rows on which markers are proven; a seeded sample of more
 
 
-def examine(recipe: Recipe, progress: Progress, **wishes: Any) -> TemplateReport:
-    """The template in force, its renders of the rows, the prefix test; against another template, or with markers, when that is asked for.
-
-    rows: numbers from 0 of those to render; None: all, or a seeded sample of `limit`. other: see template_sources.other; mark: with
-    markers. UserError when there is no template, the data cannot be read or the template never ends.
-    """
-    try:
-        return _examine(recipe, progress, **wishes)
-    except TooLong as error:
-        raise UserError(
-            f"{error.where}: the template did not come to an end within {RENDER_S:g} s; look for a loop in it that never ends"
-        ) from error
-
-
-def _examine(
+def examine(
     recipe: Recipe,
     progress: Progress,
     rows: Sequence[int] | None = None,
@@ -43,6 +29,11 @@ def _examine(
     other: str | None = None,
     mark: bool = False,
 ) -> TemplateReport:
+    """The template in force, its renders of the rows, the prefix test; against another template, or with markers, when that is asked for.
+
+    rows: numbers from 0 of those to render; None: all, or a seeded sample of `limit`. other: see template_sources.other; mark: with
+    markers. UserError when there is no template or the data cannot be read.
+    """
     built = begin(recipe)
     total = len(built.train.rows)
     chosen = list(rows) if rows is not None else _sample(total, limit)
@@ -74,8 +65,7 @@ def _sample(total: int, limit: int) -> list[int]:
 
 def _talks(built: Any, rows: Sequence[int]) -> Iterator[Talk]:
     """The conversations of rows as the trainer gets them, which is through a Dataset."""
-    subset = type(built.train)([built.train.rows[at] for at in rows], [], [])
-    for row, example in zip(rows, rows_dataset(subset), strict=True):
+    for row, example in zip(rows, rows_dataset(subset(built.train, rows)), strict=True):
         for name, turns in conversations(example):
             yield Talk(row, name, turns, render_options(example))
 
@@ -97,3 +87,9 @@ def _compared(renderer: Renderer, other: str, talk: Talk) -> ComparedRow:
     text = first_difference(one, two)
     ids = first_difference(renderer.ids(one), renderer.ids(two), show_ids)
     return ComparedRow(talk.row, talk.name, text, ids, two if text else "")
+
+
+def hub_names_of(other: str | None) -> list[str]:
+    """What of `other` may come from the Hub: a name that is no word of ours and no path."""
+    local = other is None or other == TRAINING or other.startswith((".", "/", "~")) or Path(other).suffix in FILES or Path(other).exists()
+    return [] if local or other is None else [other]

@@ -23,6 +23,10 @@ LAST_WORDS = 20  # lines of its standard error that are kept
 COMMAND = [sys.executable, "-P", "-m", "tuitune.analyst"]
 
 
+class Died(UserError):
+    """The process ended while it worked on the request; the next request starts it again."""
+
+
 class Cancelled(Exception):
     """The asker has withdrawn the request."""
 
@@ -51,7 +55,8 @@ class Analyst:
         progress: Callable[[str], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> dict[str, Any]:
-        """The result of one request. UserError with the reason when it fails or the process dies; Cancelled when `cancel` is set."""
+        """The result of one request. UserError with the reason when it fails, Died when the process does; Cancelled when `cancel` is
+        set."""
         id, answers = str(next(self._ids)), Answers()
         with self._lock:
             process = self._running()
@@ -67,7 +72,7 @@ class Analyst:
                         raise Cancelled from None
                     continue
                 if answer is None:
-                    raise UserError(f"the analyst died while it worked on this ({self._why(process)}); ask again, it starts by itself")
+                    raise Died(f"the analyst died while it worked on this ({self._why(process)}); ask again, it starts by itself")
                 if answer["ev"] == "result":
                     result: dict[str, Any] = answer["result"]
                     return result

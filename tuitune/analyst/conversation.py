@@ -1,4 +1,4 @@
-"""The conversations of a training row, and how the trainer renders them."""
+"""The conversations of a training row, and what the trainer hands to the template beside them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 Turns = list[Mapping[str, Any]]
 
 
-def conversation(example: Mapping[str, Any], name: str) -> Turns | None:
+def messages_of(example: Mapping[str, Any], name: str) -> Turns | None:
     """The conversation behind a sequence ("input", "chosen" or "rejected"); None for plain text."""
     if "messages" in example:
         return list(example["messages"])
@@ -18,12 +18,12 @@ def conversation(example: Mapping[str, Any], name: str) -> Turns | None:
 def conversations(example: Mapping[str, Any]) -> Iterator[tuple[str, Turns]]:
     """(name, turns) of every conversation of a row; none for plain text."""
     for name in ("chosen", "rejected") if "chosen" in example else ("input",):
-        turns = conversation(example, name)
+        turns = messages_of(example, name)
         if turns is not None:
             yield name, turns
 
 
 def render_options(example: Mapping[str, Any]) -> dict[str, Any]:
-    """What TRL hands to apply_chat_template beside the turns."""
+    """What TRL hands to apply_chat_template beside the turns; tools may be written as JSON."""
     tools = example.get("tools")
     return {"tools": json.loads(tools) if isinstance(tools, str) else tools, **(example.get("chat_template_kwargs") or {})}

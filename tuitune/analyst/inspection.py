@@ -1,10 +1,11 @@
 """Makes an inspection: rows with their tokens as the trainer sees them, attributed to where they come from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
-from tuitune.analyst.conversation import conversation, render_options
+from tuitune.analyst.conversation import messages_of, render_options
 from tuitune.analyst.document import Inspection, Row, Tokens
 from tuitune.analyst.prepared_rows import NOWHERE, PreparedRows, Whole, prepared_rows
 from tuitune.dataset.load import Split
@@ -32,7 +33,7 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
     if chosen and not 0 <= min(chosen) <= max(chosen) < total:
         raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
-    built.train = _subset(built.train, chosen)
+    built.train = subset(built.train, chosen)
     prepared = prepared_rows(built)
     names = _Names()
     shown = [_row(built, prepared, names, at, number) for at, number in enumerate(chosen)]
@@ -50,7 +51,8 @@ class _Names(dict[str, int]):
         return self[name]
 
 
-def _subset(split: Split, chosen: Sequence[int]) -> Split:
+def subset(split: Split, chosen: Sequence[int]) -> Split:
+    """The rows with these numbers, in this order."""
     return Split([split.rows[at] for at in chosen], [split.places[at] for at in chosen], split.columns)
 
 
@@ -58,20 +60,26 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     """Role and source of every token of a row's sequence, "unknown" where the trainer's ids are not those of the rendered text."""
     tokenizer = built.trainer.processing_class
     example = built.train.rows[row]
-    parts = conversation(example, whole.name)
+    parts = messages_of(example, whole.name)
     unknown = [(UNKNOWN, UNKNOWN)] * len(whole.ids)
     if parts is None or not getattr(tokenizer, "is_fast", False):
         return unknown
-    options = {"chat_template": getattr(built.trainer, "chat_template", None), **render_options(example)}
-
-    def render(turns: list[dict[str, Any]]) -> str:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
-
+    render = partial(renderer(built, tokenizer), example)
     text = render([dict(part) for part in parts])
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if encoded["input_ids"] != whole.ids:
         return unknown
     return list(of_tokens(encoded["offset_mapping"], spans(parts, render, text)))
+
+
+def renderer(built: Built, tokenizer: Any) -> Callable[[Mapping[str, Any], list[dict[str, Any]]], str]:
+    """(row, turns) → text, as the trainer renders turns of that row."""
+    template = getattr(built.trainer, "chat_template", None)
+
+    def render(example: Mapping[str, Any], turns: list[dict[str, Any]]) -> str:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **{"chat_template": template, **render_options(example)}))
+
+    return render
 
 
 def _row(built: Built, prepared: PreparedRows, names: _Names, at: int, number: int) -> Row:

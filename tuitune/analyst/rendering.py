@@ -1,4 +1,4 @@
-"""Rows through a chat template and the tokenizer, exactly as TRL sends them: transformers' apply_chat_template, with a time limit."""
+"""Rows through a chat template and the tokenizer, exactly as TRL sends them: transformers' apply_chat_template."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tuitune.analyst.time_limit import TooLong, time_limit
 from tuitune.template.answers import Token, Unproven, answers
 from tuitune.template.document import Conversation
 from tuitune.template.prefix import prefix_test
@@ -35,23 +34,16 @@ class Renderer:
     template: str | None = None
 
     def text(self, talk: Talk, turns: Sequence[Any] | None = None, *, prompt: bool = False, template: str | None = None) -> str:
-        """The render of a conversation, or of other `turns` in its place. Raises what the template raises; TooLong when it never ends."""
+        """The render of a conversation, or of other `turns` in its place. Raises what the template raises."""
         chosen = self.template if template is None else template
         options = {"chat_template": chosen, **talk.options, "add_generation_prompt": prompt, "tokenize": False}
-        return str(self._limited(talk, list(talk.turns if turns is None else turns), options))
+        return str(self.tokenizer.apply_chat_template(list(talk.turns if turns is None else turns), **options))
 
     def masked(self, talk: Talk, template: str) -> tuple[list[int], list[int]]:
         """(ids, the assistant's mask) as TRL gets them with assistant_only_loss."""
         options = {"chat_template": template, **talk.options, "return_dict": True, "return_assistant_tokens_mask": True}
-        found = self._limited(talk, list(talk.turns), options)
+        found = self.tokenizer.apply_chat_template(list(talk.turns), **options)
         return list(found["input_ids"]), list(found["assistant_masks"])
-
-    def _limited(self, talk: Talk, turns: list[Any], options: Mapping[str, Any]) -> Any:
-        try:
-            with time_limit():
-                return self.tokenizer.apply_chat_template(turns, **options)
-        except TooLong as error:
-            raise TooLong(f"row {talk.row}") from error
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a rendered text."""

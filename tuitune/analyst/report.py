@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -9,10 +10,11 @@ from rich.text import Text
 
 from tuitune.analyst.client import Analyst
 from tuitune.analyst.document import IGNORED, Inspection, Row, Tokens, as_json, faults, totals
+from tuitune.analyst.survey_document import Survey, sentences, survey_json
 from tuitune.errors import UserError
 from tuitune.text import printable
 
-__all__ = ["as_json", "inspect_file", "print_rows"]
+__all__ = ["as_json", "inspect_file", "print_rows", "print_survey", "survey_file", "survey_json"]
 
 STYLES = {"assistant": "green", "user": "blue", "system": "yellow", "tool": "magenta", "template": "dim", "unknown": "red"}
 FAULTS = {"dropped": "dropped", "truncated": "truncated", "masked": "nothing in the loss", "unknown": "roles unknown"}
@@ -21,16 +23,38 @@ SHOWN = 20  # rows that are written out on a terminal when nobody asks for certa
 
 def inspect_file(path: Path, *, rows: Sequence[int] | None, find: str | None, say: Callable[[str], None]) -> Inspection:
     """The rows of a recipe, those that `find` means (one of FAULTS, or a text); UserError when they cannot be prepared."""
+    answer = _ask("inspect", path, {"rows": rows}, say)
+    found = msgspec.convert(answer, Inspection, strict=False)
+    return msgspec.structs.replace(found, rows=[row for row in found.rows if find is None or _matches(found, row, find)])
+
+
+def survey_file(path: Path, *, say: Callable[[str], None]) -> Survey:
+    """Figures over all rows of a recipe's training set; UserError when they cannot be prepared."""
+    return msgspec.convert(_ask("survey", path, {}, say), Survey)
+
+
+def print_survey(survey: Survey, console: Console) -> None:
+    """The figures in words, and how long the rows are."""
+    for line in sentences(survey):
+        console.print(Text(line))
+    histogram = survey.histograms["all"]
+    most = max(histogram.counts, default=0)
+    for at, count in enumerate(histogram.counts):
+        first = at * histogram.step
+        mark = "  ◂ max_length" if survey.max_length is not None and first <= survey.max_length < first + histogram.step else ""
+        console.print(Text(f"{first:>8,} – {first + histogram.step - 1:<8,} {'▇' * round(40 * count / most):<40} {count:>9,}{mark}"))
+
+
+def _ask(op: str, path: Path, args: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """One request to an analyst of its own."""
     if not path.is_file():
         raise UserError(f"{printable(str(path))} does not exist; name a recipe", exit_code=2)
     analyst = Analyst()
     try:
         say("loading the libraries …")
-        answer = analyst.request("inspect", {"recipe": str(path.resolve()), "rows": rows}, progress=lambda text: say(f"{text} …"))
+        return analyst.request(op, {"recipe": str(path.resolve()), **args}, progress=lambda text: say(f"{text} …"))
     finally:
         analyst.close()
-    found = msgspec.convert(answer, Inspection, strict=False)
-    return msgspec.structs.replace(found, rows=[row for row in found.rows if find is None or _matches(found, row, find)])
 
 
 def _matches(inspection: Inspection, row: Row, find: str) -> bool:

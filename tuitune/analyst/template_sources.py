@@ -7,7 +7,6 @@ from typing import Any
 import transformers
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
-from tuitune.analyst.time_limit import TooLong, time_limit
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe, resolve_path
 from tuitune.template.document import Source
@@ -15,7 +14,7 @@ from tuitune.text import printable
 from tuitune.trainer.build import why_not_loaded
 
 TRAINING = "training"
-_JINJA = (".jinja", ".jinja2", ".j2")
+FILES = (".jinja", ".jinja2", ".j2", ".gguf")
 
 
 def source(text: str, origin: str) -> Source:
@@ -54,10 +53,7 @@ def trained_with(recipe: Recipe, tokenizer: Any, stock: Source) -> tuple[Source,
 def training_variant(tokenizer: Any, stock: Source) -> Source:
     """What TRL makes of a template for assistant_only_loss. UserError with TRL's reason when it makes nothing of it."""
     try:
-        with time_limit():
-            text = get_training_chat_template(tokenizer)
-    except TooLong as error:
-        raise UserError("the template did not come to an end while TRL looked at it") from error
+        text = get_training_chat_template(tokenizer)
     except Exception as error:
         reason = printable(" ".join(str(error).split()), limit=300)
         raise UserError(
@@ -78,7 +74,7 @@ def other(name: str, recipe: Recipe, tokenizer: Any, stock: Source) -> Source:
     shown = printable(str(path))
     if path.suffix.lower() == ".gguf":
         return source(_of_gguf(path), f"tokenizer.chat_template of {shown}")
-    if path.is_file() or path.suffix.lower() in _JINJA:
+    if path.is_file() or path.suffix.lower() in FILES:
         try:
             return source(path.read_text(encoding="utf-8"), shown)
         except (OSError, UnicodeDecodeError) as error:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 from textual.message import Message
 
+from tuitune.analyst.survey_document import FAULTS, Survey
 from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench.analysis import analyst_of
 from tuitune.workbench.commands import tokens as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
+from tuitune.workbench.views.tokens import figures
 from tuitune.workbench.views.tokens.flow import describe, flow, legend, row_line
 from tuitune.workbench.views.tokens.scroll import EMPTY, TokenScroll
 from tuitune.workbench.views.view import View
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 NARROW = 90  # cells; below it the rows stand above the tokens
 FLAT = 20  # lines; below it few rows are shown
+SHOWN = 256  # rows with a fault that are prepared and shown at most
 WAITING = "waiting for the analyst …"
 TITLES: Line = (("    row tokens inloss", "dim"),)
 
@@ -50,6 +53,7 @@ class TokenView(View):
     TokenView.-narrow.-flat #token-rows { height: 4; }
     TokenView.-flat #token-panes { margin-top: 0; }
     TokenView #token-flow { height: 1fr; }
+    TokenView #token-page { height: 1fr; margin-top: 1; }
     """
 
     class Told(Message):
@@ -67,12 +71,31 @@ class TokenView(View):
             super().__init__()
             self.inspection = inspection
 
+    class Counting(Message):
+        """What the analyst says while it looks at all rows."""
+
+        def __init__(self, text: str, failed: bool = False) -> None:
+            super().__init__()
+            self.text = text
+            self.failed = failed
+
+    class Surveyed(Message):
+        """It has looked at all rows."""
+
+        def __init__(self, survey: Survey) -> None:
+            super().__init__()
+            self.survey = survey
+
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.inspection: Inspection | None = None
         self.sequence = 0  # which of a row's sequences is shown (chosen and rejected, or the packs it is in)
         self.ids = False
+        self.survey: Survey | None = None
+        self.filter = ""  # the fault whose rows are shown; "": the sample
+        self.role = "all"  # what the histogram is of
         self._cancel = threading.Event()
+        self._counting: Line = ()
         self._said = self.Told(WAITING)
         self._head = RoleLines([((WAITING, "dim"),)])
         self._titles = RoleLines([TITLES])
@@ -80,6 +103,9 @@ class TokenView(View):
         self._flow = TokenScroll(id="token-flow")
         self._which = RoleLines([()])
         self._foot = RoleLines([(), (), ()])
+        self._page = RoleLines(id="token-page")
+        self._page.display = False
+        self._page.can_focus = True  # while it is there the panes cannot have the keyboard
 
     @property
     def title(self) -> str:
@@ -87,7 +113,8 @@ class TokenView(View):
 
     def compose(self) -> ComposeResult:
         yield self._head
-        with Horizontal(id="token-panes"):
+        yield self._page
+        with Horizontal(id="token-panes") as self._panes:
             with Vertical(id="token-rows"):
                 yield self._titles
                 yield self._rows
@@ -103,33 +130,64 @@ class TokenView(View):
         self._cancel.set()
 
     def focus_content(self) -> None:
-        self._rows.focus()
+        (self._page if self._page.display else self._rows).focus()
 
     def action_inspect_again(self) -> None:
         """Prepare the rows once more: the recipe or the data have changed."""
+        self.survey = None
+        self._counting = ()
+        self._load("")
+
+    def _load(self, fault: str) -> None:
+        """Ask for the rows with a fault, or for the sample and then for figures over the whole set."""
         self._cancel.set()
         self._cancel = threading.Event()
         self._said = self.Told(WAITING)
         self.inspection = None
+        self.filter = fault
         self._say()
-        self.run_worker(lambda: self._ask(self._cancel), thread=True, group="inspect", exit_on_error=False)
+        rows = self.survey.faults[fault][:SHOWN] if fault and self.survey else None
+        self.run_worker(lambda cancel=self._cancel: self._ask(cancel, rows), thread=True, group="inspect", exit_on_error=False)
 
-    def _ask(self, cancel: threading.Event) -> None:
+    def _ask(self, cancel: threading.Event, rows: list[int] | None) -> None:
         import msgspec
 
-        from tuitune.analyst.client import Cancelled
         from tuitune.analyst.document import Inspection
 
+        answer = self._request("inspect", {} if rows is None else {"rows": rows}, cancel, self.Told)
+        if answer is None:
+            return
+        self.post_message(self.Inspected(msgspec.convert(answer, Inspection, strict=False)))
+        if self.survey is not None:
+            return
+        answer = self._request("survey", {}, cancel, self.Counting)
+        if answer is not None:
+            self.post_message(self.Surveyed(msgspec.convert(answer, Survey)))
+
+    def _request(
+        self, op: str, args: dict[str, Any], cancel: threading.Event, message: type[Told] | type[Counting]
+    ) -> dict[str, Any] | None:
+        """The answer, None when there is none (told, or cancelled). An analyst that dies is asked once more."""
+        from tuitune.analyst.client import Cancelled, Died
+
         def tell(text: str) -> None:
-            self.post_message(self.Told(f"{text} …"))
+            self.post_message(message(f"{text} …"))
+
+        def ask() -> dict[str, Any]:
+            return analyst_of(self.app).request(op, {"recipe": str(self.path), **args}, progress=tell, cancel=cancel)
 
         try:
-            answer = analyst_of(self.app).request("inspect", {"recipe": str(self.path)}, progress=tell, cancel=cancel)
-            self.post_message(self.Inspected(msgspec.convert(answer, Inspection, strict=False)))
+            try:
+                return ask()
+            except Died as error:
+                self.post_message(self.OutputLine(f"{error}. Asking again."))
+                self.post_message(message("the analyst died; it has been started again …"))
+                return ask()
         except Cancelled:
             pass
         except UserError as error:
-            self.post_message(self.Told(str(error), failed=True))
+            self.post_message(message(str(error), failed=True))
+        return None
 
     def on_token_view_told(self, event: Told) -> None:
         self._said = event
@@ -143,6 +201,16 @@ class TokenView(View):
         self.inspection = event.inspection
         self._flow.cursor = 0
         self._paint()
+
+    def on_token_view_counting(self, event: Counting) -> None:
+        self._counting = ((f"all rows: {printable(event.text)}", "error" if event.failed else "dim"),)
+        self._show_head()
+
+    def on_token_view_surveyed(self, event: Surveyed) -> None:
+        self.survey = event.survey
+        self._counting = ()
+        self._show_head()
+        self._show_page()
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < NARROW, "-narrow")
@@ -173,10 +241,55 @@ class TokenView(View):
         if self.inspection is None:
             self._say()
             return
-        self._head.show([_summary(self.inspection)])
+        self._show_head()
+        self._show_page()
         width = max(30, self._rows.size.width)
         self._rows.show([as_content(row_line(self.inspection, row, width)) for row in self.inspection.rows])
         self._show_row(self._flow.cursor)
+
+    def _show_head(self) -> None:
+        """One line on the rows that are shown, one on the whole set while it says more than the first."""
+        if self.inspection is None:
+            return
+        whole = figures.short(self.survey) if self.survey else self._counting
+        shown = _filtered(self.inspection, self.survey, self.filter) if self.filter and self.survey else _summary(self.inspection)
+        everything = self.survey is not None and not self.filter and not self.inspection.sampled
+        self._head.show([line for line in (whole, () if everything else shown) if line])
+
+    def _show_page(self) -> None:
+        if self._page.display and self.survey is not None:
+            self._page.show(figures.page(self.survey, self.role, self.size.width - 2, self._page.size.height))
+
+    def action_whole_set(self) -> None:
+        """The figures over all rows, and back to the tokens."""
+        if self.survey is None and not self._page.display:
+            self.app.notify("The figures over all rows are still being made." if self._counting else "There are no figures over all rows.")
+            return
+        self._page.display = not self._page.display
+        self._panes.display = self._foot.display = not self._page.display
+        self.focus_content()
+        self.call_after_refresh(self._show_page)
+
+    def action_next_role(self) -> None:
+        """The histogram of another role."""
+        if self.survey is not None and self._page.display:
+            names = figures.roles(self.survey)
+            self.role = names[(names.index(self.role) + 1) % len(names)]
+            self._show_page()
+
+    def action_filter_rows(self) -> None:
+        """The rows with the next kind of fault, after the last one the sample."""
+        if self.survey is None:
+            self.app.notify("Which rows have faults is known when all rows have been looked at.")
+            return
+        kinds = ["", *figures.faulty(self.survey)]
+        if len(kinds) == 1:
+            self.app.notify("No row is cut, dropped, there twice or without anything in the loss.")
+            return
+        if self._page.display:
+            self.action_whole_set()
+        self._rows.cursor = 0
+        self._load(kinds[(kinds.index(self.filter) + 1) % len(kinds)])
 
     def _show_row(self, token: int = 0) -> None:
         row = self.row
@@ -232,6 +345,12 @@ class TokenView(View):
     def action_switch_pane(self) -> None:
         """From the rows to the tokens and back."""
         (self._rows if self._flow.has_focus else self._flow).focus()
+
+
+def _filtered(inspection: Inspection, survey: Survey, fault: str) -> Line:
+    shown, there = len(inspection.rows), survey.counts[fault]
+    words = f"{shown:,} of {there:,} rows that are" if shown < there else f"{there:,} rows that are" if there > 1 else "the row that is"
+    return ((f"shown: {words} {FAULTS[fault]}", "warn"), ("  f: the next kind", "dim"))
 
 
 def _summary(inspection: Inspection) -> Line:
