@@ -54,7 +54,7 @@ def analyst() -> Iterator[Analyst]:
     analyst.close()
 
 
-@pytest.mark.parametrize("op", ["inspect", "survey"])
+@pytest.mark.parametrize("op", ["inspect", "survey", "template"])
 @pytest.mark.parametrize("kind", LOOPS)
 def test_a_real_template_that_never_returns_is_ended_while_another_request_is_answered(
     tiny_model: Path, tmp_path: Path, analyst: Analyst, kind: str, op: str

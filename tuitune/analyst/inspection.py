@@ -5,6 +5,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from tuitune.analyst.conversation import messages_of, render_options
 from tuitune.analyst.document import Inspection, Row, Tokens
 from tuitune.analyst.prepared_rows import NOWHERE, PreparedRows, Whole, prepared_rows
 from tuitune.analyst.row_size import affordable
@@ -81,18 +82,9 @@ def renderer(built: Built, tokenizer: Any) -> Callable[[Mapping[str, Any], list[
     template = getattr(built.trainer, "chat_template", None)
 
     def render(example: Mapping[str, Any], turns: list[dict[str, Any]]) -> str:
-        options = {"chat_template": template, "tools": example.get("tools"), **(example.get("chat_template_kwargs") or {})}
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **{"chat_template": template, **render_options(example)}))
 
     return render
-
-
-def messages_of(example: Mapping[str, Any], name: str) -> list[Mapping[str, Any]] | None:
-    """The conversation behind a sequence; None for plain text."""
-    if "messages" in example:
-        return list(example["messages"])
-    prompt, answer = example.get("prompt", []), example.get("completion" if name == "input" else name)
-    return [*prompt, *answer] if isinstance(prompt, list) and isinstance(answer, list) else None
 
 
 def _row(built: Built, prepared: PreparedRows, names: _Names, at: int, number: int) -> Row:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tuitune.analyst.inspection import messages_of, renderer
+from tuitune.analyst.conversation import messages_of
+from tuitune.analyst.inspection import renderer
 from tuitune.analyst.prepared_rows import ROW
 from tuitune.analyst.quick_rows import LOST, FaultAt, RowList, quick
 from tuitune.analyst.render_watch import RenderWatch
