@@ -23,8 +23,9 @@ def main() -> int:
     import torch
 
     from tuitune.analyst import chat_template, find, inspection, proven_set, survey
-    from tuitune.analyst.render_watch import RenderWatch, watch_renders
+    from tuitune.analyst.render_watch import RenderWatch
     from tuitune.analyst.server import Operation, Progress, Server
+    from tuitune.analyst.wrapped_renders import watch_renders
     from tuitune.bus.envelope import VERSION, encode
     from tuitune.recipe.recipe import Recipe, load_recipe
     from tuitune.trainer.methods import method_for
