@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tuitune import __version__
 from tuitune.errors import UserError
-from tuitune.text import printable
+from tuitune.text import escaped_json, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,6 +93,17 @@ def inspect(args: argparse.Namespace) -> int:
     """`tuitune inspect RECIPE`: rows as the trainer sees them, token by token."""
     from tuitune.analyst import report
 
+    if args.all:
+        if args.row or args.find:
+            raise UserError("--all gives figures over all rows; --row and --find choose rows to show: use one of them", exit_code=2)
+        survey = report.survey_file(Path(args.recipe), say=_say)
+        if args.json:
+            _print_json({"survey": report.survey_json(survey)})
+        else:
+            from rich.console import Console
+
+            report.print_survey(survey, Console(highlight=False, soft_wrap=True))
+        return 0
     found = report.inspect_file(Path(args.recipe), rows=args.row, find=args.find, say=_say)
     if args.json:
         _print_json(report.as_json(found))
@@ -101,6 +112,24 @@ def inspect(args: argparse.Namespace) -> int:
 
         report.print_rows(found, Console(highlight=False, soft_wrap=True))
     return 0
+
+
+def template(args: argparse.Namespace) -> int:
+    """`tuitune template RECIPE`: the chat template, its render of the rows, prefix test, diff, generation markers."""
+    from tuitune.template import report
+
+    if args.write is not None and not args.mark_generation:
+        raise UserError("--write writes what --mark-generation makes; give both", exit_code=2)
+    recipe = Path(args.recipe)
+    found = report.ask(recipe, rows=args.row, other=args.diff, mark=args.mark_generation, say=_say)
+    written = None if args.write is None else report.write_marked(found, Path(args.write) if args.write else report.marked_path(recipe))
+    if args.json:
+        _print_json(report.as_json(found))
+    else:
+        from rich.console import Console
+
+        report.print_report(found, Console(highlight=False, soft_wrap=True), all_rows=args.row is not None, written=written)
+    return 1 if found.marking is not None and found.marking.refused is not None else 0
 
 
 def train(args: argparse.Namespace) -> int:
@@ -164,6 +193,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "demo": demo,
     "validate": validate,
     "inspect": inspect,
+    "template": template,
     "train": train,
     "attach": attach,
     "runs": runs,
@@ -203,7 +233,17 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("inspect", "rows of the training data as the trainer sees them: tokens, roles, loss mask, packing")
     sub.add_argument("recipe", metavar="RECIPE")
     sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
-    sub.add_argument("--find", metavar="WHAT", help="only rows with this text, or with a fault: dropped, truncated, masked, unknown")
+    sub.add_argument(
+        "--find", metavar="WHAT", help="a text, /a pattern/, #token id, or a fault: truncated, dropped, masked, duplicate, overlap, unknown"
+    )
+    sub.add_argument("--all", action="store_true", help="figures over all rows: lengths, what is cut, dropped and twice there, packing")
+    _json_option(sub)
+    sub = command("template", "the chat template of a recipe: source, render of its rows, prefix test, diff, generation markers")
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
+    sub.add_argument("--diff", metavar="OTHER", help="against a Jinja or GGUF file, a model's folder or Hub id, or `training` (TRL's own)")
+    sub.add_argument("--mark-generation", action="store_true", help="put {%% generation %%} round what the assistant writes, with a proof")
+    sub.add_argument("--write", nargs="?", const="", metavar="FILE", help="write that template (default: beside the recipe)")
     _json_option(sub)
     sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")
     sub.add_argument("recipe", metavar="RECIPE")
@@ -260,7 +300,7 @@ def _say(text: str) -> None:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps({"schema": 1, **document}, ensure_ascii=False))  # noqa: T201
+    print(escaped_json(json.dumps({"schema": 1, **document}, ensure_ascii=False)))  # noqa: T201
 
 
 if __name__ == "__main__":

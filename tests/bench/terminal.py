@@ -126,7 +126,7 @@ class Bench:
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             terminal.settle(1.0)
-            if not psutil.Process(terminal.process.pid).children(recursive=True):
+            if len(own_tree(terminal)) == 1:
                 return
         raise SystemExit("the workbench still has a child process after 180 s")
 
@@ -134,9 +134,15 @@ class Bench:
 # What is measured of a running program
 
 
+def own_tree(terminal: Terminal) -> list[psutil.Process]:
+    """The workbench and its children without the analyst, which is a service beside it (DESIGN.md, section 1)."""
+    process = psutil.Process(terminal.process.pid)
+    return [process, *(child for child in process.children(recursive=True) if "tuitune.analyst" not in child.cmdline())]
+
+
 def cpu_and_bytes(terminal: Terminal, seconds: float) -> dict[str, float]:
     """CPU in percent of one core and bytes a second over so many seconds without a key."""
-    tree = [psutil.Process(terminal.process.pid), *psutil.Process(terminal.process.pid).children(recursive=True)]
+    tree = own_tree(terminal)
 
     def spent() -> float:
         return sum(sum(process.cpu_times()[:2]) for process in tree)
@@ -227,9 +233,7 @@ def start(here: Bench) -> dict[str, Any]:
     with here.open() as terminal:
         terminal.wait_for(FOLDER_READY)
         terminal.settle(1.0)
-        process = psutil.Process(terminal.process.pid)
-        tree = [process, *process.children(recursive=True)]
-        result["pss_mib"] = round(sum(each.memory_full_info().pss for each in tree) / 2**20, 1)
+        result["pss_mib"] = round(sum(each.memory_full_info().pss for each in own_tree(terminal)) / 2**20, 1)
         for name, shown in (("idle_gpu_panel", True), ("idle", False)):
             gpu_panel(terminal, shown)
             result[name] = cpu_and_bytes(terminal, IDLE_S)

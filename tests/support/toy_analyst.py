@@ -40,6 +40,16 @@ def hungry(progress):
     return {"size": len(bytearray(64 << 30))}
 
 
+def render(progress, watch, seconds, forked=False):
+    if forked and os.fork():
+        time.sleep(15)
+    watch.slot = 1 if forked else 0
+    watch.begin()
+    time.sleep(seconds)
+    watch.end()
+    return {"rendered": seconds}
+
+
 def large(progress, size):
     return {"text": "x" * size}
 
@@ -52,6 +62,7 @@ operations = {
     "fault": Operation(fault, 5),
     "die": Operation(die, 5),
     "hungry": Operation(hungry, 5),
+    "render": Operation(render, 20, renders=True),
     "large": Operation(large, 20),
 }
 answers = os.fdopen(os.dup(1), "wb")

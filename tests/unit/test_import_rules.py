@@ -35,6 +35,8 @@ TERMINAL_SIDE = [
     "tuitune.files",
     "tuitune.network",
     "tuitune.secrets",
+    "tuitune.template.marking",
+    "tuitune.template.report",
     "tuitune.template.spans",
     "tuitune.versions",
     "tuitune.workbench.app",
@@ -42,6 +44,7 @@ TERMINAL_SIDE = [
     "tuitune.workbench.views.recipe_editor",
     "tuitune.workbench.views.run_dashboard",
     "tuitune.workbench.views.runs_table",
+    "tuitune.workbench.views.template_view",
 ]
 
 

@@ -23,12 +23,12 @@ LAST_WORDS = 20  # lines of its standard error that are kept
 COMMAND = [sys.executable, "-P", "-m", "tuitune.analyst"]
 
 
+class Died(UserError):
+    """The process ended while it worked on the request; the next request starts it again."""
+
+
 class Cancelled(Exception):
     """The asker has withdrawn the request."""
-
-
-class Died(UserError):
-    """The process ended while it worked on the request."""
 
 
 class Service:
@@ -57,7 +57,8 @@ class Service:
         progress: Callable[[str], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> dict[str, Any]:
-        """The result of one request. UserError with the reason when it fails or the process dies; Cancelled when `cancel` is set."""
+        """The result of one request. UserError with the reason when it fails, Died when the process does; Cancelled when `cancel` is
+        set."""
         id, answers = str(next(self._ids)), Answers()
         with self._lock:
             process = self._running()

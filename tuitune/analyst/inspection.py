@@ -1,11 +1,14 @@
 """Makes an inspection: rows with their tokens as the trainer sees them, attributed to where they come from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any
 
+from tuitune.analyst.conversation import messages_of, render_options
 from tuitune.analyst.document import Inspection, Row, Tokens
 from tuitune.analyst.prepared_rows import NOWHERE, PreparedRows, Whole, prepared_rows
+from tuitune.analyst.row_size import affordable
 from tuitune.dataset.load import Split
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
@@ -22,7 +25,7 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     """The training rows of a recipe as its trainer prepares them.
 
     rows: numbers from 0 of those to look at; None: all of them, or a seeded sample of `limit` when there are more. Packs are then those of
-    the sample. UserError when the recipe's data cannot be prepared, with TRL's own reason.
+    the sample. Rows too long to be looked at are left out. UserError when the recipe's data cannot be prepared, with TRL's own reason.
     """
     built = begin(recipe)
     built.eval = None  # its preparation is another question
@@ -31,14 +34,18 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
     if chosen and not 0 <= min(chosen) <= max(chosen) < total:
         raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
-    built.train = _subset(built.train, chosen)
+    if not chosen:
+        return Inspection(total, 0, [], [], {}, frozenset())
+    chosen, left_out = affordable(built.train, chosen)
+    built.train = subset(built.train, chosen)
     prepared = prepared_rows(built)
     names = _Names()
     shown = [_row(built, prepared, names, at, number) for at, number in enumerate(chosen)]
     tokenizer = built.trainer.processing_class
     used = {id for row in shown for tokens in row.sequences for id in tokens.ids}
     special = used & {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return Inspection(total, len(chosen), shown, list(names), {id: tokenizer.decode([id]) for id in sorted(used)}, frozenset(special))
+    texts = {id: tokenizer.decode([id]) for id in sorted(used)}
+    return Inspection(total, len(chosen), shown, list(names), texts, frozenset(special), left_out)
 
 
 class _Names(dict[str, int]):
@@ -49,7 +56,8 @@ class _Names(dict[str, int]):
         return self[name]
 
 
-def _subset(split: Split, chosen: Sequence[int]) -> Split:
+def subset(split: Split, chosen: Sequence[int]) -> Split:
+    """The rows with these numbers, in this order."""
     return Split([split.rows[at] for at in chosen], [split.places[at] for at in chosen], split.columns)
 
 
@@ -57,16 +65,11 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     """Role and source of every token of a row's sequence, "unknown" where the trainer's ids are not those of the rendered text."""
     tokenizer = built.trainer.processing_class
     example = built.train.rows[row]
-    parts = _messages(example, whole.name)
+    parts = messages_of(example, whole.name)
     unknown = [(UNKNOWN, UNKNOWN)] * len(whole.ids)
     if parts is None or not getattr(tokenizer, "is_fast", False):
         return unknown
-    options = {"chat_template": getattr(built.trainer, "chat_template", None), "tools": example.get("tools")}
-    options |= example.get("chat_template_kwargs") or {}
-
-    def render(turns: list[dict[str, Any]]) -> str:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
-
+    render = partial(renderer(built, tokenizer), example)
     text = render([dict(part) for part in parts])
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if encoded["input_ids"] != whole.ids:
@@ -74,12 +77,14 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     return list(of_tokens(encoded["offset_mapping"], spans(parts, render, text)))
 
 
-def _messages(example: Mapping[str, Any], name: str) -> list[Mapping[str, Any]] | None:
-    """The conversation behind a sequence; None for plain text."""
-    if "messages" in example:
-        return list(example["messages"])
-    prompt, answer = example.get("prompt", []), example.get("completion" if name == "input" else name)
-    return [*prompt, *answer] if isinstance(prompt, list) and isinstance(answer, list) else None
+def renderer(built: Built, tokenizer: Any) -> Callable[[Mapping[str, Any], list[dict[str, Any]]], str]:
+    """(row, turns) → text, as the trainer renders turns of that row."""
+    template = getattr(built.trainer, "chat_template", None)
+
+    def render(example: Mapping[str, Any], turns: list[dict[str, Any]]) -> str:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **{"chat_template": template, **render_options(example)}))
+
+    return render
 
 
 def _row(built: Built, prepared: PreparedRows, names: _Names, at: int, number: int) -> Row:

@@ -8,6 +8,7 @@ that takes too long or too much memory is killed without touching the others; wh
     ← {"v": 1, "id": ID, "ev": "result", "result": {…}}           ← {"v": 1, "id": ID, "ev": "error", "text": …}
 """
 
+import contextlib
 import os
 import resource
 import selectors
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from tuitune.analyst.render_watch import STUCK, RenderWatch
 from tuitune.bus.envelope import VERSION, decode, encode
 from tuitune.errors import UserError
 
@@ -31,10 +33,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Operation:
-    """`run(progress, **args)` in a worker; killed after `limit_s` seconds."""
+    """`run(progress, **args)` in a worker; killed after `limit_s` seconds. `renders`: it gets
+    `watch` as well, and a worker that is stuck in a chat template is killed long before."""
 
     run: Callable[..., dict[str, Any]]
     limit_s: float
+    renders: bool = False
 
 
 @dataclass
@@ -44,6 +48,7 @@ class _Worker:
     output: int
     deadline: float
     limit_s: float
+    watch: RenderWatch
     rest: bytearray = field(default_factory=bytearray)
     answered: bool = False
 
@@ -72,14 +77,20 @@ class Server:
                         worker.answered = True  # nobody listens any more
                         self._end(worker)
                     return
-            for worker in [worker for worker in self._workers.values() if time.monotonic() > worker.deadline]:
-                self._answer(worker.id, "error", text=f"this took longer than {worker.limit_s:g} s and was ended")
-                worker.answered = True
-                self._end(worker)
+            for worker in list(self._workers.values()):
+                if worker.watch.stuck:
+                    self._give_up(worker, STUCK)
+                elif time.monotonic() > worker.deadline:
+                    self._give_up(worker, f"this took longer than {worker.limit_s:g} s and was ended")
 
-    def turn(self) -> float:
-        """Called between messages; how many seconds may pass until the next call. For servers that do work of their own."""
-        return 0.1
+    def _give_up(self, worker: _Worker, why: str) -> None:
+        self._answer(worker.id, "error", text=why)
+        worker.answered = True
+        self._end(worker)
+
+    def turn(self) -> float | None:
+        """Called between messages; how many seconds may pass until the next call, None: any number. For servers with work of their own."""
+        return 0.1 if self._workers else None
 
     def _answer(self, id: str, event: str, **fields: Any) -> None:
         self._answers.write(encode({"v": VERSION, "id": id, "ev": event, **fields}))
@@ -111,12 +122,13 @@ class Server:
 
     def _start(self, id: str, operation: Operation, args: dict[str, Any]) -> None:
         read_end, write_end = os.pipe()
+        watch = RenderWatch()
         pid = os.fork()
         if pid == 0:
             os.close(read_end)
-            work(write_end, id, operation, args)
+            work(write_end, id, operation, {**args, "watch": watch} if operation.renders else args)
         os.close(write_end)
-        worker = self._workers[id] = _Worker(id, pid, read_end, time.monotonic() + operation.limit_s, operation.limit_s)
+        worker = self._workers[id] = _Worker(id, pid, read_end, time.monotonic() + operation.limit_s, operation.limit_s, watch)
         self._selector.register(read_end, selectors.EVENT_READ, worker)
 
     def _read_worker(self, worker: _Worker) -> None:
@@ -135,13 +147,21 @@ class Server:
         self._selector.unregister(worker.output)
         os.close(worker.output)
         if os.waitpid(worker.pid, os.WNOHANG)[0] == 0:
-            os.kill(worker.pid, signal.SIGKILL)
+            _kill(worker.pid)
             os.waitpid(worker.pid, 0)
+        worker.watch.close()
         del self._workers[worker.id]
         if not worker.answered:
             self._answer(worker.id, "error", text="the worker died without a word: out of memory, or killed by somebody; ask again")
         if self._waiting and len(self._workers) < AT_ONCE:
             self._take(self._waiting.pop(0))
+
+
+def _kill(pid: int) -> None:
+    """A worker and what it has forked (it leads a process group from its first line on)."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
 
 
 def work(output: int, id: str, operation: Operation, args: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ Nothing is guessed. Two questions are asked of the template itself, and an answe
 A template that looks into its texts, or forgets earlier turns, can fail either proof; then the answer is UNKNOWN.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ TEMPLATE = "template"
 REASONING = ("reasoning_content", "reasoning", "thinking")  # names that models' templates have for it
 _FIRST = 0xF0000  # Unicode's private plane 15: no tokenizer's data needs it, and rows that use it anyway are not marked
 _LAST = 0xFFFFD
+_MARKS = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
 
 Render = Callable[[list[dict[str, Any]]], str]
 Message = Mapping[str, Any]
@@ -38,7 +40,7 @@ def spans(messages: Sequence[Message], render: Render, rendered: str | None = No
     turns = [dict(message) for message in messages]
     text = render(turns) if rendered is None else rendered
     roles = _turns(turns, render, text)
-    sources = _sources(turns, render, text)
+    sources = text_sources(turns, render, text)
     borders = sorted({0, len(text), *(at for start, end, _ in roles for at in (start, end)), *(at for s in sources for at in s[:2])})
     first = next((start for start, _, source, _ in sources if source != UNKNOWN), 0)
     found = []
@@ -67,9 +69,9 @@ def _turns(turns: list[dict[str, Any]], render: Render, text: str) -> list[tuple
     return found
 
 
-def _sources(turns: list[dict[str, Any]], render: Render, text: str) -> list[tuple[int, int, str, str]]:
-    """(start, end, source, role) of every text of the data in the render; all of the render is unknown when that cannot be proven."""
-    if not any(_FIRST <= ord(character) <= _LAST for character in text):
+def text_sources(turns: list[dict[str, Any]], render: Render, text: str) -> list[tuple[int, int, str, str]]:
+    """(start, end, source, role) of every text of the data in the render `text`; all of it is unknown when that cannot be proven."""
+    if not _MARKS.search(text):
         for trimmed in (False, True):  # a template that trims its texts would move marks that stand outside of their blanks
             marker = _Marker(trimmed)
             marked = [marker.turn(turn) for turn in turns]
@@ -130,16 +132,13 @@ class _Marker:
 
     def found(self, marked: str, plain: str) -> list[tuple[int, int, str, str]] | None:
         """(start, end, source, role) of each text in the plain render, or None when the marks changed what the template prints."""
-        if "".join(character for character in marked if not _FIRST <= ord(character) <= _LAST) != plain:
+        if _MARKS.sub("", marked) != plain:
             return None
         places: list[tuple[int, int, str, str]] = []
         opened: dict[int, int] = {}
-        at = 0
-        for character in marked:
-            code = ord(character)
-            if not _FIRST <= code <= _LAST:
-                at += 1
-            elif (code - _FIRST) % 2 == 0:
+        for before, mark in enumerate(_MARKS.finditer(marked)):
+            code, at = ord(mark[0]), mark.start() - before
+            if (code - _FIRST) % 2 == 0:
                 opened[code] = at
             elif code - 1 in opened:
                 places += self._place(opened.pop(code - 1), at, plain, *self.labels[(code - 1 - _FIRST) // 2])

@@ -12,9 +12,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuitune.bus.envelope import VERSION
+from tuitune.bus.envelope import OPS, VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
+from tuitune.dataset.looked_at import compare
 from tuitune.errors import UserError
 from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
@@ -23,7 +24,7 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
-from tuitune.trainer.control import CAPS, StopNow, StopRequest
+from tuitune.trainer.control import StopNow, StopRequest
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -127,12 +128,13 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry") -> "Built"
         world=1,
         device=built.box.name,
         devices=_devices(),
-        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in CAPS],
+        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in OPS],
         loading_seconds=time.monotonic() - started,
     )
     data = describe(built)
-    telemetry.journal.emit("data", **data)
-    for warning in built.warnings + warnings(data):
+    seen, differs = compare(recipe, data["fingerprint"], data["sha256"])
+    telemetry.journal.emit("data", **data, inspected=seen)
+    for warning in built.warnings + warnings(data) + ([differs] if differs else []):
         telemetry.journal.emit("warning", text=warning)
     return built
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -15,16 +16,7 @@ def describe(built: Built) -> dict[str, Any]:
     """Fields of the `data` event. `sequences` are rows after TRL's preparation (fewer when it dropped or packed some); the hash covers
     every integer column (ids, labels, masks) in order and their row lengths, so equal hashes mean equal training data."""
     prepared = built.trainer.train_dataset
-    digest = sha256()
-    tokens = trained = 0
-    for name in (name for name in sorted(prepared.column_names) if _is_integers(prepared, name)):
-        values, lengths = sha256(), sha256()
-        for numbers, rows in _columns(prepared, name):
-            values.update(numbers.tobytes())  # 64 bit, little-endian on every box we train on
-            lengths.update(rows.tobytes())
-            tokens += len(numbers) if name in TOKENS else 0
-            trained += int((numbers != IGNORED).sum()) if name == "labels" else 0
-        digest.update(name.encode() + b"\0" + values.digest() + lengths.digest())
+    hashed = hash_rows(prepared)
     max_length = getattr(built.trainer.args, "max_length", None)
     packed = bool(getattr(built.trainer.args, "packing", False))
     return {
@@ -34,13 +26,37 @@ def describe(built: Built) -> dict[str, Any]:
         "dropped": None if packed else len(built.train.rows) - len(prepared),
         "max_length": max_length,
         "at_max_length": None if packed else _at_length(prepared, max_length),
-        "tokens": tokens,
-        "trained_tokens": trained or None,
+        "tokens": hashed.tokens,
+        "trained_tokens": hashed.trained or None,
         "eval_rows": len(built.eval.rows) if built.eval else 0,
         "fingerprint": built.train.fingerprint(),
-        "sha256": digest.hexdigest(),
+        "sha256": hashed.sha256,
         "trainable_sha256": _trainable_hash(built.trainer.model),
     }
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """`tokens`: of all sequences; `trained`: labels that count for the loss, 0 where the trainer makes no labels before the collator."""
+
+    sha256: str
+    tokens: int
+    trained: int
+
+
+def hash_rows(prepared: Any) -> Hashed:
+    """Hash and counts of prepared rows (a `datasets.Dataset`), see `describe`."""
+    digest = sha256()
+    tokens = trained = 0
+    for name in integer_columns(prepared):
+        values, lengths = sha256(), sha256()
+        for numbers, rows in _columns(prepared, name):
+            values.update(numbers.tobytes())  # 64 bit, little-endian on every box we train on
+            lengths.update(rows.tobytes())
+            tokens += len(numbers) if name in TOKENS else 0
+            trained += int((numbers != IGNORED).sum()) if name == "labels" else 0
+        digest.update(name.encode() + b"\0" + values.digest() + lengths.digest())
+    return Hashed(digest.hexdigest(), tokens, trained)
 
 
 def _trainable_hash(model: Any) -> str:
@@ -62,10 +78,10 @@ def warnings(data: dict[str, Any]) -> list[str]:
     return told
 
 
-def _is_integers(dataset: Any, name: str) -> bool:
-    feature = dataset.features[name]
-    inner = getattr(feature, "feature", None)
-    return str(getattr(inner, "dtype", "")).startswith(("int", "uint"))
+def integer_columns(dataset: Any) -> list[str]:
+    """The names of the columns that are lists of integers, sorted."""
+    inner = {name: getattr(feature, "feature", None) for name, feature in dataset.features.items()}
+    return sorted(name for name, kind in inner.items() if str(getattr(kind, "dtype", "")).startswith(("int", "uint")))
 
 
 def _columns(prepared: Any, name: str) -> Iterator[tuple[Any, Any]]:

@@ -10,9 +10,23 @@ if TYPE_CHECKING:
 
     from tuitune.analyst.client import Analyst
     from tuitune.dataset.reader.client import Reader
+    from tuitune.workbench.actions import Actions
 
 _ANALYSTS: WeakKeyDictionary[App[Any], Analyst] = WeakKeyDictionary()
 _READERS: WeakKeyDictionary[App[Any], Reader] = WeakKeyDictionary()
+
+
+WARM_UP = 1.5  # seconds after the first paint until the analyst is started: its imports take a core for some seconds
+
+
+def warm_up(app: Actions) -> None:
+    """Have the analyst warm by the time somebody looks at rows; a folder without a recipe has no rows to look at."""
+
+    def start() -> None:
+        if app.seen is not None and app.seen.workspace.recipes:
+            app.run_worker(lambda: analyst_of(app), thread=True, group="analyst", exit_on_error=False)
+
+    app.set_timer(WARM_UP, start)
 
 
 def analyst_of(app: App[Any]) -> Analyst:

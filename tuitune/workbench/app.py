@@ -31,7 +31,7 @@ from textual.worker import WorkerFailed
 from tuitune.errors import UserError
 from tuitune.runs.directory import runs_folder
 from tuitune.text import printable
-from tuitune.workbench import alt_keys, theme
+from tuitune.workbench import alt_keys, analysis, theme
 from tuitune.workbench.actions import Actions, T
 from tuitune.workbench.analysis import end_helpers
 from tuitune.workbench.commands import registry
@@ -70,7 +70,8 @@ def _bindings() -> list[Binding]:
 
 
 class Workbench(CellDiffMixin, Actions):
-    """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder)."""
+    """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder),
+    `warm_up` whether the analyst is started before anything asks for it."""
 
     TITLE = "tuitune"
     CSS_PATH = "workbench.tcss"
@@ -91,8 +92,9 @@ class Workbench(CellDiffMixin, Actions):
     class HungUp(Message):
         """The terminal is gone."""
 
-    def __init__(self, directory: Path, open_path: Path | None = None, runs_root: Path | None = None) -> None:
+    def __init__(self, directory: Path, open_path: Path | None = None, runs_root: Path | None = None, *, warm_up: bool = False) -> None:
         super().__init__()
+        self._warm_up = warm_up
         alt_keys.teach()
         self.root = directory
         self.runs_root = runs_root or runs_folder(directory)
@@ -152,6 +154,8 @@ class Workbench(CellDiffMixin, Actions):
             self.root, self.runs_root, lambda seen: self._post(self.Looked(seen)), lambda: self._post(self.HungUp()), terminal
         )
         self.watch_thread.start()
+        if self._warm_up:
+            analysis.warm_up(self)
         if self._settings_note:
             self.notify(self._settings_note, severity="warning")
 
@@ -287,7 +291,8 @@ class Workbench(CellDiffMixin, Actions):
         self.panel.show_queue(event.seen.living)
         if self.gpu_feed:
             self.gpu_feed.follow([run.path for run in event.seen.living])
-        self.query_one(Welcome).say("" if event.seen.workspace.recipes else NO_RECIPES)
+        for welcome in self.query(Welcome):  # none any more when the news came while the app was leaving
+            welcome.say("" if event.seen.workspace.recipes else NO_RECIPES)
         for note in {*event.seen.workspace.notes, event.seen.error} - self._told - {""}:
             self._told.add(note)
             self.output(note)

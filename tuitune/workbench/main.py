@@ -28,7 +28,7 @@ def run_workbench(directory: Path, open_path: Path | None = None, mouse: bool = 
         os.environ["TEXTUAL_COLOR_SYSTEM"] = COLOR_SYSTEMS[colors]
     from tuitune.workbench.app import Workbench
 
-    app = Workbench(directory, open_path)
+    app = Workbench(directory, open_path, warm_up=True)
 
     def leave(number: int, _frame: FrameType | None) -> None:
         app.leave_at_once(128 + number)

@@ -188,7 +188,8 @@ def _warning(state: RunState, record: Mapping[str, Any], time: float) -> None:
 def _data(state: RunState, record: Mapping[str, Any], time: float) -> None:
     figures = [f"{count:,} {name.replace('_', ' ')}" for name in ("rows", "sequences", "tokens") if (count := _whole(record.get(name)))]
     dropped = _whole(record.get("dropped"))
-    _note(state, Event(time, "data", "data: " + ", ".join([*figures, *([f"{dropped:,} dropped"] if dropped else [])])))
+    more = ([f"{dropped:,} dropped"] if dropped else []) + (["as inspected"] if record.get("inspected") == "same" else [])
+    _note(state, Event(time, "data", "data: " + ", ".join([*figures, *more])))
 
 
 def _out_of_memory(state: RunState, record: Mapping[str, Any], time: float) -> None:

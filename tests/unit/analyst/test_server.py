@@ -63,6 +63,25 @@ def test_what_takes_too_long_is_ended_while_others_are_answered(analyst: Analyst
     assert said == ["this took longer than 2 s and was ended"]
 
 
+@pytest.mark.parametrize("forked", [False, True], ids=["in the worker", "in a process it forked"])
+def test_a_template_that_does_not_return_is_ended_after_two_seconds_while_others_are_answered(analyst: Analyst, forked: bool) -> None:
+    asked(analyst, "echo")
+    said: list[str] = []
+    thread = threading.Thread(target=lambda: said.append(refusal(analyst, "render", seconds=15, forked=forked)))
+    started = time.monotonic()
+    thread.start()
+    time.sleep(1.0)
+    assert asked(analyst, "echo", b=2) == {"b": 2}
+    assert said == [], "it is not ended at once: real conversations can be long"
+    thread.join(10)
+    assert said[0].startswith("the chat template did not return within 2 s")
+    assert time.monotonic() - started < 10
+
+
+def test_a_template_that_returns_in_time_is_left_alone(analyst: Analyst) -> None:
+    assert asked(analyst, "render", seconds=0.5) == {"rendered": 0.5}
+
+
 def test_a_worker_that_wants_too_much_memory_is_ended(analyst: Analyst) -> None:
     assert "needs more than" in refusal(analyst, "hungry")
     assert asked(analyst, "echo", c=3) == {"c": 3}

@@ -6,21 +6,26 @@ the row under the cursor, and the token under the other cursor in words.
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
-from textual.message import Message
 
-from tuitune.errors import UserError
+from tuitune.analyst.survey_document import FAULTS, Survey
 from tuitune.text import printable
 from tuitune.workbench.analysis import analyst_of
+from tuitune.workbench.clipboard import copy
 from tuitune.workbench.commands import tokens as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
+from tuitune.workbench.views.tokens import figures
+from tuitune.workbench.views.tokens.asking import SHOWN, Asking, Counting, Inspected, Lost, Surveyed, Told
+from tuitune.workbench.views.tokens.find_bar import TokenFindBar
 from tuitune.workbench.views.tokens.flow import describe, flow, legend, row_line
 from tuitune.workbench.views.tokens.scroll import EMPTY, TokenScroll
 from tuitune.workbench.views.view import View
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
 NARROW = 90  # cells; below it the rows stand above the tokens
 FLAT = 20  # lines; below it few rows are shown
+FOUND = "found"  # the filter that is no fault
 WAITING = "waiting for the analyst …"
 TITLES: Line = (("    row tokens inloss", "dim"),)
 
@@ -50,36 +56,31 @@ class TokenView(View):
     TokenView.-narrow.-flat #token-rows { height: 4; }
     TokenView.-flat #token-panes { margin-top: 0; }
     TokenView #token-flow { height: 1fr; }
+    TokenView #token-page { height: 1fr; margin-top: 1; }
     """
-
-    class Told(Message):
-        """The analyst says what it does, or why it failed."""
-
-        def __init__(self, text: str, failed: bool = False) -> None:
-            super().__init__()
-            self.text = text
-            self.failed = failed
-
-    class Inspected(Message):
-        """The analyst has answered."""
-
-        def __init__(self, inspection: Inspection) -> None:
-            super().__init__()
-            self.inspection = inspection
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.inspection: Inspection | None = None
         self.sequence = 0  # which of a row's sequences is shown (chosen and rejected, or the packs it is in)
         self.ids = False
+        self.survey: Survey | None = None
+        self.filter = ""  # the fault whose rows are shown, or FOUND, and `found` says what; "": the sample
+        self.found = ""
+        self.role = "all"  # what the histogram is of
         self._cancel = threading.Event()
-        self._said = self.Told(WAITING)
+        self._counting: Line = ()
+        self._said = Told(WAITING)
         self._head = RoleLines([((WAITING, "dim"),)])
         self._titles = RoleLines([TITLES])
         self._rows = LineList()
         self._flow = TokenScroll(id="token-flow")
         self._which = RoleLines([()])
         self._foot = RoleLines([(), (), ()])
+        self._find = TokenFindBar()
+        self._page = RoleLines(id="token-page")
+        self._page.display = False
+        self._page.can_focus = True  # while it is there the panes cannot have the keyboard
 
     @property
     def title(self) -> str:
@@ -87,7 +88,8 @@ class TokenView(View):
 
     def compose(self) -> ComposeResult:
         yield self._head
-        with Horizontal(id="token-panes"):
+        yield self._page
+        with Horizontal(id="token-panes") as self._panes:
             with Vertical(id="token-rows"):
                 yield self._titles
                 yield self._rows
@@ -95,6 +97,7 @@ class TokenView(View):
                 yield self._which
                 yield self._flow
         yield self._foot
+        yield self._find
 
     def on_mount(self) -> None:
         self.action_inspect_again()
@@ -103,46 +106,56 @@ class TokenView(View):
         self._cancel.set()
 
     def focus_content(self) -> None:
-        self._rows.focus()
+        (self._page if self._page.display else self._rows).focus()
 
     def action_inspect_again(self) -> None:
         """Prepare the rows once more: the recipe or the data have changed."""
+        self.survey = None
+        self._counting = ()
+        self._load("")
+
+    def _load(self, fault: str, what: str = "") -> None:
+        """Ask for the rows with a fault, for those that `what` finds, or for the sample and then for figures over the whole set."""
         self._cancel.set()
         self._cancel = threading.Event()
-        self._said = self.Told(WAITING)
+        self._said = Told(WAITING)
         self.inspection = None
+        self.filter = fault
         self._say()
-        self.run_worker(lambda: self._ask(self._cancel), thread=True, group="inspect", exit_on_error=False)
+        rows = self.survey.faults[fault][:SHOWN] if fault in FAULTS and self.survey else None
+        load = Asking(analyst_of(self.app), self.path, self.post_message, self._cancel, rows, what, self.survey is None)
+        self.run_worker(load.run, thread=True, group="inspect", exit_on_error=False)
 
-    def _ask(self, cancel: threading.Event) -> None:
-        import msgspec
-
-        from tuitune.analyst.client import Cancelled
-        from tuitune.analyst.document import Inspection
-
-        def tell(text: str) -> None:
-            self.post_message(self.Told(f"{text} …"))
-
-        try:
-            answer = analyst_of(self.app).request("inspect", {"recipe": str(self.path)}, progress=tell, cancel=cancel)
-            self.post_message(self.Inspected(msgspec.convert(answer, Inspection, strict=False)))
-        except Cancelled:
-            pass
-        except UserError as error:
-            self.post_message(self.Told(str(error), failed=True))
-
-    def on_token_view_told(self, event: Told) -> None:
+    @on(Told)
+    def _told(self, event: Told) -> None:
         self._said = event
         self._say()
+
+    @on(Lost)
+    def _lost(self, event: Lost) -> None:
+        self.post_message(self.OutputLine(event.text))
 
     def _say(self) -> None:
         said = self._said
         self._head.show(wrapped(printable(said.text), max(20, self.size.width - 2), "error" if said.failed else "dim")[:6])
 
-    def on_token_view_inspected(self, event: Inspected) -> None:
-        self.inspection = event.inspection
+    @on(Inspected)
+    def _inspected(self, event: Inspected) -> None:
+        self.inspection, self.found = event.inspection, event.found
         self._flow.cursor = 0
         self._paint()
+
+    @on(Counting)
+    def _counted(self, event: Counting) -> None:
+        self._counting = ((f"all rows: {printable(event.text)}", "error" if event.failed else "dim"),)
+        self._show_head()
+
+    @on(Surveyed)
+    def _surveyed(self, event: Surveyed) -> None:
+        self.survey = event.survey
+        self._counting = ()
+        self._show_head()
+        self._show_page()
 
     def on_resize(self, event: Resize) -> None:
         self.set_class(event.size.width < NARROW, "-narrow")
@@ -173,10 +186,80 @@ class TokenView(View):
         if self.inspection is None:
             self._say()
             return
-        self._head.show([_summary(self.inspection)])
+        self._show_head()
+        self._show_page()
         width = max(30, self._rows.size.width)
         self._rows.show([as_content(row_line(self.inspection, row, width)) for row in self.inspection.rows])
         self._show_row(self._flow.cursor)
+
+    def _show_head(self) -> None:
+        """One line on the rows that are shown, one on the whole set while it says more than the first."""
+        if self.inspection is None:
+            return
+        whole = figures.short(self.survey) if self.survey else self._counting
+        shown = self._shown(self.inspection)
+        everything = self.survey is not None and not self.filter and not self.inspection.sampled
+        room = max(20, self.size.width - 2)
+        left_out = [line for told in self.inspection.left_out for line in wrapped(f"left out: {printable(told)}", room, "warn")]
+        self._head.show([line for line in (whole, () if everything else shown, *left_out[:4]) if line])
+
+    def _shown(self, inspection: Inspection) -> Line:
+        """Which rows these are."""
+        if self.filter == FOUND:
+            return ((f"shown: {self.found}", "warn"), ("  f: the sample again", "dim"))
+        return _filtered(inspection, self.survey, self.filter) if self.filter and self.survey else _summary(inspection)
+
+    def action_find(self) -> None:
+        """Ask for a text, a pattern or a token."""
+        self._find.open()
+
+    def on_token_find_bar_wanted(self, event: TokenFindBar.Wanted) -> None:
+        if self._page.display:
+            self.action_whole_set()
+        self._rows.cursor = 0
+        self._load(FOUND, event.what)
+        self.focus_content()
+
+    def on_token_find_bar_left(self) -> None:
+        self.focus_content()
+
+    def _show_page(self) -> None:
+        if self._page.display and self.survey is not None:
+            self._page.show(figures.page(self.survey, self.role, self.size.width - 2, self._page.size.height))
+
+    def action_whole_set(self) -> None:
+        """The figures over all rows, and back to the tokens."""
+        if self.survey is None and not self._page.display:
+            self.app.notify("The figures over all rows are still being made." if self._counting else "There are no figures over all rows.")
+            return
+        self._page.display = not self._page.display
+        self._panes.display = self._foot.display = not self._page.display
+        self.focus_content()
+        self.call_after_refresh(self._show_page)
+
+    def action_next_role(self) -> None:
+        """The histogram of another role."""
+        if self.survey is not None and self._page.display:
+            names = figures.roles(self.survey)
+            self.role = names[(names.index(self.role) + 1) % len(names)]
+            self._show_page()
+
+    def action_filter_rows(self) -> None:
+        """The rows with the next kind of fault, after the last one the sample."""
+        if self.filter == FOUND:
+            self._load("")
+            return
+        if self.survey is None:
+            self.app.notify("Which rows have faults is known when all rows have been looked at.")
+            return
+        kinds = ["", *figures.faulty(self.survey)]
+        if len(kinds) == 1:
+            self.app.notify("No row is cut, dropped, there twice or without anything in the loss.")
+            return
+        if self._page.display:
+            self.action_whole_set()
+        self._rows.cursor = 0
+        self._load(kinds[(kinds.index(self.filter) + 1) % len(kinds)])
 
     def _show_row(self, token: int = 0) -> None:
         row = self.row
@@ -208,6 +291,15 @@ class TokenView(View):
         self.ids = not self.ids
         self._show_row(self._flow.cursor)
 
+    def action_copy(self) -> None:
+        """The sequence on screen: its text, or its numbers while they are shown."""
+        row = self.row
+        if self.inspection is None or row is None or not row.sequences:
+            return
+        ids = row.sequences[self.sequence].ids
+        text = json.dumps(ids) if self.ids else "".join(self.inspection.texts[id] for id in ids)
+        copy(self.app, text, f"Row {row.row}, {len(ids):,} {'token ids' if self.ids else 'tokens as text'},")
+
     def action_next_sequence(self) -> None:
         """The other side of a preference pair, or the next pack the row is in."""
         self.sequence += 1
@@ -232,6 +324,12 @@ class TokenView(View):
     def action_switch_pane(self) -> None:
         """From the rows to the tokens and back."""
         (self._rows if self._flow.has_focus else self._flow).focus()
+
+
+def _filtered(inspection: Inspection, survey: Survey, fault: str) -> Line:
+    shown, there = len(inspection.rows), survey.counts[fault]
+    words = f"{shown:,} of {there:,} rows that are" if shown < there else f"{there:,} rows that are" if there > 1 else "the row that is"
+    return ((f"shown: {words} {FAULTS[fault]}", "warn"), ("  f: the next kind", "dim"))
 
 
 def _summary(inspection: Inspection) -> Line:

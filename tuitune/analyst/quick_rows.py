@@ -1,0 +1,111 @@
+"""TRL's own preparation over rows in memory: its `_prepare_dataset` runs as it is, on a list instead of an Arrow table.
+
+What a whole set costs in Dataset.map is not the tokenizer but writing, hashing and reading tables, and transformers' wrapping of every
+single text. Both are replaced here by the least that TRL's code asks of them; that nothing else changes is proven on a sample of every
+recipe (survey.py) and in tests/contract/test_survey.py.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from datasets import Dataset
+from transformers import BatchEncoding
+
+Example = dict[str, Any]
+Note = Callable[[Example], Example]  # from an example just tokenised: columns of our own to put beside TRL's
+
+
+class RowList:
+    """The part of `datasets.IterableDataset` that TRL's preparation uses, over examples in memory; every method gives a new one.
+
+    `note` is called once for every example, when it has just got its ids. `FaultAt` says at which example TRL's code failed.
+    """
+
+    def __init__(self, rows: Sequence[Example], note: Note | None = None) -> None:
+        self.rows = rows
+        self._note = note
+
+    @property
+    def column_names(self) -> list[str]:
+        """Of the first example, like `datasets`."""
+        return list(self.rows[0]) if self.rows else []
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def map(
+        self,
+        function: Callable[..., Example],
+        fn_kwargs: dict[str, Any] | None = None,
+        remove_columns: str | list[str] | None = None,
+        **_options: Any,
+    ) -> "RowList":
+        """Each example with what `function` returns for it laid over; columns of the input that are to go are taken out before."""
+        gone = {remove_columns} if isinstance(remove_columns, str) else set(remove_columns or ())
+        more = fn_kwargs or {}
+        mapped = []
+        for at, row in enumerate(self.rows):
+            try:
+                made = function(dict(row), **more)
+            except Exception as error:
+                raise FaultAt(at) from error
+            whole = {**{name: value for name, value in row.items() if name not in gone}, **made}
+            if self._note is not None and not TOKENISED.isdisjoint(made) and TOKENISED.isdisjoint(row):
+                whole |= self._note(whole)
+            mapped.append(whole)
+        return RowList(mapped, self._note)
+
+    def filter(self, function: Callable[[Example], bool], **_options: Any) -> "RowList":
+        """All examples, those for which `function` is false marked LOST: whoever asks wants to know which TRL leaves out."""
+        return RowList([row if function(row) else {**row, LOST: True} for row in self.rows], self._note)
+
+    def shuffle(self, seed: int | None = None) -> "RowList":
+        """In the order that `datasets` gives them, those marked LOST behind."""
+        kept, lost = ([at for at, row in enumerate(self.rows) if (LOST in row) is gone] for gone in (False, True))
+        order = Dataset.from_dict({"at": kept}).shuffle(seed=seed)["at"]
+        return RowList([self.rows[at] for at in [*order, *lost]], self._note)
+
+    def select_columns(self, names: list[str]) -> "RowList":
+        """Only these columns."""
+        return RowList([{name: row[name] for name in names} for row in self.rows], self._note)
+
+
+LOST = "tuitune_lost"
+TOKENISED = frozenset({"input_ids", "prompt_ids"})  # what TRL adds when it tokenises: SFT; preferences
+
+
+class FaultAt(Exception):
+    """TRL's code (or a template) failed on the example with this index; the reason is the cause."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(at)
+        self.at = at
+
+
+def quick(tokenizer: Any) -> Any:
+    """A copy of a fast tokenizer whose call for a single plain text goes straight to the Rust tokenizer; any other call is its own.
+
+    `calls` has (text, encoding) of each such call until it is emptied.
+    """
+    own = type(tokenizer)
+
+    class Quick(own):  # type: ignore[misc, valid-type]
+        def __call__(self, text: Any = None, **options: Any) -> Any:
+            plain = isinstance(text, str) and all(not value for name, value in options.items() if name != "add_special_tokens")
+            if not plain:
+                return super().__call__(text, **options)
+            encoding = self._tokenizer.encode(text, add_special_tokens=options.get("add_special_tokens", True))
+            self.calls.append((text, encoding))
+            return BatchEncoding({"input_ids": encoding.ids}, encoding)
+
+    found = copy.copy(tokenizer)
+    found._tokenizer.no_truncation()
+    found._tokenizer.no_padding()
+    found.calls = []
+    found.__class__ = Quick
+    Quick.__name__ = own.__name__
+    return found

@@ -1,0 +1,45 @@
+"""When a chat template does not return: a worker notes in shared memory that a render has begun, and the server ends those that last.
+
+A template may loop for ever in Python or within one C call (`9 ** (9 ** 9)`), so nothing inside the process can be relied on to stop it.
+Who notes them is wrapped_renders.py. Imports nothing heavy: the server of the reader is made of the same parts.
+"""
+
+import mmap
+import struct
+import time
+
+LIMIT_S = 2.0  # for one render; a real conversation takes some 0.1 ms
+SLOTS = 9  # a worker and the processes it forks itself
+_SLOT = struct.Struct("=d")  # when the render began by the monotonic clock, 0.0 while there is none
+
+
+class RenderWatch:
+    """Shared by a worker, what it forks and the server; made before the fork. One slot a process."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, SLOTS * _SLOT.size)
+        self.slot = 0
+
+    def begin(self) -> None:
+        """A render starts in this process."""
+        _SLOT.pack_into(self._shared, self.slot * _SLOT.size, time.monotonic())
+
+    def end(self) -> None:
+        """It has returned."""
+        _SLOT.pack_into(self._shared, self.slot * _SLOT.size, 0.0)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether any of the processes has been in one render for longer than LIMIT_S seconds."""
+        now = time.monotonic()
+        return any(began and now - began > LIMIT_S for (began,) in _SLOT.iter_unpack(self._shared[:]))
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._shared.close()
+
+
+STUCK = (
+    f"the chat template did not return within {LIMIT_S:g} s and was ended: it loops on one of these rows, or multiplies without end; "
+    "correct tokenizer.chat_template, or take the model's own"
+)

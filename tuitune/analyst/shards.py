@@ -1,0 +1,75 @@
+"""Work over many items in forked processes, one a core: each gets a contiguous part and returns one picklable result."""
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+from tuitune.errors import UserError
+
+T = TypeVar("T")
+FEWEST = 500  # items a process; below that forking does not pay
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def sharded(total: int, work: Callable[[int, range], T], most: int) -> list[T]:
+    """`work(slot, part)` for parts of range(total), in order; slot counts from 1. A UserError of a part is raised here, that of the first
+    part first. Must be called from a process without other threads that hold locks which `work` needs."""
+    count = max(1, min(cores(), most, total // FEWEST))
+    edges = [total * at // count for at in range(count + 1)]
+    parts = [range(start, stop) for start, stop in pairwise(edges)]
+    if count == 1:
+        return [work(1, parts[0])]
+    pipes = [_fork(slot, part, work) for slot, part in enumerate(parts, 1)]
+    answers = [_read(pid, pipe) for pid, pipe in pipes]  # each is read to its end, so that nobody is left behind
+    return _values(answers)
+
+
+def _fork(slot: int, part: range, work: Callable[[int, range], T]) -> tuple[int, int]:
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write_end)
+        return pid, read_end
+    os.close(read_end)
+    code = 1
+    try:
+        try:
+            answer: object = (True, work(slot, part))
+        except UserError as error:
+            answer = (False, (str(error), error.exit_code))
+        except Exception as error:
+            traceback.print_exc()
+            answer = (False, (f"{type(error).__name__}: {error}", 1))
+        with os.fdopen(write_end, "wb") as pipe:
+            pickle.dump(answer, pipe, protocol=pickle.HIGHEST_PROTOCOL)
+        code = 0
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _read(pid: int, pipe: int) -> bytes:
+    with os.fdopen(pipe, "rb") as file:
+        data = file.read()
+    os.waitpid(pid, 0)
+    return data
+
+
+def _values(answers: Sequence[bytes]) -> list[T]:
+    values: list[T] = []
+    for data in answers:
+        if not data:
+            raise UserError("a process that prepared rows died: out of memory, or killed by somebody; ask again, or look at fewer rows")
+        good, value = pickle.loads(data)  # written by our own fork a moment ago
+        if not good:
+            raise UserError(value[0], exit_code=value[1])
+        values.append(value)
+    return values
