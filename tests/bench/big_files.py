@@ -137,7 +137,6 @@ async def through_workbench(path: Path, rows: int) -> dict[str, Any]:
 
     app = Workbench(path.parent, path)
     async with app.run_test(size=(120, 40)):
-        lag = Lag()
         peak = Peak(os.getpid(), 0.1)
         started = time.monotonic()
 
@@ -160,6 +159,7 @@ async def through_workbench(path: Path, rows: int) -> dict[str, Any]:
                 await asyncio.sleep(1 / KEYS_PER_SECOND)
 
         first = await until(0)
+        lag = Lag()  # from here on: until the first rows are there the program itself is being loaded
         await press(*["pagedown"] * PAGES, "end")
         end = await until(rows - 1)
         await press(*["pageup"] * PAGES, *["pagedown"] * (PAGES // 2), "home")

@@ -94,7 +94,7 @@ class DatasetView(Scanning):
     def on_mount(self) -> None:
         self.asking = Asking(reader_of(self.app), self.path, self.post_message)
         self.watch(self._list, "scroll_y", self._want_rows, init=False)
-        self._timer = self.set_timer(DETAIL_AFTER_S, self._ask_row)
+        self._timer = self.set_timer(DETAIL_AFTER_S, self._settled)
         self.set_interval(LOOK_AT_DISK_S, self._look_at_disk)
         self._open()
 
@@ -220,6 +220,7 @@ class DatasetView(Scanning):
 
     def _grown(self, answer: dict[str, Any]) -> None:
         """So many rows are known now."""
+        news = (answer["complete"], answer["known"]) != (self.complete, self.count)
         self.complete = answer["complete"]
         known = answer["known"] if self.complete else max(answer["known"], self.count)  # a reader that was restarted counts anew
         digits = max(3, len(str(known)))
@@ -235,9 +236,9 @@ class DatasetView(Scanning):
             self._list.cursor = known - 1
             self._moved()
             self.say("")
-        self._show_place()
-        if self._said == "":
-            self._say_head("")
+        if news:
+            self._show_place()
+            self._say_head(self._said, failed=self._failed)
         if answer["problem"]:
             self.say(answer["problem"], "error")
 
@@ -257,7 +258,6 @@ class DatasetView(Scanning):
         self._lines = table.Lines(max(self._lines.total, max(rows, default=-1) + 1), rows, columns, self._lines.digits)
         self._list.show(self._lines)
         self._show_titles()
-        self._show_place()
         if event.answer["rows"]:
             self._want_rows()
 
@@ -321,15 +321,17 @@ class DatasetView(Scanning):
         self._raw.focus()
 
     def _moved(self) -> None:
-        self._show_place()
         self._want_rows()
         self._timer.stop()
-        self._timer = self.set_timer(DETAIL_AFTER_S, self._ask_row)
+        self._timer = self.set_timer(DETAIL_AFTER_S, self._settled)
+
+    def _settled(self) -> None:
+        """The cursor rests. Distant lines that change in one frame make Textual draw all between them, so the status waits for this."""
+        self._show_place()
+        self._ask_row()
 
     def _show_place(self) -> None:
-        row = self._lines.rows.get(self.shown_row)
         self.status = f"row {self.shown_row + 1:,} of {self.count:,}{'' if self.complete else ' so far'}" if self.count else ""
-        self.breadcrumb = f"line {row['line']:,}" if row else ""
 
     def go_to(self, line: int, column: int = 1) -> None:
         """Rows are counted from 1 here."""
@@ -370,6 +372,7 @@ class DatasetView(Scanning):
         if event.era != self.asking.era or answer["row"] != self.shown_row:
             return
         place = f"{printable(self.path.name)}:{answer['line']:,}"
+        self.breadcrumb = f"line {answer['line']:,}"
         self._raw_title.show([((f"row {answer['row'] + 1:,}", "title"), (f"  {place}", "dim"))])
         self._raw.show(event.raw)
         self.mapping = answer.get("mapping", {})
