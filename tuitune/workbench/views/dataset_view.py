@@ -25,8 +25,8 @@ from tuitune.workbench.views.dataset.asking import Answered, Asking, Refused, Re
 from tuitune.workbench.views.dataset.hunt import Hunt
 from tuitune.workbench.views.dataset.news import Mapped, Touched, Whole
 from tuitune.workbench.views.dataset.pane import LinePane
+from tuitune.workbench.views.dataset.row_list import RowList
 from tuitune.workbench.views.dataset.scanning import Scanning
-from tuitune.workbench.widgets.line_list import LineList
 
 if TYPE_CHECKING:
     from tuitune.workbench.app import Workbench
@@ -47,7 +47,7 @@ class DatasetView(Scanning):
     DEFAULT_CSS = """
     DatasetView { layout: vertical; padding: 0 1; }
     DatasetView > RoleLines, DatasetView RoleLines { height: auto; }
-    DatasetView > LineList { height: 1fr; }
+    DatasetView > RowList { height: 1fr; }
     DatasetView > #data-panes { height: 1fr; margin-top: 1; layout: horizontal; }
     DatasetView #data-raw { margin-right: 1; }
     DatasetView.-narrow > #data-panes { layout: vertical; height: 2fr; margin-top: 0; }
@@ -73,8 +73,8 @@ class DatasetView(Scanning):
         self._stamp: list[int] = []
         self._head = RoleLines([((OPENING, "dim"),)])
         self._titles = RoleLines([()])
-        self._list = LineList(id="data-rows")
-        self._raw, self._made = LinePane(id="data-raw-lines"), LinePane(id="data-made-lines")
+        self._list = RowList(id="data-rows")
+        self._raw, self._made = LinePane(), LinePane()
         self._raw_title, self._made_title = RoleLines([()]), RoleLines([()])
 
     def compose(self) -> ComposeResult:
@@ -243,10 +243,9 @@ class DatasetView(Scanning):
             self.say(answer["problem"], "error")
 
     def _counted(self, event: Answered) -> None:
-        if self.complete:
-            self._want_rows()
-        else:
+        if not self.complete:
             self.send("count", known=event.answer["known"])
+        self._want_rows()
 
     def _fetched(self, event: Answered) -> None:
         self._fetching = None

@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from textual.content import Content
 
 from tuitune.text import printable
+from tuitune.workbench.parts.role_lines import Line, as_content
 
 Brief = Mapping[str, Any]  # tuitune.dataset.reader.cells.brief
 NARROWEST = 8  # cells of a column
@@ -59,17 +60,17 @@ def _pairs(columns: Columns) -> list[tuple[str, int]]:
     return list(zip(columns.names, columns.widths))
 
 
-def row_content(row: Brief, columns: Columns, digits: int) -> Content:
+def row_line(row: Brief, columns: Columns, digits: int) -> Line:
     """One row as a line; a row that cannot be read says why."""
-    number = (f" {row['row'] + 1:>{digits}} ", "$text-disabled")
+    number = (f" {row['row'] + 1:>{digits}} ", "rest")
     if "error" in row:
-        return Content.assemble(number, (printable(row["error"], limit=300), "$error"))
+        return number, (printable(row["error"], limit=300), "error")
     values = {name: (text, length) for name, text, length in row["cells"]}
     cells = []
     for name, width in _pairs(columns):
         text, length = values.get(name, ("", 0))
         cells.append(fitted(text, length, width))
-    return Content.assemble(number, " ".join(cells))
+    return number, (" ".join(cells), "")
 
 
 def fitted(text: str, length: int, width: int) -> str:
@@ -101,10 +102,14 @@ class Lines(Sequence[Content]):
             return [self[at] for at in range(*index.indices(self.total))]
         if not 0 <= index < self.total:
             raise IndexError(index)
+        return as_content(self.line(index))
+
+    def line(self, index: int) -> Line:
+        """A row as it is drawn."""
         row = self.rows.get(index)
         if row is None:
-            return Content.assemble((f" {index + 1:>{self.digits}} {WAITING}", "$text-disabled"))
-        return row_content(row, self.columns, self.digits)
+            return ((f" {index + 1:>{self.digits}} {WAITING}", "rest"),)
+        return row_line(row, self.columns, self.digits)
 
 
 def with_rows(rows: Mapping[int, Brief], more: Sequence[Brief], centre: int) -> dict[int, Brief]:
