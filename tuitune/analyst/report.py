@@ -17,6 +17,7 @@ from tuitune.text import printable
 __all__ = ["as_json", "inspect_file", "print_rows", "print_survey", "survey_file", "survey_json"]
 
 STYLES = {"assistant": "green", "user": "blue", "system": "yellow", "tool": "magenta", "template": "dim", "unknown": "red"}
+STYLES |= {"prompt": "blue", "completion": "green", "chosen": "green", "rejected": "green", "text": "green"}  # columns of strings
 FAULTS = {"dropped": "dropped", "truncated": "truncated", "masked": "nothing in the loss", "unknown": "roles unknown"}
 SHOWN = 20  # rows that are written out on a terminal when nobody asks for certain ones
 

@@ -16,6 +16,7 @@ from tuitune.text import printable
 from tuitune.workbench.parts.role_lines import Line, Piece
 
 LOOKS = {"assistant": "three", "user": "one", "system": "two", "tool": "warn", "template": "dim", "unknown": "error"}
+LOOKS |= {"prompt": "one", "completion": "three", "chosen": "three", "rejected": "three", "text": "three"}  # columns of strings
 PARTIAL = "▯"  # a piece of a character; its id is what can be said of it
 SHOWN = {" ": "·", "\t": "→", "\n": "↵", "\r": "␍"}
 CARRIER = "◌"  # what a mark stands on that would otherwise go onto the token before
