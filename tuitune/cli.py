@@ -114,6 +114,24 @@ def inspect(args: argparse.Namespace) -> int:
     return 0
 
 
+def template(args: argparse.Namespace) -> int:
+    """`tuitune template RECIPE`: the chat template, its render of the rows, prefix test, diff, generation markers."""
+    from tuitune.template import report
+
+    if args.write is not None and not args.mark_generation:
+        raise UserError("--write writes what --mark-generation makes; give both", exit_code=2)
+    recipe = Path(args.recipe)
+    found = report.ask(recipe, rows=args.row, other=args.diff, mark=args.mark_generation, say=_say)
+    written = None if args.write is None else report.write_marked(found, Path(args.write) if args.write else report.marked_path(recipe))
+    if args.json:
+        _print_json(report.as_json(found))
+    else:
+        from rich.console import Console
+
+        report.print_report(found, Console(highlight=False, soft_wrap=True), all_rows=args.row is not None, written=written)
+    return 1 if found.marking is not None and found.marking.refused is not None else 0
+
+
 def train(args: argparse.Namespace) -> int:
     """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
     from tuitune.console import interrupts_held, watch
@@ -175,6 +193,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "demo": demo,
     "validate": validate,
     "inspect": inspect,
+    "template": template,
     "train": train,
     "attach": attach,
     "runs": runs,
@@ -214,8 +233,17 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("inspect", "rows of the training data as the trainer sees them: tokens, roles, loss mask, packing")
     sub.add_argument("recipe", metavar="RECIPE")
     sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
-    sub.add_argument("--find", metavar="WHAT", help="only rows with this text, or with a fault: dropped, truncated, masked, unknown")
+    sub.add_argument(
+        "--find", metavar="WHAT", help="a text, /a pattern/, #token id, or a fault: truncated, dropped, masked, duplicate, overlap, unknown"
+    )
     sub.add_argument("--all", action="store_true", help="figures over all rows: lengths, what is cut, dropped and twice there, packing")
+    _json_option(sub)
+    sub = command("template", "the chat template of a recipe: source, render of its rows, prefix test, diff, generation markers")
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
+    sub.add_argument("--diff", metavar="OTHER", help="against a Jinja or GGUF file, a model's folder or Hub id, or `training` (TRL's own)")
+    sub.add_argument("--mark-generation", action="store_true", help="put {%% generation %%} round what the assistant writes, with a proof")
+    sub.add_argument("--write", nargs="?", const="", metavar="FILE", help="write that template (default: beside the recipe)")
     _json_option(sub)
     sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")
     sub.add_argument("recipe", metavar="RECIPE")

@@ -21,7 +21,8 @@ def test_transformers_renders_through_the_wrapped_function(tiny_model: Path, mon
     import transformers
     from transformers import tokenization_utils_base as base
 
-    from tuitune.analyst.render_watch import RenderWatch, watch_renders
+    from tuitune.analyst.render_watch import RenderWatch
+    from tuitune.analyst.wrapped_renders import watch_renders
 
     class Seen(RenderWatch):
         began = ended = 0
@@ -54,7 +55,7 @@ def analyst() -> Iterator[Analyst]:
     analyst.close()
 
 
-@pytest.mark.parametrize("op", ["inspect", "survey"])
+@pytest.mark.parametrize("op", ["inspect", "survey", "template"])
 @pytest.mark.parametrize("kind", LOOPS)
 def test_a_real_template_that_never_returns_is_ended_while_another_request_is_answered(
     tiny_model: Path, tmp_path: Path, analyst: Analyst, kind: str, op: str

@@ -136,6 +136,16 @@ async def _tokens(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("down", "tab", *["right"] * 32)
 
 
+async def _template(pilot: Pilot[None], folder: Path) -> None:
+    view = await _open(pilot, "recipe", folder / "demo.yaml")
+    await pilot.press("shift+f7")
+    deadline = time.monotonic() + 60  # as above
+    while getattr(pilot.app.editor.active, "report", None) is None:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, f"no render: {view}"
+        await pilot.pause(0.1)
+    await pilot.press("n", "right_square_bracket", "right_square_bracket")
+
+
 async def _data(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "data", folder / "data" / "train.jsonl")
 
@@ -188,6 +198,7 @@ SHOTS = (
     Shot("split", _split),
     Shot("data", _data),
     Shot("tokens", _tokens),
+    Shot("template", _template),
     Shot("question", _question),
     Shot("quick-open", _quick_open),
     Shot("commands", _commands),

@@ -29,16 +29,22 @@ TERMINAL_SIDE = [
     "tuitune.dataset.sources",
     "tuitune.dataset.columns",
     "tuitune.dataset.load",
+    "tuitune.dataset.reader.client",
+    "tuitune.dataset.reader.operations",
     "tuitune.demo.workspace",
     "tuitune.files",
     "tuitune.network",
     "tuitune.secrets",
+    "tuitune.template.marking",
+    "tuitune.template.report",
     "tuitune.template.spans",
     "tuitune.versions",
     "tuitune.workbench.app",
+    "tuitune.workbench.views.dataset_view",
     "tuitune.workbench.views.recipe_editor",
     "tuitune.workbench.views.run_dashboard",
     "tuitune.workbench.views.runs_table",
+    "tuitune.workbench.views.template_view",
 ]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ def main() -> int:
     import msgspec
     import torch
 
-    from tuitune.analyst import inspection, survey
-    from tuitune.analyst.render_watch import RenderWatch, watch_renders
+    from tuitune.analyst import chat_template, find, inspection, proven_set, survey
+    from tuitune.analyst.render_watch import RenderWatch
     from tuitune.analyst.server import Operation, Progress, Server
+    from tuitune.analyst.wrapped_renders import watch_renders
     from tuitune.bus.envelope import VERSION, encode
     from tuitune.recipe.recipe import Recipe, load_recipe
     from tuitune.trainer.methods import method_for
@@ -33,10 +35,10 @@ def main() -> int:
         method_for(task)
     datasets.disable_progress_bars()
 
-    def load(recipe: str, progress: Progress, watch: RenderWatch) -> Recipe:
+    def load(recipe: str, progress: Progress, watch: RenderWatch, more: Sequence[str] = ()) -> Recipe:
         watch_renders(watch)
         loaded = load_recipe(Path(recipe))
-        unreachable = settle_network(hub_names(loaded))
+        unreachable = settle_network([*hub_names(loaded), *more])
         if unreachable:
             huggingface_hub.constants.HF_HUB_OFFLINE = True  # it reads the environment once, when it is imported
             progress(unreachable)
@@ -50,11 +52,24 @@ def main() -> int:
         found: dict[str, Any] = msgspec.to_builtins(inspection.inspect(loaded, rows, limit), str_keys=True)
         return found
 
-    def whole(progress: Progress, *, recipe: str, watch: RenderWatch, most: int = survey.MOST) -> dict[str, Any]:
+    def whole(progress: Progress, *, recipe: str, watch: RenderWatch, most: int = proven_set.MOST) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(survey.survey(load(recipe, progress, watch), watch, progress, most))
         return found
 
-    operations = {"inspect": Operation(inspect, limit_s=120.0, renders=True), "survey": Operation(whole, limit_s=900.0, renders=True)}
+    def look_for(progress: Progress, *, recipe: str, what: str, watch: RenderWatch, most: int = proven_set.MOST) -> dict[str, Any]:
+        return find.find(load(recipe, progress, watch), what, watch, progress, most)
+
+    def template(progress: Progress, *, recipe: str, watch: RenderWatch, other: str | None = None, **wishes: Any) -> dict[str, Any]:
+        loaded = load(recipe, progress, watch, chat_template.hub_names_of(other))
+        found: dict[str, Any] = msgspec.to_builtins(chat_template.examine(loaded, progress, other=other, **wishes))
+        return found
+
+    operations = {
+        "inspect": Operation(inspect, limit_s=120.0, renders=True),
+        "survey": Operation(whole, limit_s=900.0, renders=True),
+        "find": Operation(look_for, limit_s=900.0, renders=True),
+        "template": Operation(template, limit_s=120.0, renders=True),
+    }
     server = Server(operations, sys.stdin.fileno(), answers)
     answers.write(encode({"v": VERSION, "ev": "hello", "pid": os.getpid()}))
     answers.flush()

@@ -1,11 +1,11 @@
 """Makes an inspection: rows with their tokens as the trainer sees them, attributed to where they come from."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Any
 
+from tuitune.analyst.conversation import messages_of, render_options
 from tuitune.analyst.document import Inspection, Row, Tokens
 from tuitune.analyst.prepared_rows import NOWHERE, PreparedRows, Whole, prepared_rows
 from tuitune.analyst.row_size import affordable
@@ -34,6 +34,8 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
     if chosen and not 0 <= min(chosen) <= max(chosen) < total:
         raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
+    if not chosen:
+        return Inspection(total, 0, [], [], {}, frozenset())
     chosen, left_out = affordable(built.train, chosen)
     built.train = subset(built.train, chosen)
     prepared = prepared_rows(built)
@@ -109,20 +111,9 @@ def renderer(built: Built, tokenizer: Any) -> Callable[[Mapping[str, Any], list[
     template = getattr(built.trainer, "chat_template", None)
 
     def render(example: Mapping[str, Any], turns: list[dict[str, Any]]) -> str:
-        tools = example.get("tools")
-        tools = json.loads(tools) if isinstance(tools, str) else tools  # as TRL reads them
-        options = {"chat_template": template, "tools": tools, **(example.get("chat_template_kwargs") or {})}
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **{"chat_template": template, **render_options(example)}))
 
     return render
-
-
-def messages_of(example: Mapping[str, Any], name: str) -> list[Mapping[str, Any]] | None:
-    """The conversation behind a sequence; None for plain text."""
-    if "messages" in example:
-        return list(example["messages"])
-    prompt, answer = example.get("prompt", []), example.get("completion" if name == "input" else name)
-    return [*prompt, *answer] if isinstance(prompt, list) and isinstance(answer, list) else None
 
 
 def _row(built: Built, prepared: PreparedRows, names: _Names, at: int, number: int) -> Row:

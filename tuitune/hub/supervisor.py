@@ -36,6 +36,7 @@ from tuitune.versions import installed
 
 SAMPLE_EVERY_S = 1.0
 MANIFEST_EVERY_S = 2.0
+RESERVE = 128 << 10  # bytes kept on disk, given back at the end: a disk that has filled up must not cost the story of how it ended
 LINGER_S = 0.5  # after the end, for clients that still wait for an answer
 
 
@@ -86,6 +87,7 @@ class Supervisor:
         self.stopped_early = False  # told to stop while it loaded
         self.ending = threading.Event()
         self.manifest_due = 0.0
+        self.reserve = run.path / ".reserve"
 
     def run_to_end(self) -> int:
         """Start, serve and finish; the order in here is the life of a run."""
@@ -139,6 +141,8 @@ class Supervisor:
             attempt=self.manifest.attempt,
         )
         self.journal.emit("state", s="starting")
+        with contextlib.suppress(OSError):
+            self.reserve.write_bytes(bytes(RESERVE))
         self._write_manifest()
 
     def _start_trainer(self, lease: Lease) -> None:
@@ -204,6 +208,7 @@ class Supervisor:
     def _finish(self, server: CommandServer, kills: int) -> int:
         assert self.trainer is not None
         code = self.trainer.returncode
+        self.reserve.unlink(missing_ok=True)
         self._read_log(self.log.rest())
         self._read_events()
         server.trainer_gone()
@@ -235,6 +240,7 @@ class Supervisor:
         return self._end("failed", fault.hint)
 
     def _end(self, state: str, why: str | None) -> int:
+        self.reserve.unlink(missing_ok=True)
         self.manifest.state, self.manifest.why, self.manifest.ended = state, why, time.time()
         self.journal.emit("state", s=state, step=self.manifest.step, why=why)
         self.journal.emit("end", step=self.manifest.step, reason=state, error=why if state == "failed" else None)

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuitune.bus.envelope import VERSION
+from tuitune.bus.envelope import OPS, VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.dataset.looked_at import compare
@@ -24,7 +24,7 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
-from tuitune.trainer.control import CAPS, StopNow, StopRequest
+from tuitune.trainer.control import StopNow, StopRequest
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry") -> "Built"
         world=1,
         device=built.box.name,
         devices=_devices(),
-        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in CAPS],
+        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in OPS],
         loading_seconds=time.monotonic() - started,
     )
     data = describe(built)

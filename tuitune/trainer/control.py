@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from tuitune.bus.envelope import OPS
 from tuitune.trainer.checkpoints import disk_refusal, mark_complete
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tuitune.trainer.telemetry import Telemetry
 
 _beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuitune-mark")  # no thread before the first checkpoint
-CAPS = ("stop", "save", "evaluate", "kill")
 
 
 class StopNow(BaseException):
@@ -126,7 +126,7 @@ class ControlMixin:
         elif op in ("save", "evaluate"):
             self._now(op, again)
         else:
-            error = f"unknown op {op!r}; this trainer takes {', '.join(CAPS)}"
+            error = f"unknown op {op!r}; this trainer takes {', '.join(OPS)}"
         self.telemetry.journal.emit("applied", id=command.get("id"), op=op, step=step, ok=error is None, error=error)
         self.telemetry.link.reply(str(command.get("id")), error is None, error, step=step)
 

@@ -148,6 +148,8 @@ class Actions(App[int]):
             return True
         choices = [Choice("s", "Save", "save"), Choice("d", "Discard", "drop")] if view.dirty else [Choice("c", "Close", "drop")]
         answer = await self.push_screen_wait(Confirm(question, [], choices))
+        if answer == "drop":
+            view.give_up()
         return answer == "drop" or (answer == "save" and await view.save())
 
     def action_next_tab(self) -> None:

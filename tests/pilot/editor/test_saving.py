@@ -172,6 +172,17 @@ async def test_saving_a_draft_that_is_older_than_the_file_asks_first(recipe: Pat
         assert recipe.read_text() == RECIPE + "# not saved\n"
 
 
+async def test_quitting_and_discarding_gives_a_restored_draft_up(recipe: Path) -> None:
+    draft_file(recipe).write_text(RECIPE + "# not saved\n")
+    async with editing(recipe) as driver:
+        await driver.until(lambda: driver.view.dirty)
+        await driver.press("ctrl+q")
+        await driver.until(lambda: len(driver.app.screen_stack) == 2)
+        await driver.press("d")
+        await driver.until(lambda: driver.app._exit)
+        assert not draft_file(recipe).exists()
+
+
 async def test_a_draft_whose_change_is_taken_back_is_given_up(recipe: Path) -> None:
     draft_file(recipe).write_text(RECIPE + "# not saved\n")
     async with editing(recipe) as driver:

@@ -1,5 +1,6 @@
 """The hub with a stand-in trainer: what a run tells, how commands travel, how a run ends, and what it survives."""
 
+import contextlib
 import json
 import os
 import resource
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,36 @@ def test_the_end_is_told_even_when_the_trainers_journal_is_full(hub: Start) -> N
     tail = JournalTail(one.run.journal)
     tail.poll()
     assert tail.torn <= 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB under the folder of the runs."""
+    disk = tmp_path / "runs"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write until nothing fits any more."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_disk_that_has_filled_up_does_not_cost_the_end_of_the_story(small_disk: Path, hub: Start) -> None:
+    """Filled to the last byte while the run lives: it is known as failed, and not as lost."""
+    one = hub("long")
+    until(one.running)
+    fill(small_disk / "filler")
+    os.kill(one.trainer_pid, signal.SIGKILL)
+    assert one.process.wait(30) == 1
+    assert read_manifest(one.run).state == "failed"
+    assert one.records("end")[-1]["reason"] == "failed"
+    assert not (one.run.path / ".reserve").exists()
 
 
 # --- what it survives -------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ FORBIDDEN_KEYS = frozenset(
     + [f"ctrl+shift+{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 )
 ALWAYS = "always"
-KINDS = ("recipe", "tokens", "run", "runs", "data", "text")  # of views; views/catalog.py says which class shows which
+KINDS = ("recipe", "tokens", "template", "run", "runs", "data", "text")  # of views; views/catalog.py says which class shows which
 _FUNCTION_KEY = re.compile(r"(shift\+)?f\d+")
 MAX_FOOTER = 6
 
@@ -74,9 +74,10 @@ class Command:
 @cache
 def all_commands() -> tuple[Command, ...]:
     """Every command of the workbench: the app's, then each view's."""
-    from tuitune.workbench.commands import app, recipe, run, tokens
+    from tuitune.workbench.commands import app, dataset, recipe, run, template, tokens
 
-    return app.COMMANDS + tokens.OPEN + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS
+    opening = tokens.OPEN + template.OPEN
+    return app.COMMANDS + opening + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS + template.COMMANDS + dataset.COMMANDS
 
 
 @cache

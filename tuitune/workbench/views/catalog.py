@@ -8,9 +8,10 @@ from tuitune.workbench.views.view import View
 KINDS: dict[str, str] = {
     "recipe": "tuitune.workbench.views.recipe_editor:RecipeEditor",
     "tokens": "tuitune.workbench.views.token_view:TokenView",
+    "template": "tuitune.workbench.views.template_view:TemplateView",
     "run": "tuitune.workbench.views.run_dashboard:RunDashboard",
     "runs": "tuitune.workbench.views.runs_table:RunsTable",
-    "data": "tuitune.workbench.views.text_preview:DataPreview",
+    "data": "tuitune.workbench.views.dataset_view:DatasetView",
     "text": "tuitune.workbench.views.text_preview:TextPreview",
 }
 

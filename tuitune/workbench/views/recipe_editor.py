@@ -395,8 +395,15 @@ class RecipeEditor(View):
 
     async def action_inspect_rows(self) -> None:
         """The rows as the trainer sees them: those of the file, so changes are saved first."""
+        await self._open_saved("tokens")
+
+    async def action_show_template(self) -> None:
+        """The chat template on the file's rows."""
+        await self._open_saved("template")
+
+    async def _open_saved(self, kind: str) -> None:
         if not self.dirty or await self.save():
-            self.post_message(self.OpenRequested("tokens", self.path))
+            self.post_message(self.OpenRequested(kind, self.path))
 
     def action_diff(self) -> None:
         """What changed since the last run of this recipe."""

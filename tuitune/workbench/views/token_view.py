@@ -23,6 +23,7 @@ from tuitune.workbench.commands import tokens as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
 from tuitune.workbench.views.tokens import figures
+from tuitune.workbench.views.tokens.find_bar import TokenFindBar
 from tuitune.workbench.views.tokens.flow import describe, flow, legend, row_line
 from tuitune.workbench.views.tokens.scroll import EMPTY, TokenScroll
 from tuitune.workbench.views.view import View
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 NARROW = 90  # cells; below it the rows stand above the tokens
 FLAT = 20  # lines; below it few rows are shown
 SHOWN = 256  # rows with a fault that are prepared and shown at most
+FOUND = "found"  # the filter that is no fault
 WAITING = "waiting for the analyst …"
 TITLES: Line = (("    row tokens inloss", "dim"),)
 
@@ -92,7 +94,8 @@ class TokenView(View):
         self.sequence = 0  # which of a row's sequences is shown (chosen and rejected, or the packs it is in)
         self.ids = False
         self.survey: Survey | None = None
-        self.filter = ""  # the fault whose rows are shown; "": the sample
+        self.filter = ""  # the fault whose rows are shown, or FOUND, and `found` says what; "": the sample
+        self.found = ""
         self.role = "all"  # what the histogram is of
         self._cancel = threading.Event()
         self._counting: Line = ()
@@ -103,6 +106,7 @@ class TokenView(View):
         self._flow = TokenScroll(id="token-flow")
         self._which = RoleLines([()])
         self._foot = RoleLines([(), (), ()])
+        self._find = TokenFindBar()
         self._page = RoleLines(id="token-page")
         self._page.display = False
         self._page.can_focus = True  # while it is there the panes cannot have the keyboard
@@ -122,6 +126,7 @@ class TokenView(View):
                 yield self._which
                 yield self._flow
         yield self._foot
+        yield self._find
 
     def on_mount(self) -> None:
         self.action_inspect_again()
@@ -138,22 +143,33 @@ class TokenView(View):
         self._counting = ()
         self._load("")
 
-    def _load(self, fault: str) -> None:
-        """Ask for the rows with a fault, or for the sample and then for figures over the whole set."""
+    def _load(self, fault: str, what: str = "") -> None:
+        """Ask for the rows with a fault, for those that `what` finds, or for the sample and then for figures over the whole set."""
         self._cancel.set()
         self._cancel = threading.Event()
         self._said = self.Told(WAITING)
         self.inspection = None
         self.filter = fault
         self._say()
-        rows = self.survey.faults[fault][:SHOWN] if fault and self.survey else None
-        self.run_worker(lambda cancel=self._cancel: self._ask(cancel, rows), thread=True, group="inspect", exit_on_error=False)
+        rows = self.survey.faults[fault][:SHOWN] if fault in FAULTS and self.survey else None
+        self.run_worker(lambda cancel=self._cancel: self._ask(cancel, rows, what), thread=True, group="inspect", exit_on_error=False)
 
-    def _ask(self, cancel: threading.Event, rows: list[int] | None) -> None:
+    def _ask(self, cancel: threading.Event, rows: list[int] | None, what: str) -> None:
         import msgspec
 
         from tuitune.analyst.document import Inspection
 
+        if what:
+            found = self._request("find", {"what": what}, cancel, self.Told)
+            if found is None:
+                return
+            rows = found["rows"][:SHOWN]
+            name = printable(what, limit=40)
+            if not rows:
+                self.post_message(self.Told(f"None of {found['looked']:,} rows has {name}. f: the sample again, /: search again"))
+                return
+            shown = f"the first {len(rows)} of " if len(rows) < found["count"] else ""
+            self.found = f"{shown}{found['count']:,} of {found['looked']:,} rows that have {name}"
         answer = self._request("inspect", {} if rows is None else {"rows": rows}, cancel, self.Told)
         if answer is None:
             return
@@ -252,11 +268,31 @@ class TokenView(View):
         if self.inspection is None:
             return
         whole = figures.short(self.survey) if self.survey else self._counting
-        shown = _filtered(self.inspection, self.survey, self.filter) if self.filter and self.survey else _summary(self.inspection)
+        shown = self._shown(self.inspection)
         everything = self.survey is not None and not self.filter and not self.inspection.sampled
         room = max(20, self.size.width - 2)
         left_out = [line for told in self.inspection.left_out for line in wrapped(f"left out: {printable(told)}", room, "warn")]
         self._head.show([line for line in (whole, () if everything else shown, *left_out[:4]) if line])
+
+    def _shown(self, inspection: Inspection) -> Line:
+        """Which rows these are."""
+        if self.filter == FOUND:
+            return ((f"shown: {self.found}", "warn"), ("  f: the sample again", "dim"))
+        return _filtered(inspection, self.survey, self.filter) if self.filter and self.survey else _summary(inspection)
+
+    def action_find(self) -> None:
+        """Ask for a text, a pattern or a token."""
+        self._find.open()
+
+    def on_token_find_bar_wanted(self, event: TokenFindBar.Wanted) -> None:
+        if self._page.display:
+            self.action_whole_set()
+        self._rows.cursor = 0
+        self._load(FOUND, event.what)
+        self.focus_content()
+
+    def on_token_find_bar_left(self) -> None:
+        self.focus_content()
 
     def _show_page(self) -> None:
         if self._page.display and self.survey is not None:
@@ -281,6 +317,9 @@ class TokenView(View):
 
     def action_filter_rows(self) -> None:
         """The rows with the next kind of fault, after the last one the sample."""
+        if self.filter == FOUND:
+            self._load("")
+            return
         if self.survey is None:
             self.app.notify("Which rows have faults is known when all rows have been looked at.")
             return
