@@ -126,6 +126,15 @@ def test_every_token_of_a_conversation_is_attributed_to_its_turn(tiny_model: Pat
     assert [row["line"] for row in document["rows"]] == list(range(1, 41))
 
 
+def test_tools_written_as_json_are_read_as_trl_reads_them(tiny_model: Path, workspace: Path) -> None:
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    talk = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    (workspace / "tools.jsonl").write_text(json.dumps({"messages": talk, "tools": json.dumps([tool])}) + "\n")
+    document = inspect(tiny_model, workspace, "{messages: messages, tools: tools}", {}, file="tools.jsonl")
+    (sequence,) = document["rows"][0]["sequences"]
+    assert not any("unknown" in token["role"] for token in sequence["tokens"])
+
+
 @pytest.mark.parametrize("max_length", [16, 64])
 def test_preference_pairs_are_those_of_trls_own_batches(tiny_model: Path, workspace: Path, max_length: int) -> None:
     import datasets
