@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tuitune import __version__
 from tuitune.errors import UserError
-from tuitune.text import printable
+from tuitune.text import escaped_json, printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -233,7 +233,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("inspect", "rows of the training data as the trainer sees them: tokens, roles, loss mask, packing")
     sub.add_argument("recipe", metavar="RECIPE")
     sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
-    sub.add_argument("--find", metavar="WHAT", help="only rows with this text, or with a fault: dropped, truncated, masked, unknown")
+    sub.add_argument(
+        "--find", metavar="WHAT", help="a text, /a pattern/, #token id, or a fault: truncated, dropped, masked, duplicate, overlap, unknown"
+    )
     sub.add_argument("--all", action="store_true", help="figures over all rows: lengths, what is cut, dropped and twice there, packing")
     _json_option(sub)
     sub = command("template", "the chat template of a recipe: source, render of its rows, prefix test, diff, generation markers")
@@ -298,7 +300,7 @@ def _say(text: str) -> None:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps({"schema": 1, **document}, ensure_ascii=False))  # noqa: T201
+    print(escaped_json(json.dumps({"schema": 1, **document}, ensure_ascii=False)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tuitune.errors import UserError
 from tuitune.hub.follow import follow
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import RunSummary, reference
-from tuitune.text import printable
+from tuitune.text import escaped_json, printable
 
 GIB = 1 << 30
 
@@ -118,7 +118,7 @@ def _stop(run: RunDirectory) -> str:
 
 
 def _json_line(record: dict[str, Any]) -> None:
-    sys.stdout.write(encode(record).decode())
+    sys.stdout.write(escaped_json(encode(record).decode()))
     sys.stdout.flush()
 
 

@@ -4,12 +4,15 @@ Control characters, terminal escapes and direction overrides are shown, never ob
 terminal passes it through `printable`.
 """
 
+import json
+import re
 import unicodedata
 
 # C0 controls have pictures of their own in Unicode (U+2400 …); everything else that a terminal may act upon is shown as <U+XXXX>.
 _PICTURES = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}
 _TABLE: dict[int, int | str | None] = dict(_PICTURES)
 _FORMAT_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+_BEYOND_ASCII = re.compile("[^\n -~]+")
 
 
 def printable(text: str, *, newlines: bool = False, limit: int | None = None) -> str:
@@ -37,3 +40,12 @@ def _visible(char: str, newlines: bool) -> str:
     if unicodedata.category(char) in _FORMAT_CATEGORIES:
         return f"<U+{code:04X}>"
     return char
+
+
+def escaped_json(text: str) -> str:
+    """The same JSON document with every character that a terminal would act upon written as an escape (\\u009b)."""
+    return _BEYOND_ASCII.sub(lambda run: run[0] if run[0].isprintable() else "".join(map(_escaped, run[0])), text)
+
+
+def _escaped(char: str) -> str:
+    return json.dumps(char)[1:-1] if unicodedata.category(char) in _FORMAT_CATEGORIES else char

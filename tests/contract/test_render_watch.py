@@ -21,7 +21,8 @@ def test_transformers_renders_through_the_wrapped_function(tiny_model: Path, mon
     import transformers
     from transformers import tokenization_utils_base as base
 
-    from tuitune.analyst.render_watch import RenderWatch, watch_renders
+    from tuitune.analyst.render_watch import RenderWatch
+    from tuitune.analyst.wrapped_renders import watch_renders
 
     class Seen(RenderWatch):
         began = ended = 0

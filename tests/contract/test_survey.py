@@ -238,3 +238,45 @@ def test_other_rows_from_the_same_data_are_a_warning(tiny_model: Path, tmp_path:
     assert "not those that the inspection showed" in sentence
     loaded.training["max_length"] = 31
     assert compare(loaded, "data", "other rows") == ("not looked at", "")
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("one two", [0]),
+        ("/qu[ie]+st/", [3]),
+        ("duplicate", [10]),
+        ("truncated", [11]),
+        ("nowhere", []),
+        ("unknown", []),
+    ],
+)
+def test_all_rows_are_searched_for_faults_texts_and_patterns(tiny_model: Path, tmp_path: Path, what: str, expected: list[int]) -> None:
+    from tuitune.analyst.find import find
+    from tuitune.analyst.render_watch import RenderWatch
+
+    rows = [{"question": f"number {number}", "answer": "yes"} for number in range(10)]
+    rows[0]["answer"], rows[3]["question"] = "one two", "quest"
+    rows += [rows[7], {"question": "long", "answer": "word " * 60}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = find(recipe(tiny_model, tmp_path, CHAT, {"max_length": 48}), what, RenderWatch(), lambda text: None)
+    assert found == {"rows": expected, "count": len(expected), "looked": 12, "total": 12}
+
+
+def test_rows_are_found_by_a_token_id(tiny_model: Path, workspace: Path) -> None:
+    from tuitune.analyst.find import find
+    from tuitune.analyst.inspection import inspect
+    from tuitune.analyst.render_watch import RenderWatch
+
+    loaded = recipe(tiny_model, workspace, CHAT, {"max_length": 512})
+    rows = {row.row: set(row.sequences[0].ids) for row in inspect(loaded).rows}
+    token = next(token for token in sorted(rows[0]) if 0 < sum(token in ids for ids in rows.values()) < len(rows))
+    found = find(loaded, f"#{token}", RenderWatch(), lambda text: None)
+    assert found["rows"] == sorted(row for row, ids in rows.items() if token in ids)
+
+
+def test_a_pattern_that_is_none_says_why(tiny_model: Path, workspace: Path) -> None:
+    from tuitune.analyst.find import matcher
+
+    with pytest.raises(UserError, match=r"/\(/ is no pattern: missing \)"):
+        matcher("/(/")

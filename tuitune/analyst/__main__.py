@@ -22,9 +22,10 @@ def main() -> int:
     import msgspec
     import torch
 
-    from tuitune.analyst import chat_template, inspection, survey
-    from tuitune.analyst.render_watch import RenderWatch, watch_renders
+    from tuitune.analyst import chat_template, find, inspection, proven_set, survey
+    from tuitune.analyst.render_watch import RenderWatch
     from tuitune.analyst.server import Operation, Progress, Server
+    from tuitune.analyst.wrapped_renders import watch_renders
     from tuitune.bus.envelope import VERSION, encode
     from tuitune.recipe.recipe import Recipe, load_recipe
     from tuitune.trainer.methods import method_for
@@ -51,9 +52,12 @@ def main() -> int:
         found: dict[str, Any] = msgspec.to_builtins(inspection.inspect(loaded, rows, limit), str_keys=True)
         return found
 
-    def whole(progress: Progress, *, recipe: str, watch: RenderWatch, most: int = survey.MOST) -> dict[str, Any]:
+    def whole(progress: Progress, *, recipe: str, watch: RenderWatch, most: int = proven_set.MOST) -> dict[str, Any]:
         found: dict[str, Any] = msgspec.to_builtins(survey.survey(load(recipe, progress, watch), watch, progress, most))
         return found
+
+    def look_for(progress: Progress, *, recipe: str, what: str, watch: RenderWatch, most: int = proven_set.MOST) -> dict[str, Any]:
+        return find.find(load(recipe, progress, watch), what, watch, progress, most)
 
     def template(progress: Progress, *, recipe: str, watch: RenderWatch, other: str | None = None, **wishes: Any) -> dict[str, Any]:
         loaded = load(recipe, progress, watch, chat_template.hub_names_of(other))
@@ -63,6 +67,7 @@ def main() -> int:
     operations = {
         "inspect": Operation(inspect, limit_s=120.0, renders=True),
         "survey": Operation(whole, limit_s=900.0, renders=True),
+        "find": Operation(look_for, limit_s=900.0, renders=True),
         "template": Operation(template, limit_s=120.0, renders=True),
     }
     server = Server(operations, sys.stdin.fileno(), answers)

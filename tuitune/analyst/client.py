@@ -1,6 +1,6 @@
-"""Speaks with the warm process (tuitune.analyst): starts it, sends requests, starts it again when it has died. Imports nothing heavy.
+"""Speaks with a helper process such as the analyst: starts it, sends requests, starts it again when it has died. Imports nothing heavy.
 
-One per workspace. `request` blocks its caller and belongs into a thread; any number of threads may ask at the same time.
+`request` blocks its caller and belongs into a thread; any number of threads may ask at the same time.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 from tuitune.bus.envelope import VERSION, decode, encode
@@ -31,10 +31,12 @@ class Cancelled(Exception):
     """The asker has withdrawn the request."""
 
 
-class Analyst:
-    """`start` warms it up in the background (some seconds); the first request starts it as well."""
+class Service:
+    """A process that answers requests; `name` is what it is called in sentences. The first request starts it, `start` does so before."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str], name: str) -> None:
+        self._command, self._name = command, name
+        self.starts = 0  # how often it was started: more than once means that it has died
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._pending: dict[str, tuple[subprocess.Popen[bytes], Answers]] = {}
@@ -72,7 +74,7 @@ class Analyst:
                         raise Cancelled from None
                     continue
                 if answer is None:
-                    raise Died(f"the analyst died while it worked on this ({self._why(process)}); ask again, it starts by itself")
+                    raise Died(f"the {self._name} died while it worked on this ({self._why(process)}); ask again, it starts by itself")
                 if answer["ev"] == "result":
                     result: dict[str, Any] = answer["result"]
                     return result
@@ -95,11 +97,12 @@ class Analyst:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._closed:
-            raise UserError("the analyst has been closed")
+            raise UserError(f"the {self._name} has been closed")
         if self._process is None or self._process.poll() is not None:
             self._words.clear()
+            self.starts += 1
             self._process = subprocess.Popen(
-                COMMAND,
+                self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -107,7 +110,7 @@ class Analyst:
                 env={**os.environ, "PYTHONPATH": _python_path()},
             )
             for target in (self._read_answers, self._read_words):
-                threading.Thread(target=target, args=(self._process,), name="tuitune-analyst", daemon=True).start()
+                threading.Thread(target=target, args=(self._process,), name=f"tuitune-{self._name}", daemon=True).start()
         return self._process
 
     def _send(self, process: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
@@ -144,6 +147,13 @@ class Analyst:
         if code is not None and code < 0:
             return f"signal {-code}"
         return f"exit code {code}: {printable(last, limit=200)}" if last else f"exit code {code}"
+
+
+class Analyst(Service):
+    """The warm process that prepares rows (tuitune.analyst); one per workspace. It takes some seconds to start."""
+
+    def __init__(self) -> None:
+        super().__init__(COMMAND, "analyst")
 
 
 def _python_path() -> str:

@@ -40,7 +40,8 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """`total` rows in the training set, `looked` of them were looked at, `rows` are those to show. `texts`: of every token id in them."""
+    """`total` rows in the training set, `looked` of them were looked at, `rows` are those to show. `texts`: of every token id in them.
+    `left_out`: a sentence for each row that is too long to be looked at."""
 
     total: int
     looked: int
@@ -48,6 +49,7 @@ class Inspection(msgspec.Struct, frozen=True):
     names: list[str]
     texts: dict[int, str]
     special: frozenset[int]
+    left_out: list[str] = []
 
     @property
     def sampled(self) -> bool:
@@ -67,7 +69,7 @@ def faults(inspection: Inspection, row: Row) -> list[str]:
 
 
 def as_json(inspection: Inspection) -> dict[str, Any]:
-    """{"rows": […], "totals": {…}, "sampled": …}."""
+    """{"rows": […], "totals": {…}, "sampled": …, "left_out": […]}."""
     rows = [
         {
             "row": row.row,
@@ -80,7 +82,7 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
         }
         for row in inspection.rows
     ]
-    return {"rows": rows, "totals": totals(inspection), "sampled": inspection.sampled}
+    return {"rows": rows, "totals": totals(inspection), "sampled": inspection.sampled, "left_out": inspection.left_out}
 
 
 def _tokens(inspection: Inspection, tokens: Tokens) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from tuitune.analyst.conversation import messages_of, render_options
 from tuitune.analyst.document import Inspection, Row, Tokens
 from tuitune.analyst.prepared_rows import NOWHERE, PreparedRows, Whole, prepared_rows
+from tuitune.analyst.row_size import affordable
 from tuitune.dataset.load import Split
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
@@ -24,7 +25,7 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     """The training rows of a recipe as its trainer prepares them.
 
     rows: numbers from 0 of those to look at; None: all of them, or a seeded sample of `limit` when there are more. Packs are then those of
-    the sample. UserError when the recipe's data cannot be prepared, with TRL's own reason.
+    the sample. Rows too long to be looked at are left out. UserError when the recipe's data cannot be prepared, with TRL's own reason.
     """
     built = begin(recipe)
     built.eval = None  # its preparation is another question
@@ -33,6 +34,9 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
     if chosen and not 0 <= min(chosen) <= max(chosen) < total:
         raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
+    if not chosen:
+        return Inspection(total, 0, [], [], {}, frozenset())
+    chosen, left_out = affordable(built.train, chosen)
     built.train = subset(built.train, chosen)
     prepared = prepared_rows(built)
     names = _Names()
@@ -40,7 +44,8 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     tokenizer = built.trainer.processing_class
     used = {id for row in shown for tokens in row.sequences for id in tokens.ids}
     special = used & {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    return Inspection(total, len(chosen), shown, list(names), {id: tokenizer.decode([id]) for id in sorted(used)}, frozenset(special))
+    texts = {id: tokenizer.decode([id]) for id in sorted(used)}
+    return Inspection(total, len(chosen), shown, list(names), texts, frozenset(special), left_out)
 
 
 class _Names(dict[str, int]):

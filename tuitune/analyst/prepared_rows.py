@@ -15,6 +15,7 @@ from typing import Any
 from trl import pack_dataset
 
 from tuitune.analyst.document import IGNORED
+from tuitune.analyst.fingerprints import random_fingerprints
 from tuitune.analyst.hollow import hollow_model
 from tuitune.errors import UserError
 from tuitune.trainer.build import Built, assemble, make_config, make_tokenizer, rows_dataset
@@ -78,7 +79,8 @@ def prepared_rows(built: Built) -> PreparedRows:
     """Build the trainer of `built` round a hollow model and read what it prepared. UserError with TRL's reason when it refuses, and for
     tasks whose rows cannot be shown yet."""
     numbered = hollow_trainer(built)
-    return READERS[built.recipe.task](built.trainer, numbered)
+    with random_fingerprints():
+        return READERS[built.recipe.task](built.trainer, numbered)
 
 
 def hollow_trainer(built: Built) -> Any:
@@ -87,8 +89,11 @@ def hollow_trainer(built: Built) -> Any:
         raise UserError(f"task {built.recipe.task}: only rows of {' and '.join(READERS)} can be inspected so far; training is not affected")
     config = make_config(built, Path(tempfile.gettempdir()))  # nothing is written there
     numbered = rows_dataset(built.train).add_column(ROW, range(len(built.train.rows)))
+    # DPOTrainer loads the weights a second time, as the reference, when it is not given one
+    reference = {"ref_model": hollow_model(built)} if built.recipe.task == "dpo" else {}
     try:
-        assemble(built, config, make_tokenizer(built), hollow_model(built), None, numbered)
+        with random_fingerprints():
+            assemble(built, config, make_tokenizer(built), hollow_model(built), None, numbered, **reference)
     except UserError as error:
         from tuitune.analyst.refusal import with_place  # it prepares rows itself
 

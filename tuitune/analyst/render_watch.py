@@ -1,15 +1,12 @@
 """When a chat template does not return: a worker notes in shared memory that a render has begun, and the server ends those that last.
 
 A template may loop for ever in Python or within one C call (`9 ** (9 ** 9)`), so nothing inside the process can be relied on to stop it.
-All renders of transformers go through one function, which is wrapped here (pinned by tests/contract/test_render_watch.py).
+Who notes them is wrapped_renders.py. Imports nothing heavy: the server of the reader is made of the same parts.
 """
 
 import mmap
 import struct
 import time
-from collections.abc import Callable
-from functools import wraps
-from typing import Any
 
 LIMIT_S = 2.0  # for one render; a real conversation takes some 0.1 ms
 SLOTS = 9  # a worker and the processes it forks itself
@@ -46,22 +43,3 @@ STUCK = (
     f"the chat template did not return within {LIMIT_S:g} s and was ended: it loops on one of these rows, or multiplies without end; "
     "correct tokenizer.chat_template, or take the model's own"
 )
-
-
-def watch_renders(watch: RenderWatch) -> None:
-    """From now on every template that transformers renders in this process is noted in `watch`."""
-    from transformers import tokenization_utils_base as base
-
-    base.render_jinja_template = _watched(base.render_jinja_template, watch)
-
-
-def _watched(render: Callable[..., Any], watch: RenderWatch) -> Callable[..., Any]:
-    @wraps(render)
-    def watched(*args: Any, **options: Any) -> Any:
-        watch.begin()
-        try:
-            return render(*args, **options)
-        finally:
-            watch.end()
-
-    return watched

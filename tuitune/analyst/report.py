@@ -1,6 +1,7 @@
 """`tuitune inspect`: the rows of a recipe through an analyst of its own, and how the terminal shows them. Imports no torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tuitune.analyst.client import Analyst
-from tuitune.analyst.document import IGNORED, Inspection, Row, Tokens, as_json, faults, totals
+from tuitune.analyst.document import IGNORED, Inspection, Tokens, as_json, faults, totals
 from tuitune.analyst.survey_document import Survey, sentences, survey_json
 from tuitune.errors import UserError
 from tuitune.text import printable
@@ -17,20 +18,26 @@ from tuitune.text import printable
 __all__ = ["as_json", "inspect_file", "print_rows", "print_survey", "survey_file", "survey_json"]
 
 STYLES = {"assistant": "green", "user": "blue", "system": "yellow", "tool": "magenta", "template": "dim", "unknown": "red"}
-FAULTS = {"dropped": "dropped", "truncated": "truncated", "masked": "nothing in the loss", "unknown": "roles unknown"}
+MOST = 256  # rows that are found and inspected at most
 SHOWN = 20  # rows that are written out on a terminal when nobody asks for certain ones
 
 
 def inspect_file(path: Path, *, rows: Sequence[int] | None, find: str | None, say: Callable[[str], None]) -> Inspection:
-    """The rows of a recipe, those that `find` means (one of FAULTS, or a text); UserError when they cannot be prepared."""
-    answer = _ask("inspect", path, {"rows": rows}, say)
-    found = msgspec.convert(answer, Inspection, strict=False)
-    return msgspec.structs.replace(found, rows=[row for row in found.rows if find is None or _matches(found, row, find)])
+    """The rows of a recipe: those with these numbers, or the first that `find` means (see tuitune.analyst.find) of the whole set, or a
+    sample. UserError when they cannot be prepared."""
+    with _asking(path, say) as ask:
+        if find is not None:
+            found = ask("find", {"what": find})
+            say(f"{found['count']:,} of {found['looked']:,} rows")
+            wanted = set(found["rows"] if rows is None else rows)
+            rows = [row for row in found["rows"] if row in wanted][:MOST]
+        return msgspec.convert(ask("inspect", {"rows": rows}), Inspection, strict=False)
 
 
 def survey_file(path: Path, *, say: Callable[[str], None]) -> Survey:
     """Figures over all rows of a recipe's training set; UserError when they cannot be prepared."""
-    return msgspec.convert(_ask("survey", path, {}, say), Survey)
+    with _asking(path, say) as ask:
+        return msgspec.convert(ask("survey", {}), Survey)
 
 
 def print_survey(survey: Survey, console: Console) -> None:
@@ -45,22 +52,21 @@ def print_survey(survey: Survey, console: Console) -> None:
         console.print(Text(f"{first:>8,} – {first + histogram.step - 1:<8,} {'▇' * round(40 * count / most):<40} {count:>9,}{mark}"))
 
 
-def _ask(op: str, path: Path, args: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """One request to an analyst of its own."""
+@contextmanager
+def _asking(path: Path, say: Callable[[str], None]) -> Iterator[Callable[[str, dict[str, Any]], dict[str, Any]]]:
+    """(op, arguments) → answer, by an analyst of its own."""
     if not path.is_file():
         raise UserError(f"{printable(str(path))} does not exist; name a recipe", exit_code=2)
     analyst = Analyst()
+
+    def ask(op: str, args: dict[str, Any]) -> dict[str, Any]:
+        return analyst.request(op, {"recipe": str(path.resolve()), **args}, progress=lambda text: say(f"{text} …"))
+
     try:
         say("loading the libraries …")
-        return analyst.request(op, {"recipe": str(path.resolve()), **args}, progress=lambda text: say(f"{text} …"))
+        yield ask
     finally:
         analyst.close()
-
-
-def _matches(inspection: Inspection, row: Row, find: str) -> bool:
-    if find in FAULTS:
-        return FAULTS[find] in faults(inspection, row)
-    return any(find in "".join(inspection.texts[id] for id in tokens.ids) for tokens in row.sequences)
 
 
 def print_rows(inspection: Inspection, console: Console) -> None:
@@ -79,6 +85,8 @@ def print_rows(inspection: Inspection, console: Console) -> None:
         f"{count['shown']} of {count['rows']} rows: {count['kept']} kept, {count['truncated']} truncated, {count['dropped']} dropped; "
         f"{count['tokens']} tokens, {count['trained_tokens']} in the loss{more}"
     )
+    for sentence in inspection.left_out:
+        console.print(Text(f"left out: {printable(sentence)}", "yellow"))
 
 
 def _text(inspection: Inspection, tokens: Tokens) -> Text:

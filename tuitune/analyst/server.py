@@ -69,7 +69,7 @@ class Server:
     def serve(self) -> None:
         """Until the end of input."""
         while True:
-            for key, _ in self._selector.select(timeout=0.1 if self._workers else None):
+            for key, _ in self._selector.select(timeout=self.turn()):
                 if key.data is not None:
                     self._read_worker(key.data)
                 elif not self._read_requests():
@@ -87,6 +87,10 @@ class Server:
         self._answer(worker.id, "error", text=why)
         worker.answered = True
         self._end(worker)
+
+    def turn(self) -> float | None:
+        """Called between messages; how many seconds may pass until the next call, None: any number. For servers with work of their own."""
+        return 0.1 if self._workers else None
 
     def _answer(self, id: str, event: str, **fields: Any) -> None:
         self._answers.write(encode({"v": VERSION, "id": id, "ev": event, **fields}))
@@ -110,7 +114,7 @@ class Server:
                 self._workers[id].answered = True  # whoever cancels does not wait for an answer
                 self._end(self._workers[id])
         elif op not in self._operations:
-            self._answer(id, "error", text=f"unknown op {op!r}; the analyst takes {', '.join(sorted(self._operations))}")
+            self._answer(id, "error", text=f"unknown op {op!r}; there are {', '.join(sorted(self._operations))}")
         elif len(self._workers) >= AT_ONCE:
             self._waiting.append(request)
         else:

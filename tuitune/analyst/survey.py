@@ -1,58 +1,36 @@
-"""Surveys a whole training set: how long its rows are, what is trained, cut, dropped and twice there, and how it packs.
+"""Figures over a whole training set: how long its rows are, what is trained, cut, dropped and twice there, and how it packs."""
 
-The rows go through TRL's code in memory (whole_set.py). On a seeded sample the result is compared with the real trainer's own dataset,
-id by id and label by label; where they differ the whole set goes through Dataset.map as in training, and the survey says why.
-"""
-
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from random import Random
 from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tuitune.analyst.inspection import SAMPLE, SEED, subset
 from tuitune.analyst.packing import packing
-from tuitune.analyst.prepared_rows import ROW, hollow_trainer
+from tuitune.analyst.proven_set import MOST, Clock, prove
 from tuitune.analyst.render_watch import RenderWatch
 from tuitune.analyst.survey_document import BUCKETS, KEPT_ROWS, Histogram, Survey
 from tuitune.analyst.trained_rows import Trained, trained
-from tuitune.analyst.whole_set import Column, Numbers, WholeSet, prepare, without_limit
+from tuitune.analyst.whole_set import Numbers, WholeSet
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
 from tuitune.recipe.recipe import Recipe
-from tuitune.trainer.build import Built, begin, rows_dataset
-from tuitune.trainer.prepared import hash_rows, integer_columns
-
-MOST = 200_000  # rows that are looked at; of more a seeded sample
+from tuitune.trainer.prepared import hash_rows
 
 
 def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], most: int = MOST) -> Survey:
     """Figures over the training set of a recipe. UserError when it cannot be prepared, with TRL's own reason and the row's place."""
-    clock = _Clock()
-    progress("reading the rows")
-    built = begin(recipe)
-    evaluation, built.eval = built.eval, None
-    recipe.training.pop("eval_strategy", None)  # it asks for evaluation data
-    whole = built.train
-    total = len(whole.rows)
-    numbers = list(range(total)) if total <= most else sorted(Random(SEED).sample(range(total), most))
-    clock.note("read")
-    sample = sorted(Random(SEED).sample(numbers, min(SAMPLE, len(numbers))))
-    built.train = subset(whole, sample)
-    hollow_trainer(built)
-    truth, built.train = built.trainer.train_dataset, whole
-    clock.note("sample")
-    prepared, difference = _prepared(built, numbers, sample, truth, watch, progress)
-    clock.note("rows")
+    found = prove(recipe, watch, progress, most)
+    built, prepared, numbers, whole = found.built, found.prepared, found.numbers, found.built.train
+    clock = Clock(found.seconds)
     progress("counting")
     remains = trained(built, prepared)
-    faults = _faults(prepared, remains) | _twice(whole, evaluation, numbers)
+    faults = _faults(prepared, remains) | _twice(whole, found.evaluation, numbers)
     lengths, longest = _lengths(prepared, remains)
+    total = len(whole.rows)
     hashed = hash_rows(remains.dataset).sha256 if len(numbers) == total else None
     if hashed is not None:
         with suppress(OSError):  # a cache that cannot be written costs the comparison at run start, not the survey
@@ -62,8 +40,8 @@ def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], 
     return Survey(
         total=total,
         looked=len(numbers),
-        prepared_by="trl" if difference else "quick",
-        difference=difference,
+        prepared_by="trl" if found.difference else "quick",
+        difference=found.difference,
         max_length=args.max_length,
         tokens=int(remains.whole.sum()),
         lost=int((remains.whole - remains.seen).clip(min=0).sum()),
@@ -78,67 +56,6 @@ def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], 
         sha256=hashed,
         seconds=clock.seconds,
     )
-
-
-class _Clock:
-    """Seconds of each phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._at = time.monotonic()
-
-    def note(self, phase: str) -> None:
-        now = time.monotonic()
-        self.seconds[phase] = round(now - self._at, 3)
-        self._at = now
-
-
-def _prepared(
-    built: Built, numbers: Sequence[int], sample: Sequence[int], truth: Any, watch: RenderWatch, progress: Callable[[str], None]
-) -> tuple[WholeSet, str]:
-    """The prepared set, and why the quick way was not taken ("" when it was)."""
-    if not getattr(built.trainer.processing_class, "is_fast", False):
-        why = "this tokenizer is written in Python"
-    else:
-        prepared = prepare(built, numbers, watch, progress)
-        why = differs(truth, trained(built, _part(prepared, sample)).dataset)
-    if not why:
-        return prepared, ""
-    progress(f"{why}: TRL's own preparation of {len(numbers):,} rows, which takes longer")
-    return _by_trl(built, numbers), why
-
-
-def differs(truth: Any, found: Any) -> str:
-    """Where two prepared datasets are not the same, "" when they are."""
-    if len(truth) != len(found):
-        return f"the quick preparation of the sample made {len(found)} sequences, TRL {len(truth)}"
-    names = [name for name in found.column_names if name in truth.column_names]
-    for name in names:
-        for at, (ours, theirs) in enumerate(zip(found[name], truth[name])):
-            if list(ours) != list(theirs):
-                return f"the quick preparation differs from TRL's in {name} of the sample's sequence {at}"
-    return ""
-
-
-def _part(prepared: WholeSet, numbers: Sequence[int]) -> WholeSet:
-    """The rows with these numbers."""
-    chosen = np.isin(prepared.rows, np.asarray(numbers))
-    columns = {}
-    for name, column in prepared.columns.items():
-        columns[name] = Column(column.values[np.repeat(chosen, column.lengths)], column.lengths[chosen])
-    return WholeSet(prepared.rows[chosen], prepared.lost[chosen], columns, {role: n[chosen] for role, n in prepared.roles.items()})
-
-
-def _by_trl(built: Built, numbers: Sequence[int]) -> WholeSet:
-    """Through Dataset.map, as in training; without roles."""
-    trainer = built.trainer
-    dataset = rows_dataset(subset(built.train, numbers)).add_column(ROW, list(numbers))
-    if built.recipe.task == "sft":
-        done = trainer._prepare_dataset(dataset, trainer.processing_class, without_limit(trainer.args), False, None, "train")
-    else:
-        done = trainer._prepare_dataset(dataset, trainer.processing_class, trainer.args, "train")
-    columns = {name: Column.of(done[name]) for name in integer_columns(done)}
-    return WholeSet(np.array(done[ROW], dtype=np.int64), np.zeros(len(done), dtype=bool), columns, {})
 
 
 def _faults(prepared: WholeSet, remains: Trained) -> dict[str, NDArray[np.int64]]:

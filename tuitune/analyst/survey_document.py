@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from tuitune.text import printable
+
 KEPT_ROWS = 1000  # row numbers kept for each fault
 BUCKETS = 40  # of a histogram, at most
 
@@ -87,7 +89,7 @@ def sentences(survey: Survey) -> list[str]:
     said = [
         f"{looked}: {survey.tokens:,} tokens, {share(survey.trained, survey.tokens)} in the loss, "
         f"longest {survey.longest:,} (row {survey.longest_row})",
-        "by role: " + ", ".join(f"{role} {share(tokens, survey.tokens)}" for role, tokens in _most(survey.by_role)),
+        "by role: " + ", ".join(f"{printable(role, limit=40)} {share(tokens, survey.tokens)}" for role, tokens in _most(survey.by_role)),
         _faults(survey),
     ]
     if survey.packing is not None:

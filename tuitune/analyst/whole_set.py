@@ -18,10 +18,12 @@ from tuitune.analyst.shards import sharded
 from tuitune.errors import UserError
 from tuitune.template.spans import TEMPLATE, UNKNOWN, text_sources
 from tuitune.text import printable
-from tuitune.trainer.build import Built
+from tuitune.trainer.build import Built, reason_of
 
 Numbers = NDArray[np.int64]
-ROLES = "tuitune_roles"  # a column of our own: role → tokens
+Matches = Callable[[str, list[int]], bool]
+ROLES = "tuitune_roles"  # columns of our own: role → tokens; whether somebody looks for the row
+MATCHED = "tuitune_matched"
 SHARDS = 8
 BATCH = 200  # rows between two words of progress
 
@@ -47,18 +49,21 @@ class Column:
 
 @dataclass
 class WholeSet:
-    """`rows`: row numbers in TRL's order; `lost`: those that it leaves out; `columns`: the lists of integers that TRL makes of a row,
-    before max_length and packing; `roles`: role → tokens of each row."""
+    """`rows`: row numbers in TRL's order; `lost`: those that it leaves out; `matched`: those that somebody looks for; `columns`: the lists
+    of integers that TRL makes of a row, before max_length and packing; `roles`: role → tokens of each row."""
 
     rows: Numbers
     lost: NDArray[np.bool_]
+    matched: NDArray[np.bool_]
     columns: dict[str, Column]
     roles: dict[str, Numbers]
 
 
-def prepare(built: Built, numbers: Sequence[int], watch: RenderWatch, progress: Callable[[str], None]) -> WholeSet:
-    """Rows `numbers` of built.train through the code of built.trainer, uncut. UserError names file and line of a row on
-    which TRL or the template fails."""
+def prepare(
+    built: Built, numbers: Sequence[int], watch: RenderWatch, progress: Callable[[str], None], matches: Matches | None = None
+) -> WholeSet:
+    """Rows `numbers` of built.train through the code of built.trainer, uncut. `matches`: of a text and its ids, whether somebody looks for
+    it. UserError names file and line of a row on which TRL or the template fails."""
     tokenizer = quick(built.trainer.processing_class)
 
     def part(slot: int, indices: range) -> WholeSet:
@@ -66,7 +71,7 @@ def prepare(built: Built, numbers: Sequence[int], watch: RenderWatch, progress: 
         found = []
         for start in range(indices.start, indices.stop, BATCH):
             batch = [numbers[at] for at in range(start, min(start + BATCH, indices.stop))]
-            found.append(_arrays(built, tokenised(built, tokenizer, batch)))
+            found.append(_arrays(built, tokenised(built, tokenizer, batch, matches)))
             if slot == 1:
                 done = (start + len(batch) - indices.start) / len(indices)
                 progress(f"preparing {len(numbers):,} rows: {100 * done:.0f} %")
@@ -75,14 +80,16 @@ def prepare(built: Built, numbers: Sequence[int], watch: RenderWatch, progress: 
     return joined(sharded(len(numbers), part, most=min(SHARDS, len(numbers))))
 
 
-def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int]) -> RowList:
+def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], matches: Matches | None = None) -> RowList:
     """These rows of built.train through TRL's code, with a `quick` tokenizer. UserError names file and line of one that fails."""
     render = renderer(built, tokenizer)
 
     def note(example: dict[str, Any]) -> dict[str, Any]:
         calls, tokenizer.calls = tokenizer.calls, []
         names = ("input",) if "input_ids" in example else ("chosen", "rejected")
-        return {ROLES: _roles(example, names, calls[-len(names) :], render)}
+        calls = calls[-len(names) :]
+        matched = matches is not None and any(matches(text, encoding.ids) for text, encoding in calls)
+        return {ROLES: _roles(example, names, calls, render), MATCHED: matched}
 
     trainer = built.trainer
     rows = RowList([{**built.train.rows[number], ROW: number} for number in numbers], note)
@@ -93,8 +100,7 @@ def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int]) -> RowList:
     except FaultAt as fault:
         number = numbers[fault.at]
         file, line = built.train.places[number]
-        reason = printable(" ".join(str(fault.__cause__).split()) or type(fault.__cause__).__name__, limit=400)
-        raise UserError(f"{printable(file)}:{line}: this row cannot be prepared: {reason}") from fault
+        raise UserError(f"{printable(file)}:{line}: this row cannot be prepared: {reason_of(fault.__cause__ or fault)}") from fault
 
 
 def without_limit(args: Any) -> Any:
@@ -142,7 +148,8 @@ def _arrays(built: Built, prepared: RowList) -> WholeSet:
         for role, tokens in row[ROLES].items():
             roles.setdefault(role, np.zeros(len(prepared), dtype=np.int64))[at] = tokens
     rows = np.array([row[ROW] for row in prepared.rows], dtype=np.int64)
-    return WholeSet(rows, np.array([LOST in row for row in prepared.rows], dtype=bool), columns, roles)
+    lost, matched = (np.array([bool(row.get(name)) for row in prepared.rows], dtype=bool) for name in (LOST, MATCHED))
+    return WholeSet(rows, lost, matched, columns, roles)
 
 
 def joined(parts: Sequence[WholeSet]) -> WholeSet:
@@ -151,6 +158,7 @@ def joined(parts: Sequence[WholeSet]) -> WholeSet:
     return WholeSet(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.lost for part in parts]),
+        np.concatenate([part.matched for part in parts]),
         {
             name: Column(
                 np.concatenate([part.columns[name].values for part in parts]),

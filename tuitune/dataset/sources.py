@@ -10,8 +10,8 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +40,15 @@ class Row:
     line: int
 
 
+@dataclass(frozen=True)
+class Broken:
+    """A row that cannot be read; `error` is the sentence that says where and what to do."""
+
+    error: UserError
+    file: str
+    line: int
+
+
 def is_data_file(path: Path) -> bool:
     """Whether the name says that `read_rows` understands it."""
     return data_format(path) is not None
@@ -54,6 +63,23 @@ def data_format(path: Path) -> str | None:
 
 def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
     """The rows of a data file, at most `limit` of them. UserError says file, line and remedy for whatever is wrong."""
+    kind = checked_format(path)
+    reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
+    found = 0
+    with told_as_sentences(path):
+        for row in reader(path):
+            if limit is not None and found >= limit:
+                return
+            if isinstance(row, Broken):
+                raise row.error
+            found += 1
+            yield row
+    if not found:
+        raise no_rows(path)
+
+
+def checked_format(path: Path) -> str:
+    """The format of a file that is there and can be read as rows; UserError for anything else."""
     kind = data_format(path)
     where = printable(str(path))
     if path.is_dir():
@@ -66,35 +92,38 @@ def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
         raise UserError(
             f"{where}: the ending says no format tuitune reads; use one of {', '.join(FORMATS)} (text formats also with .gz or .zst)"
         )
-    reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
-    found = 0
+    return kind
+
+
+def no_rows(path: Path) -> UserError:
+    """What is said of a file without a row."""
+    return UserError(f"{printable(str(path))} has no rows; an empty file trains nothing")
+
+
+@contextmanager
+def told_as_sentences(path: Path) -> Iterator[None]:
+    """What goes wrong while a file is read becomes a UserError."""
+    where = printable(str(path))
     try:
-        for row in reader(path):
-            if limit is not None and found >= limit:
-                return
-            found += 1
-            yield row
+        yield
     except FileNotFoundError:
         raise UserError(_missing(where)) from None
     except PermissionError:
         raise UserError(f"{where} may not be read by you; ask its owner, or chmod it") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{where} is a damaged gzip file ({error}); copy it again") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: text that is not UTF-8 after row {found} ({error.reason}); write the file again as UTF-8") from error
     except OSError as error:
         if path.suffix == ".zst" and error.errno is None:  # pyarrow's word for what does not unpack
             raise UserError(f"{where} is a damaged zstd file ({_first_line(error)}); copy it again") from error
         raise UserError(f"{where} cannot be read: {error.strerror or error}") from error
-    if not found:
-        raise UserError(f"{where} has no rows; an empty file trains nothing")
 
 
 def _missing(where: str) -> str:
     return f"{where} does not exist; check the path (it is relative to the recipe's folder)"
 
 
-def _open(path: Path) -> AbstractContextManager[IO[bytes]]:
+def open_text(path: Path) -> IO[bytes]:
+    """A text file's bytes, unpacked."""
     if path.suffix == ".zst":
         import pyarrow
 
@@ -118,27 +147,38 @@ def _text(raw: bytes, path: Path, line: int, offset: int) -> str:
 
 def _jsonl(path: Path) -> Iterator[Row]:
     offset = 0
-    with _open(path) as file:
+    with open_text(path) as file:
         for line, raw in enumerate(file, 1):
             if raw.strip():
-                text = _text(raw, path, line, offset).strip()
-                yield Row(_object(_loads(text, path, line), path, line), str(path), line)
+                yield jsonl_row(raw, path, line, offset)
             offset += len(raw)
 
 
-def _json(path: Path) -> Iterator[Row]:
+def jsonl_row(raw: bytes, path: Path, line: int, offset: int) -> Row:
+    """The row on one line of a jsonl file, which begins `offset` bytes into it; UserError when there is none."""
+    text = _text(raw, path, line, offset).strip()
+    return Row(_object(_loads(text, path, line), path, line), str(path), line)
+
+
+def _json(path: Path) -> Iterator[Row | Broken]:
     """A list of objects, an object that holds one such list, or one object a line (many files named .json are jsonl)."""
-    with _open(path) as file:
+    with open_text(path) as file:
         text = _text(file.read(), path, 1, 0)
     if not text.strip():
         return
     try:
-        document = _loads(text, path, 1)
+        values = json_list(text, path)
     except UserError:
-        if not _is_object(text.lstrip().partition("\n")[0]):
+        if not is_object(text.lstrip().partition("\n")[0]):
             raise
         yield from _jsonl(path)
         return
+    yield from (json_row(value, path, number) for number, value in enumerate(values, 1))
+
+
+def json_list(text: str, path: Path) -> list[Any]:
+    """The list in a JSON document: the document itself, or the one list in its object."""
+    document = _loads(text, path, 1)
     if isinstance(document, dict):
         lists = [value for value in document.values() if isinstance(value, list)]
         if len(lists) != 1:
@@ -146,86 +186,152 @@ def _json(path: Path) -> Iterator[Row]:
         document = lists[0]
     if not isinstance(document, list):
         raise UserError(f"{printable(str(path))} holds {_kind(document)}; rows are expected as a list of objects")
-    for number, row in enumerate(document, 1):
-        yield Row(_object(row, path, number, "row"), str(path), number)
+    return document
 
 
-def _is_object(line: str) -> bool:
+def json_row(value: Any, path: Path, number: int) -> Row | Broken:
+    """An element of a JSON list as a row; `number` from 1."""
+    try:
+        return Row(_object(value, path, number, "row"), str(path), number)
+    except UserError as error:
+        return Broken(error, str(path), number)
+
+
+def is_object(line: str) -> bool:
+    """Whether a line is a JSON object by itself, as in jsonl."""
     try:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
 
 
-def _csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    offset = 0
+class CsvRecords:
+    """The records of a CSV file from a place on (`line` from 1, `offset` in bytes). After a record that cannot be read it goes on
+    with the line behind it. `longest`: characters of a cell at most."""
 
-    def lines(file: IO[bytes]) -> Iterator[str]:
-        nonlocal offset
-        for line, raw in enumerate(file, 1):
-            yield _text(raw, path, line, offset)
-            offset += len(raw)
+    def __init__(self, lines: Iterable[bytes], path: Path, line: int = 1, offset: int = 0, longest: int = 2**31 - 1) -> None:
+        csv.field_size_limit(min(sys.maxsize, longest))
+        self.line, self.offset = line, offset  # where the record given last begins
+        self.next_line, self.next_offset = line, offset
+        self._lines = iter(lines)
+        self._path = path
+        self._reader = self._fresh()
 
-    with _open(path) as file:
-        reader = csv.reader(lines(file), delimiter="\t" if data_format(path) == "tsv" else ",")
+    def _fresh(self) -> Iterator[list[str]]:
+        return csv.reader(self._texts(), delimiter="\t" if data_format(self._path) == "tsv" else ",")
+
+    def _texts(self) -> Iterator[str]:
+        for raw in self._lines:
+            line, offset = self.next_line, self.next_offset
+            self.next_line, self.next_offset = line + 1, offset + len(raw)
+            yield _text(raw, self._path, line, offset)
+
+    def record(self) -> list[str] | None:
+        """The cells of the next record ([] for a blank line), None at the end; UserError when they cannot be read."""
+        self.line, self.offset = self.next_line, self.next_offset
         try:
-            header = next(reader, None)
-            if header is None:
-                return
-            repeated = sorted({name for name in header if header.count(name) > 1})
-            if repeated:
-                raise UserError(f"{printable(str(path))}:1: column {printable(repr(repeated[0]))} is there twice; rename or remove one")
-            line = reader.line_num + 1
-            for cells in reader:
-                started, line = line, reader.line_num + 1  # a quoted cell may span lines
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    raise UserError(
-                        f"{printable(str(path))}:{started}: {len(cells)} cells under {len(header)} columns; "
-                        "quote cells that hold the separator"
-                    )
-                yield Row(dict(zip(header, cells)), str(path), started)
+            return next(self._reader, None)
+        except UserError:
+            self._reader = self._fresh()
+            raise
         except csv.Error as error:
-            raise UserError(f"{printable(str(path))}:{reader.line_num}: not CSV ({error})") from error
+            self._reader = self._fresh()
+            raise UserError(f"{printable(str(self._path))}:{self.next_line - 1}: not CSV ({error})") from error
+
+    def header(self) -> list[str] | None:
+        """The first record, as column names; None when there is nothing. UserError when a name is there twice."""
+        header = self.record()
+        repeated = sorted({name for name in header or () if (header or []).count(name) > 1})
+        if repeated:
+            raise UserError(f"{printable(str(self._path))}:1: column {printable(repr(repeated[0]))} is there twice; rename or remove one")
+        return header
+
+    def rows(self, header: list[str]) -> Iterator[Row | Broken]:
+        """The rows that follow; while one is looked at, `line` and `offset` say where it begins."""
+        file = str(self._path)
+        while True:
+            try:
+                cells = self.record()
+                if cells is None:
+                    return
+                if cells and len(cells) != len(header):
+                    wrong = f"{len(cells)} cells under {len(header)} columns"
+                    raise UserError(f"{printable(file)}:{self.line}: {wrong}; quote cells that hold the separator")
+            except UserError as error:
+                yield Broken(error, file, self.line)
+                continue
+            if cells:
+                yield Row(dict(zip(header, cells)), file, self.line)
 
 
-def _parquet(path: Path) -> Iterator[Row]:
-    import pyarrow
+def _csv(path: Path) -> Iterator[Row | Broken]:
+    with open_text(path) as file:
+        records = CsvRecords(file, path)
+        header = records.header()
+        if header is not None:
+            yield from records.rows(header)
+
+
+def _parquet(path: Path) -> Iterator[Row | Broken]:
     import pyarrow.parquet
+
+    number = 0
+    with table_told_as_sentences(path, "parquet"), pyarrow.parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1024):
+            yield from batch_rows(batch, path, number)
+            number += batch.num_rows
+
+
+def _arrow(path: Path) -> Iterator[Row | Broken]:
+    import pyarrow
+
+    number = 0
+    with table_told_as_sentences(path, "Arrow"), pyarrow.memory_map(str(path)) as source:
+        for batch in arrow_batches(source):
+            yield from batch_rows(batch, path, number)
+            number += batch.num_rows
+
+
+@contextmanager
+def table_told_as_sentences(path: Path, kind: str) -> Iterator[None]:
+    """What Arrow says of a damaged file becomes a UserError."""
+    import pyarrow
 
     path.stat()  # a missing file is told like any other
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield from _batches(file.iter_batches(batch_size=1024), path)
+        yield
     except pyarrow.ArrowException as error:
-        raise UserError(f"{printable(str(path))} is no whole parquet file ({_first_line(error)}); copy it again") from error
+        raise UserError(f"{printable(str(path))} is no whole {kind} file ({_first_line(error)}); copy it again") from error
 
 
-def _arrow(path: Path) -> Iterator[Row]:
+def arrow_batches(source: Any) -> Iterator[Any]:
+    """The record batches of an Arrow stream or file."""
     import pyarrow
 
-    path.stat()
     try:
-        with pyarrow.memory_map(str(path)) as source:
-            try:
-                reader = pyarrow.ipc.open_stream(source)  # what `datasets` writes
-            except pyarrow.ArrowInvalid:
-                source.seek(0)
-                file = pyarrow.ipc.open_file(source)
-                reader = (file.get_batch(index) for index in range(file.num_record_batches))
-            yield from _batches(reader, path)
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{printable(str(path))} is no whole Arrow file ({_first_line(error)}); copy it again") from error
+        stream = pyarrow.ipc.open_stream(source)  # what `datasets` writes
+    except pyarrow.ArrowInvalid:
+        source.seek(0)
+        file = pyarrow.ipc.open_file(source)
+        yield from (file.get_batch(index) for index in range(file.num_record_batches))
+    else:
+        yield from stream
 
 
-def _batches(batches: Any, path: Path) -> Iterator[Row]:
-    number = 0
-    for batch in batches:
-        for data in batch.to_pylist():
-            number += 1
-            yield Row(data, str(path), number)
+def batch_rows(batch: Any, path: Path, before: int) -> Iterator[Row | Broken]:
+    """The rows of a record batch that has `before` rows before it in the file."""
+    try:
+        rows = batch.to_pylist()
+    except UnicodeDecodeError as error:
+        if batch.num_rows > 1:
+            for index in range(batch.num_rows):
+                yield from batch_rows(batch.slice(index, 1), path, before + index)
+            return
+        text = f"{printable(str(path))}:{before + 1}: text that is not UTF-8 ({error.reason}); write the file again as UTF-8"
+        yield Broken(UserError(text), str(path), before + 1)
+        return
+    for number, data in enumerate(rows, before + 1):
+        yield Row(data, str(path), number)
 
 
 def _loads(text: str, path: Path, line: int) -> Any:

@@ -2,7 +2,7 @@
 
 import re
 
-from tuitune.recipe.problems import Edit
+from tuitune.recipe.problems import Edit, KeyPath
 from tuitune.recipe.yaml_reader import Entry
 
 
@@ -32,7 +32,7 @@ def spread(text: str, entry: Entry) -> bool:
     return entry.style in ("plain", "quoted") and "\n" in text[slice(*entry.value)]
 
 
-def insertion(text: str, entries: dict[tuple[str | int, ...], Entry], section: str, line: str) -> Edit | None:
+def insertion(text: str, entries: dict[KeyPath, Entry], section: str, line: str) -> Edit | None:
     """The edit that adds `line` (`key: value`) to a top-level section, making the section when it is not there.
 
     None where the section is written in a way that cannot be extended (an alias, a scalar).
@@ -45,10 +45,17 @@ def insertion(text: str, entries: dict[tuple[str | int, ...], Entry], section: s
         return Edit(len(text), len(text), f"{gap}{section}:\n  {line}\n")
     if entry.style == "empty":
         return Edit(entry.value[1], entry.value[1], f"\n  {line}")
-    children = [entries[path] for path in entries if len(path) == 2 and path[0] == section]
+    return addition(text, entries, (section,), line)
+
+
+def addition(text: str, entries: dict[KeyPath, Entry], path: KeyPath, line: str) -> Edit | None:
+    """The edit that adds `line` (`key: value`) to the mapping at `path`; None where it is not written as one."""
+    entry = entries[path]
+    children = [entries[other] for other in entries if len(other) == len(path) + 1 and other[:-1] == path]
     if entry.style == "flow mapping":
-        at = entry.value[1] - 1
-        return Edit(at, at, f", {line}" if children else line)
+        at = len(text[: entry.value[1] - 1].rstrip())
+        comma = "" if not children or text[at - 1] == "," else ","
+        return Edit(at, at, f"{comma}{' ' if children else ''}{line}")
     if entry.style != "mapping" or not children:
         return None
     first = min(child.key[0] for child in children if child.key)
@@ -56,3 +63,11 @@ def insertion(text: str, entries: dict[tuple[str | int, ...], Entry], section: s
     stop = text.find("\n", entry.value[1])
     at = stop if stop >= 0 else len(text)
     return Edit(at, at, f"\n{' ' * indent}{line}")
+
+
+def put(text: str, entries: dict[KeyPath, Entry], path: KeyPath, key: str, value: str) -> Edit | None:
+    """The edit that makes `value` (one line of YAML) the value of `key` in the mapping at `path`, adding it when it is not there."""
+    entry = entries.get((*path, key))
+    if entry is None:
+        return addition(text, entries, path, f"{key}: {value}") if path in entries else None
+    return Edit(*entry.value, f" {value}" if entry.style == "empty" else value)

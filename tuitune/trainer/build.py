@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
 import transformers
 from datasets import Dataset
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
@@ -59,9 +60,9 @@ def begin(recipe: Recipe) -> Built:
     return Built(None, method, box, recipe, train, evaluation, warnings=_not_applied(recipe))
 
 
-def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any, rows: Dataset | None = None) -> None:
-    """Make `built.trainer` round a model: TRL prepares the data here. `rows`: built.train's with columns added to them.
-    UserError with TRL's own reason when it refuses."""
+def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any, rows: Dataset | None = None, **more: Any) -> None:
+    """Make `built.trainer` round a model: TRL prepares the data here. `rows`: built.train's with columns added to them; `more` goes to
+    the trainer as it is. UserError with TRL's own reason when it refuses."""
     try:
         built.trainer = controlled(built.method.trainer)(
             model=model,
@@ -70,12 +71,35 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
             eval_dataset=rows_dataset(built.eval) if built.eval else None,
             processing_class=tokenizer,
             peft_config=adapter,
+            **more,
         )
-    except (ValueError, TypeError, OverflowError, RuntimeError, TemplateError) as error:
-        if isinstance(error, RuntimeError) and "assistant_only_loss" not in str(error):
-            raise  # the GPU's word, not TRL's
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
         name = built.method.trainer.__name__
-        raise UserError(f"{name} refuses this recipe: {printable(' '.join(str(error).split()), limit=600)}") from error
+        raise UserError(f"{name} refuses this recipe: {reason_of(error)}") from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, RuntimeError) and not _in_template(error):
+        return "assistant_only_loss" in str(error)  # other words are the GPU's, not TRL's
+    return isinstance(error, ValueError | TypeError | OverflowError | TemplateError) or _in_template(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """What TRL, the tokenizer or the chat template says, in printable words; a template's failure says that it is one."""
+    text = printable(" ".join(str(error).split()) or "no reason given", limit=600)
+    if isinstance(error, TemplateSyntaxError):
+        return f"the chat template does not parse (line {error.lineno}: {text}); correct tokenizer.chat_template, or take the model's own"
+    if _in_template(error):
+        return f"the chat template fails ({type(error).__name__}: {text}); correct the rows or tokenizer.chat_template"
+    return text
+
+
+def _in_template(error: BaseException) -> bool:
+    """Whether it was raised while a Jinja template ran."""
+    frames = walk_tb(error.__traceback__)
+    return any(name in frame.f_globals for frame, _ in frames for name in ("__jinja_template__", "__jinja_exception__"))
 
 
 def _check_shapes(recipe: Recipe, method: Method, *splits: Split | None) -> None:

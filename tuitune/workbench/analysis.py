@@ -1,4 +1,4 @@
-"""The workbench's one analyst: made when it is first asked for, ended with the workbench (its input ends then)."""
+"""The workbench's one analyst and one reader: each made when it is first asked for, ended with the workbench."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from textual.app import App
 
     from tuitune.analyst.client import Analyst
+    from tuitune.dataset.reader.client import Reader
     from tuitune.workbench.actions import Actions
 
 _ANALYSTS: WeakKeyDictionary[App[Any], Analyst] = WeakKeyDictionary()
+_READERS: WeakKeyDictionary[App[Any], Reader] = WeakKeyDictionary()
 
 
 WARM_UP = 1.5  # seconds after the first paint until the analyst is started: its imports take a core for some seconds
@@ -35,3 +37,19 @@ def analyst_of(app: App[Any]) -> Analyst:
         _ANALYSTS[app] = Analyst()
         _ANALYSTS[app].start()
     return _ANALYSTS[app]
+
+
+def reader_of(app: App[Any]) -> Reader:
+    """The reader of this app; its process starts with the first request."""
+    from tuitune.dataset.reader.client import Reader
+
+    if app not in _READERS:
+        _READERS[app] = Reader()
+    return _READERS[app]
+
+
+def end_helpers(app: App[Any]) -> None:
+    """The workbench is closing: so do they."""
+    for helper in (_ANALYSTS.pop(app, None), _READERS.pop(app, None)):
+        if helper is not None:
+            helper.close()

@@ -33,6 +33,7 @@ from tuitune.runs.directory import runs_folder
 from tuitune.text import printable
 from tuitune.workbench import alt_keys, analysis, theme
 from tuitune.workbench.actions import Actions, T
+from tuitune.workbench.analysis import end_helpers
 from tuitune.workbench.commands import registry
 from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.drafts import keep_drafts
@@ -176,6 +177,7 @@ class Workbench(CellDiffMixin, Actions):
             self.watch_thread.stop()
         if self.gpu_feed is not None:
             self.gpu_feed.unwatch()
+        end_helpers(self)
 
     def _post(self, message: Message) -> None:
         """post_message for threads; the loop may just have ended."""

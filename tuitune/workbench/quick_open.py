@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 
 SHOWN = 200  # entries listed at most; narrowing down is what typing is for
 SCORED = 1000  # entries that the fuzzy matcher looks at, so that a key takes milliseconds in a folder of any size
-PREFIXES = {">": "commands", "@": "keys of the recipe", ":": "go to a line", "?": "what can be typed here"}
+PREFIXES = {
+    ">": "commands",
+    "@": "keys of the recipe",
+    "#": "rows of the data file: a number, or a text to find",
+    ":": "go to a line",
+    "?": "what can be typed here",
+}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line to choose. kind says what choosing it does: a kind of view, "command", "line" or "prefix"."""
+    """One line to choose. kind says what choosing it does: a kind of view, "command", "line", "rows" or "prefix"."""
 
     kind: str
     title: str
@@ -89,6 +95,16 @@ def line(text: str) -> list[Entry]:
         return [Entry("", "Type the number of a line", "12, or 12:5 for a column")]
     place = (int(number), int(column) if column.isdigit() and int(column) else 1)
     return [Entry("line", f"Go to line {place[0]}" + (f", column {place[1]}" if place[1] > 1 else ""), target=place)]
+
+
+def rows(text: str, kind: str) -> list[Entry]:
+    """A row of the data file on screen by its number, or the next one that holds a text."""
+    if kind != "data":
+        return [Entry("", "No rows here", "open a data file for its rows")]
+    if not text:
+        return [Entry("", "Type the number of a row, or a text to find")]
+    found = [Entry("rows", f"Find rows with {printable(text, limit=60)}", target=text)]
+    return [Entry("line", f"Go to row {int(text):,}", target=(int(text), 1)), *found] if text.isdecimal() and int(text) else found
 
 
 def prefixes() -> list[Entry]:

@@ -64,6 +64,9 @@ class FakeAnalyst:
         if op == "survey":
             self.surveyed.append(args)
             return msgspec.to_builtins(SURVEY)
+        if op == "find":
+            rows = [7, 9] if args["what"] == "Four" else []
+            return {"rows": rows, "count": len(rows), "looked": 40, "total": 40}
         self.asked.append(args)
         progress("preparing rows")
         if self.deaths:
@@ -245,3 +248,27 @@ async def test_an_analyst_that_dies_twice_is_told_on_the_view(recipe: Path, anal
     async with editing(recipe) as driver:
         await opened(driver)
         await driver.until(lambda: "the analyst died while it worked on this (signal 9)" in driver.screen)
+
+
+async def test_slash_searches_all_rows_and_f_brings_the_sample_back(recipe: Path, analyst: FakeAnalyst) -> None:
+    async with editing(recipe) as driver:
+        view = await shown(driver)
+        await driver.until(lambda: view.survey is not None)
+        await driver.press("slash")
+        await driver.type("Four\n")
+        await driver.until(lambda: view.inspection is not None and view.filter == "found")
+        assert analyst.asked[-1] == {"recipe": str(recipe), "rows": [7, 9]}
+        await driver.until(lambda: "shown: 2 of 40 rows that have Four" in view._head.text())
+        await driver.press("f")
+        await driver.until(lambda: view.inspection is not None and not view.filter)
+        assert analyst.asked[-1] == {"recipe": str(recipe)}
+
+
+async def test_a_search_without_a_result_says_so_and_can_be_asked_again(recipe: Path, analyst: FakeAnalyst) -> None:
+    async with editing(recipe) as driver:
+        view = await shown(driver)
+        await driver.press("slash")
+        await driver.type("Five\n")
+        await driver.until(lambda: "None of 40 rows has Five" in view._head.text())
+        await driver.press("slash", "escape", "f")
+        await driver.until(lambda: view.inspection is not None)

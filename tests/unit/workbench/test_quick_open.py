@@ -82,7 +82,7 @@ def test_names_with_escapes_are_shown_not_obeyed():
 
 
 def test_every_prefix_but_help_is_offered():
-    assert [entry.target for entry in quick_open.prefixes()] == ["", ">", "@", ":"]
+    assert [entry.target for entry in quick_open.prefixes()] == ["", ">", "@", "#", ":"]
 
 
 def test_ten_thousand_files_stay_quick():
@@ -91,3 +91,10 @@ def test_ten_thousand_files_stay_quick():
     started = perf_counter()
     assert quick_open.rank(entries, "recipe-999")[0].title == "recipe-999.yaml"
     assert perf_counter() - started < 2.0  # a generous bound against quadratic work; the figure itself is in tests/bench
+
+
+def test_hash_offers_a_row_by_number_and_rows_by_text_in_a_data_file_only():
+    assert [(entry.kind, entry.target) for entry in quick_open.rows("12", "data")] == [("line", (12, 1)), ("rows", "12")]
+    assert [(entry.kind, entry.target) for entry in quick_open.rows("clips in", "data")] == [("rows", "clips in")]
+    assert [entry.kind for entry in quick_open.rows("0", "data")] == ["rows"]
+    assert [entry.kind for entry in [*quick_open.rows("", "data"), *quick_open.rows("12", "recipe")]] == ["", ""]

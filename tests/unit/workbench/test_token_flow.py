@@ -1,5 +1,9 @@
 """Tokens as flowing text: nothing is lost, nothing is obeyed, every token can be found again."""
 
+import msgspec
+import pytest
+from rich.cells import cell_len
+
 from tuitune.analyst.document import IGNORED, Inspection, Row, Tokens
 from tuitune.workbench.views.tokens.flow import Place, describe, drawn, flow, legend, row_line, with_cursor
 
@@ -68,3 +72,48 @@ def test_a_token_is_described_in_words() -> None:
     said = [["".join(text for text, _ in line) for line in describe(found, found.rows[0].sequences[0], at)] for at in (0, 1)]
     assert said == [["1/2 '<|im_start|>' id 1 special not in the loss", "user template"], ["2/2 'two' id 4 in the loss", "user template"]]
     assert "user" in "".join(text for text, _ in legend(found, found.rows[0].sequences))
+
+
+def cells(line) -> int:
+    return sum(cell_len(text) for text, _ in line)
+
+
+@pytest.mark.parametrize("text", ["漢字かな交じり文", "🦜👩‍🚀⚠️", "e\u0301\u0301\u0301", "क्षत्रिय", "שלום עולם", "\u200b\u202e", "｡ｱ"])
+@pytest.mark.parametrize("width", [10, 11, 40])
+def test_wide_and_combining_characters_fill_cells_and_not_more(text: str, width: int) -> None:
+    """A line never passes its width, and a token is found again where it is drawn."""
+    found = inspection(1, 2, 4)
+    found = msgspec.structs.replace(found, texts={**found.texts, 2: text * 3})
+    made = flow(found, found.rows[0].sequences[0], width)
+    assert all(cells(line) <= width for line in made.lines)
+    last = made.places[2]
+    before = made.lines[last.y][: [piece for piece, _ in made.lines[last.y]].index("two")]
+    assert last.x == cells(before)
+    assert made.token_at(last.y, last.x) == 2
+
+
+def test_a_mark_does_not_go_onto_the_token_before() -> None:
+    assert drawn("\u0301") == "◌\u0301"
+    assert drawn("\ufe0f") == "◌\ufe0f"
+    assert cell_len(drawn("\u0301" * 500)) < 40, "a thousand marks on one letter are cut"
+
+
+def test_the_cursor_covers_cells() -> None:
+    line = (("漢字", "one"), ("two", "two"))
+    assert with_cursor(line, 4, 3) == (("漢字", "one"), ("two", "two+cursor"))
+    assert with_cursor(line, 0, 4) == (("漢字", "one+cursor"), ("two", "two"))
+
+
+def test_roles_are_the_datas_own_words_and_are_not_obeyed() -> None:
+    found = msgspec.structs.replace(inspection(1, 2), names=["template", "\x1b]0;owned\x07" + "x" * 500])
+    tokens = found.rows[0].sequences[0]
+    said = "".join(text for line in (*describe(found, tokens, 0), legend(found, [tokens])) for text, _ in line)
+    assert "␛]0;owned␇" in said
+    assert "\x1b" not in said
+    assert len(said) < 300
+
+
+def test_a_row_is_as_wide_as_its_list() -> None:
+    tokens = Tokens("input", None, [2, 2], [IGNORED] * 2, [0, 1], [0] * 2, [1] * 2, [5, 5])
+    found = Inspection(1, 1, [Row(0, "f", 1, "kept", [tokens])], [*NAMES, "content"], {2: "漢字\u202e" * 20}, frozenset())
+    assert cells(row_line(found, found.rows[0], 70)) <= 70

@@ -74,9 +74,10 @@ class Command:
 @cache
 def all_commands() -> tuple[Command, ...]:
     """Every command of the workbench: the app's, then each view's."""
-    from tuitune.workbench.commands import app, recipe, run, template, tokens
+    from tuitune.workbench.commands import app, dataset, recipe, run, template, tokens
 
-    return app.COMMANDS + tokens.OPEN + template.OPEN + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS + template.COMMANDS
+    opening = tokens.OPEN + template.OPEN
+    return app.COMMANDS + opening + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS + template.COMMANDS + dataset.COMMANDS
 
 
 @cache

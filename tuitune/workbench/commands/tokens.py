@@ -11,6 +11,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "tokens.filter", "Rows with faults", ("f",), "tokens", "filter_rows", "Only rows that are cut, dropped, masked, twice there", True
     ),
+    Command("tokens.find", "Search all rows", ("slash",), "tokens", "find", "A text, a pattern or a token id, after the template"),
     Command("tokens.role", "Next role", ("h",), "tokens", "next_role", "The histogram of another role"),
     Command("tokens.ids", "Token ids", ("i",), "tokens", "token_ids", "Numbers instead of texts, and back"),
     Command("tokens.sequence", "Next sequence", ("s",), "tokens", "next_sequence", "Rejected beside chosen, or the row's next pack"),

@@ -101,7 +101,7 @@ class Box(ModalScreen[str | None]):
 
 
 class Picker(Box):
-    """Files and runs, `>` commands, `@` keys of the recipe, `:` line, `?` help."""
+    """Files and runs, `>` commands, `@` keys of the recipe, `#` rows of the data file, `:` line, `?` help."""
 
     placeholder = "Recipes, data, models and runs by name; ? for more"
     app: Workbench  # type: ignore[assignment]
@@ -113,6 +113,8 @@ class Picker(Box):
             return quick_open.prefixes()
         if prefix == ":":
             return quick_open.line(query)
+        if prefix == "#":
+            return quick_open.rows(query, view.kind if view else "")
         if prefix == "@":
             return quick_open.rank(quick_open.symbols(view.symbols() if view else []), query) or [
                 Entry("", "No keys here", "open a recipe for its keys")
@@ -135,6 +137,10 @@ class Picker(Box):
     async def _do(self, entry: Entry) -> None:
         if entry.kind == "command":
             await self.app.action_command(str(entry.target))
+        elif entry.kind == "rows":
+            if self.app.editor.active is not None:
+                self.app.editor.active.find(str(entry.target))
+                self.app.editor.active.focus_content()
         elif isinstance(entry.target, tuple):
             if self.app.editor.active is not None:
                 self.app.editor.active.go_to(*entry.target)

@@ -50,7 +50,7 @@ def status_items(view: View | None, living: Sequence[RunSummary], gpu: str) -> l
             text = f"✗ {errors}  ⚠ {warnings}" if view.checked else "checking …"
             items.append(Item(text, 8, style, command="view.panel"))
         if view.status:
-            items.append(Item(view.status, 9 if view.kind == "run" else 1))
+            items.append(Item(view.status, 9 if view.kind in ("run", "data") else 1))
     living = [run for run in living if view is None or run.path != view.path]  # the dashboard's own status is newer
     items.append(Item("no GPU: CPU" if gpu == "CPU" else gpu, 6, command="view.gpu"))
     if living:

@@ -11,7 +11,7 @@ KINDS: dict[str, str] = {
     "template": "tuitune.workbench.views.template_view:TemplateView",
     "run": "tuitune.workbench.views.run_dashboard:RunDashboard",
     "runs": "tuitune.workbench.views.runs_table:RunsTable",
-    "data": "tuitune.workbench.views.text_preview:DataPreview",
+    "data": "tuitune.workbench.views.dataset_view:DatasetView",
     "text": "tuitune.workbench.views.text_preview:TextPreview",
 }
 

@@ -1,7 +1,4 @@
-"""Read-only looks at a data file (its first rows), at a text and at a model's folder. Everything shown is printable text.
-
-Files are read in a thread and only up to a bound; the full dataset view is another view's work.
-"""
+"""Read-only looks at a text and at a model's folder. Everything shown is printable text, read in a thread and only up to a bound."""
 
 from __future__ import annotations
 
@@ -21,14 +18,13 @@ from tuitune.workbench import figures
 from tuitune.workbench.views.view import View
 from tuitune.workbench.widgets.line_list import LineList
 
-ROWS = 200  # of a data file
 VALUE = 400  # characters of one value
 TEXT_BYTES, TEXT_LINES = 256 << 10, 5_000
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a preview: where it begins in the file (row or line from 1, 0 = same as above), a name, and text."""
+    """One line of a preview: the line of the file it is (from 1, 0 = none), a name, and text."""
 
     number: int
     name: str
@@ -113,15 +109,6 @@ def draw(line: Line, digits: int, names: int) -> Content:
     return Content.assemble(number, (f"{name:<{names}}  ", "$primary"), line.text)
 
 
-class DataPreview(PreviewView):
-    """The first rows of a data file, each value on a line of its own."""
-
-    kind = "data"
-
-    def read(self) -> Preview:
-        return data_preview(self.path)
-
-
 class TextPreview(PreviewView):
     """A text file, or the folder of a model."""
 
@@ -129,20 +116,6 @@ class TextPreview(PreviewView):
 
     def read(self) -> Preview:
         return model_preview(self.path) if self.path.is_dir() else text_preview(self.path)
-
-
-def data_preview(path: Path) -> Preview:
-    """The first rows; UserError when the file cannot be read as data."""
-    from tuitune.dataset.sources import read_rows
-
-    lines: list[Line] = []
-    count = 0
-    for row in read_rows(path, limit=ROWS):
-        count += 1
-        for index, (name, value) in enumerate(row.data.items()):
-            lines.append(Line(count if index == 0 else 0, printable(str(name), limit=80), shown(value)))
-    rows = "no rows" if not count else "1 row" if count == 1 else f"{count} rows" if count < ROWS else f"the first {ROWS} rows"
-    return Preview(f"{rows} · {figures.size(path.stat().st_size)} · read-only", tuple(lines))
 
 
 def shown(value: Any) -> str:

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
-from textual.message import Message
 
 from tuitune.analyst.survey_document import FAULTS, Survey
-from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench.analysis import analyst_of
 from tuitune.workbench.commands import tokens as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
 from tuitune.workbench.views.tokens import figures
+from tuitune.workbench.views.tokens.asking import SHOWN, Asking, Counting, Inspected, Lost, Surveyed, Told
+from tuitune.workbench.views.tokens.find_bar import TokenFindBar
 from tuitune.workbench.views.tokens.flow import describe, flow, legend, row_line
 from tuitune.workbench.views.tokens.scroll import EMPTY, TokenScroll
 from tuitune.workbench.views.view import View
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 NARROW = 90  # cells; below it the rows stand above the tokens
 FLAT = 20  # lines; below it few rows are shown
-SHOWN = 256  # rows with a fault that are prepared and shown at most
+FOUND = "found"  # the filter that is no fault
 WAITING = "waiting for the analyst …"
 TITLES: Line = (("    row tokens inloss", "dim"),)
 
@@ -56,53 +57,25 @@ class TokenView(View):
     TokenView #token-page { height: 1fr; margin-top: 1; }
     """
 
-    class Told(Message):
-        """The analyst says what it does, or why it failed."""
-
-        def __init__(self, text: str, failed: bool = False) -> None:
-            super().__init__()
-            self.text = text
-            self.failed = failed
-
-    class Inspected(Message):
-        """The analyst has answered."""
-
-        def __init__(self, inspection: Inspection) -> None:
-            super().__init__()
-            self.inspection = inspection
-
-    class Counting(Message):
-        """What the analyst says while it looks at all rows."""
-
-        def __init__(self, text: str, failed: bool = False) -> None:
-            super().__init__()
-            self.text = text
-            self.failed = failed
-
-    class Surveyed(Message):
-        """It has looked at all rows."""
-
-        def __init__(self, survey: Survey) -> None:
-            super().__init__()
-            self.survey = survey
-
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.inspection: Inspection | None = None
         self.sequence = 0  # which of a row's sequences is shown (chosen and rejected, or the packs it is in)
         self.ids = False
         self.survey: Survey | None = None
-        self.filter = ""  # the fault whose rows are shown; "": the sample
+        self.filter = ""  # the fault whose rows are shown, or FOUND, and `found` says what; "": the sample
+        self.found = ""
         self.role = "all"  # what the histogram is of
         self._cancel = threading.Event()
         self._counting: Line = ()
-        self._said = self.Told(WAITING)
+        self._said = Told(WAITING)
         self._head = RoleLines([((WAITING, "dim"),)])
         self._titles = RoleLines([TITLES])
         self._rows = LineList()
         self._flow = TokenScroll(id="token-flow")
         self._which = RoleLines([()])
         self._foot = RoleLines([(), (), ()])
+        self._find = TokenFindBar()
         self._page = RoleLines(id="token-page")
         self._page.display = False
         self._page.can_focus = True  # while it is there the panes cannot have the keyboard
@@ -122,6 +95,7 @@ class TokenView(View):
                 yield self._which
                 yield self._flow
         yield self._foot
+        yield self._find
 
     def on_mount(self) -> None:
         self.action_inspect_again()
@@ -138,75 +112,44 @@ class TokenView(View):
         self._counting = ()
         self._load("")
 
-    def _load(self, fault: str) -> None:
-        """Ask for the rows with a fault, or for the sample and then for figures over the whole set."""
+    def _load(self, fault: str, what: str = "") -> None:
+        """Ask for the rows with a fault, for those that `what` finds, or for the sample and then for figures over the whole set."""
         self._cancel.set()
         self._cancel = threading.Event()
-        self._said = self.Told(WAITING)
+        self._said = Told(WAITING)
         self.inspection = None
         self.filter = fault
         self._say()
-        rows = self.survey.faults[fault][:SHOWN] if fault and self.survey else None
-        self.run_worker(lambda cancel=self._cancel: self._ask(cancel, rows), thread=True, group="inspect", exit_on_error=False)
+        rows = self.survey.faults[fault][:SHOWN] if fault in FAULTS and self.survey else None
+        load = Asking(analyst_of(self.app), self.path, self.post_message, self._cancel, rows, what, self.survey is None)
+        self.run_worker(load.run, thread=True, group="inspect", exit_on_error=False)
 
-    def _ask(self, cancel: threading.Event, rows: list[int] | None) -> None:
-        import msgspec
-
-        from tuitune.analyst.document import Inspection
-
-        answer = self._request("inspect", {} if rows is None else {"rows": rows}, cancel, self.Told)
-        if answer is None:
-            return
-        self.post_message(self.Inspected(msgspec.convert(answer, Inspection, strict=False)))
-        if self.survey is not None:
-            return
-        answer = self._request("survey", {}, cancel, self.Counting)
-        if answer is not None:
-            self.post_message(self.Surveyed(msgspec.convert(answer, Survey)))
-
-    def _request(
-        self, op: str, args: dict[str, Any], cancel: threading.Event, message: type[Told] | type[Counting]
-    ) -> dict[str, Any] | None:
-        """The answer, None when there is none (told, or cancelled). An analyst that dies is asked once more."""
-        from tuitune.analyst.client import Cancelled, Died
-
-        def tell(text: str) -> None:
-            self.post_message(message(f"{text} …"))
-
-        def ask() -> dict[str, Any]:
-            return analyst_of(self.app).request(op, {"recipe": str(self.path), **args}, progress=tell, cancel=cancel)
-
-        try:
-            try:
-                return ask()
-            except Died as error:
-                self.post_message(self.OutputLine(f"{error}. Asking again."))
-                self.post_message(message("the analyst died; it has been started again …"))
-                return ask()
-        except Cancelled:
-            pass
-        except UserError as error:
-            self.post_message(message(str(error), failed=True))
-        return None
-
-    def on_token_view_told(self, event: Told) -> None:
+    @on(Told)
+    def _told(self, event: Told) -> None:
         self._said = event
         self._say()
+
+    @on(Lost)
+    def _lost(self, event: Lost) -> None:
+        self.post_message(self.OutputLine(event.text))
 
     def _say(self) -> None:
         said = self._said
         self._head.show(wrapped(printable(said.text), max(20, self.size.width - 2), "error" if said.failed else "dim")[:6])
 
-    def on_token_view_inspected(self, event: Inspected) -> None:
-        self.inspection = event.inspection
+    @on(Inspected)
+    def _inspected(self, event: Inspected) -> None:
+        self.inspection, self.found = event.inspection, event.found
         self._flow.cursor = 0
         self._paint()
 
-    def on_token_view_counting(self, event: Counting) -> None:
+    @on(Counting)
+    def _counted(self, event: Counting) -> None:
         self._counting = ((f"all rows: {printable(event.text)}", "error" if event.failed else "dim"),)
         self._show_head()
 
-    def on_token_view_surveyed(self, event: Surveyed) -> None:
+    @on(Surveyed)
+    def _surveyed(self, event: Surveyed) -> None:
         self.survey = event.survey
         self._counting = ()
         self._show_head()
@@ -252,9 +195,31 @@ class TokenView(View):
         if self.inspection is None:
             return
         whole = figures.short(self.survey) if self.survey else self._counting
-        shown = _filtered(self.inspection, self.survey, self.filter) if self.filter and self.survey else _summary(self.inspection)
+        shown = self._shown(self.inspection)
         everything = self.survey is not None and not self.filter and not self.inspection.sampled
-        self._head.show([line for line in (whole, () if everything else shown) if line])
+        room = max(20, self.size.width - 2)
+        left_out = [line for told in self.inspection.left_out for line in wrapped(f"left out: {printable(told)}", room, "warn")]
+        self._head.show([line for line in (whole, () if everything else shown, *left_out[:4]) if line])
+
+    def _shown(self, inspection: Inspection) -> Line:
+        """Which rows these are."""
+        if self.filter == FOUND:
+            return ((f"shown: {self.found}", "warn"), ("  f: the sample again", "dim"))
+        return _filtered(inspection, self.survey, self.filter) if self.filter and self.survey else _summary(inspection)
+
+    def action_find(self) -> None:
+        """Ask for a text, a pattern or a token."""
+        self._find.open()
+
+    def on_token_find_bar_wanted(self, event: TokenFindBar.Wanted) -> None:
+        if self._page.display:
+            self.action_whole_set()
+        self._rows.cursor = 0
+        self._load(FOUND, event.what)
+        self.focus_content()
+
+    def on_token_find_bar_left(self) -> None:
+        self.focus_content()
 
     def _show_page(self) -> None:
         if self._page.display and self.survey is not None:
@@ -279,6 +244,9 @@ class TokenView(View):
 
     def action_filter_rows(self) -> None:
         """The rows with the next kind of fault, after the last one the sample."""
+        if self.filter == FOUND:
+            self._load("")
+            return
         if self.survey is None:
             self.app.notify("Which rows have faults is known when all rows have been looked at.")
             return

@@ -144,6 +144,9 @@ class View(Widget):
     def go_to(self, line: int, column: int = 1) -> None:
         """Move the cursor to a place (from 1) and show it."""
 
+    def find(self, text: str) -> None:
+        """Go to the next place that holds a text, for views that `#` in quick open searches."""
+
     def focus_content(self) -> None:
         """Give the keyboard to what the user works with in this view."""
         self.focus()

@@ -1,11 +1,15 @@
 """A row's tokens as flowing text: what each is drawn as, where it stands, how it looks. Pure functions over an Inspection.
 
+Widths and columns are cells of the terminal, of which a character takes none, one or two.
+
 A look is a role of RoleLines, with "+under" behind it for a token that is trained on (underlined) and "+cursor" for the chosen one.
 """
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from rich.cells import cell_len, chop_cells, split_text
 
 from tuitune.analyst.document import IGNORED, Inspection, Row, Tokens, faults
 from tuitune.text import printable
@@ -14,12 +18,14 @@ from tuitune.workbench.parts.role_lines import Line, Piece
 LOOKS = {"assistant": "three", "user": "one", "system": "two", "tool": "warn", "template": "dim", "unknown": "error"}
 PARTIAL = "▯"  # a piece of a character; its id is what can be said of it
 SHOWN = {" ": "·", "\t": "→", "\n": "↵", "\r": "␍"}
+CARRIER = "◌"  # what a mark stands on that would otherwise go onto the token before
+ROLE = 40  # characters of a role: the data can call it what it likes
 LONGEST = 200  # characters drawn of one token
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a token begins: line and column from 0."""
+    """Where a token begins: line and column (in cells) from 0."""
 
     y: int
     x: int
@@ -46,7 +52,8 @@ def drawn(text: str) -> str:
     """A token's text as it is drawn: blanks visible, nothing that a terminal obeys."""
     if "\N{REPLACEMENT CHARACTER}" in text:
         return PARTIAL
-    return printable("".join(SHOWN.get(character, character) for character in text), limit=LONGEST) or "∅"
+    shown = printable("".join(SHOWN.get(character, character) for character in text), limit=LONGEST) or "∅"
+    return shown if cell_len(shown[0]) else CARRIER + shown
 
 
 def flow(inspection: Inspection, tokens: Tokens, width: int, *, ids: bool = False) -> Flow:
@@ -58,17 +65,15 @@ def flow(inspection: Inspection, tokens: Tokens, width: int, *, ids: bool = Fals
         text = inspection.texts[id]
         shown = f"{id} " if ids else drawn(text)
         look = look_of(inspection.names[tokens.roles[index]]) + ("+under" if tokens.labels[index] != IGNORED else "")
-        if x and x + len(shown) > width:
+        cells = cell_len(shown)
+        if x and x + cells > width:
             lines.append([])
             x = 0
         places.append(Place(len(lines) - 1, x))
-        for start in range(0, len(shown), width):  # a token that is longer than a line
-            if start:
-                lines.append([])
-                x = 0
-            piece = shown[start : start + width]
-            lines[-1].append((piece, look))
-            x += len(piece)
+        first, *rest = chop_cells(shown, width) if cells > width else (shown,)
+        lines[-1].append((first, look))
+        lines += [[(piece, look)] for piece in rest]  # a token that is longer than a line
+        x = cell_len(rest[-1]) if rest else x + cells
         if text.endswith("\n") and not ids:
             lines.append([])
             x = 0
@@ -82,9 +87,11 @@ def with_cursor(line: Line, x: int, count: int) -> Line:
     marked: list[Piece] = []
     at = 0
     for text, look in line:
-        start, stop = max(0, min(len(text), x - at)), max(0, min(len(text), x + count - at))
-        marked += [(part, look + mark) for part, mark in ((text[:start], ""), (text[start:stop], "+cursor"), (text[stop:], "")) if part]
-        at += len(text)
+        cells = cell_len(text)
+        before, rest = split_text(text, max(0, min(cells, x - at)))
+        inside, after = split_text(rest, max(0, min(cells, x + count - at) - cell_len(before)))
+        marked += [(part, look + mark) for part, mark in ((before, ""), (inside, "+cursor"), (after, "")) if part]
+        at += cells
     return tuple(marked)
 
 
@@ -94,7 +101,7 @@ def row_line(inspection: Inspection, row: Row, width: int) -> Line:
     trained = sum(tokens.trained for tokens in row.sequences)
     wrong = " ".join(faults(inspection, row))
     pieces: list[Piece] = [(f"{row.row:>7} {count:>6} {trained:>6} ", ""), (f"{wrong} " if wrong else "", "warn")]
-    room = width - sum(len(text) for text, _ in pieces)
+    room = width - sum(cell_len(text) for text, _ in pieces)
     pieces.append((_beginning(inspection, row, max(0, room)), "dim"))
     return tuple(piece for piece in pieces if piece[0])
 
@@ -108,7 +115,8 @@ def _beginning(inspection: Inspection, row: Row, room: int) -> str:
             if len(text) > room:
                 break
             text += inspection.texts[id] if source in content else ""
-    return printable(" ".join(text.split())[:room])
+    shown = printable(" ".join(text.split())[:room])
+    return split_text(shown, min(room, cell_len(shown)))[0]
 
 
 def describe(inspection: Inspection, tokens: Tokens, index: int) -> tuple[Line, Line]:
@@ -124,11 +132,11 @@ def describe(inspection: Inspection, tokens: Tokens, index: int) -> tuple[Line, 
         (" in the loss" if trained else " not in the loss", "good" if trained else "dim"),
     ]
     place = "" if tokens.pack is None else f", position {tokens.positions[index]} of pack {tokens.pack}, document {tokens.documents[index]}"
-    return tuple(piece for piece in what if piece[0]), ((role, look_of(role)), (f" {source}{place}", "dim"))
+    return tuple(piece for piece in what if piece[0]), ((printable(role, limit=ROLE), look_of(role)), (f" {source}{place}", "dim"))
 
 
 def legend(inspection: Inspection, tokens: Sequence[Tokens]) -> Line:
     """Which look is whose, for the roles that occur, and what the underline means."""
     present = dict.fromkeys(inspection.names[role].rpartition("+")[2] for part in tokens for role in part.roles)
-    pieces: Iterator[Piece] = ((f"{name}  ", look_of(name)) for name in present)
+    pieces: Iterator[Piece] = ((f"{printable(name, limit=ROLE)}  ", look_of(name)) for name in present)
     return (*pieces, ("underlined", "+under"), (" in the loss", "dim"))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
@@ -91,7 +92,7 @@ class TokenScroll(ScrollView, can_focus=True):
         if not place.y <= y <= following.y:
             return 0, 0
         start = place.x if y == place.y else 0
-        end = following.x if y == following.y else sum(len(text) for text, _ in self.lines[y])
+        end = following.x if y == following.y else sum(cell_len(text) for text, _ in self.lines[y])
         return start, max(0, end - start)
 
     def move_to(self, token: int) -> None:

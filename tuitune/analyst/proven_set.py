@@ -1,0 +1,136 @@
+"""A whole training set prepared the quick way and proven right on a sample, or prepared by TRL itself.
+
+The rows go through TRL's code in memory (whole_set.py). On a seeded sample the result is compared with the real trainer's own dataset,
+id by id and label by label; where they differ the whole set goes through Dataset.map as in training, and `difference` says why.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from tuitune.analyst.inspection import SAMPLE, SEED, subset
+from tuitune.analyst.prepared_rows import ROW, hollow_trainer
+from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.trained_rows import trained
+from tuitune.analyst.whole_set import Column, Matches, WholeSet, prepare, without_limit
+from tuitune.dataset.load import Split
+from tuitune.recipe.recipe import Recipe
+from tuitune.trainer.build import Built, begin, rows_dataset
+from tuitune.trainer.prepared import integer_columns
+
+MOST = 200_000  # rows that are looked at; of more a seeded sample
+
+
+@dataclass
+class ProvenSet:
+    """`built` has all rows and a hollow trainer; `numbers` are those that were prepared; `evaluation`: rows of dataset.eval, if any;
+    `difference`: why TRL itself prepared them, "" when the quick way was right; `seconds`: phase → seconds."""
+
+    built: Built
+    evaluation: Split | None
+    numbers: Sequence[int]
+    prepared: WholeSet
+    difference: str
+    seconds: dict[str, float]
+
+
+def prove(
+    recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], most: int = MOST, matches: Matches | None = None
+) -> ProvenSet:
+    """Prepare a recipe's training set. UserError when it cannot be, with TRL's own reason and the row's place."""
+    clock = Clock()
+    progress("reading the rows")
+    built = begin(recipe)
+    evaluation, built.eval = built.eval, None
+    recipe.training.pop("eval_strategy", None)  # it asks for evaluation data
+    whole = built.train
+    total = len(whole.rows)
+    numbers = list(range(total)) if total <= most else sorted(Random(SEED).sample(range(total), most))
+    clock.note("read")
+    sample = sorted(Random(SEED).sample(numbers, min(SAMPLE, len(numbers))))
+    built.train = subset(whole, sample)
+    hollow_trainer(built)
+    truth, built.train = built.trainer.train_dataset, whole
+    clock.note("sample")
+    prepared, difference = _prepared(built, numbers, sample, truth, watch, progress, matches)
+    clock.note("rows")
+    return ProvenSet(built, evaluation, numbers, prepared, difference, clock.seconds)
+
+
+class Clock:
+    """Seconds of each phase."""
+
+    def __init__(self, seconds: dict[str, float] | None = None) -> None:
+        self.seconds: dict[str, float] = {} if seconds is None else seconds
+        self._at = time.monotonic()
+
+    def note(self, phase: str) -> None:
+        """The phase that began with the last note is over."""
+        now = time.monotonic()
+        self.seconds[phase] = round(now - self._at, 3)
+        self._at = now
+
+
+def _prepared(
+    built: Built,
+    numbers: Sequence[int],
+    sample: Sequence[int],
+    truth: Any,
+    watch: RenderWatch,
+    progress: Callable[[str], None],
+    matches: Matches | None,
+) -> tuple[WholeSet, str]:
+    """The prepared set, and why the quick way was not taken ("" when it was)."""
+    if not getattr(built.trainer.processing_class, "is_fast", False):
+        why = "this tokenizer is written in Python"
+    else:
+        prepared = prepare(built, numbers, watch, progress, matches)
+        why = differs(truth, trained(built, _part(prepared, sample)).dataset)
+    if not why:
+        return prepared, ""
+    progress(f"{why}: TRL's own preparation of {len(numbers):,} rows, which takes longer")
+    return _by_trl(built, numbers), why
+
+
+def differs(truth: Any, found: Any) -> str:
+    """Where two prepared datasets are not the same, "" when they are."""
+    if len(truth) != len(found):
+        return f"the quick preparation of the sample made {len(found)} sequences, TRL {len(truth)}"
+    names = [name for name in found.column_names if name in truth.column_names]
+    for name in names:
+        for at, (ours, theirs) in enumerate(zip(found[name], truth[name])):
+            if list(ours) != list(theirs):
+                return f"the quick preparation differs from TRL's in {name} of the sample's sequence {at}"
+    return ""
+
+
+def _part(prepared: WholeSet, numbers: Sequence[int]) -> WholeSet:
+    """The rows with these numbers."""
+    chosen = np.isin(prepared.rows, np.asarray(numbers))
+    columns = {}
+    for name, column in prepared.columns.items():
+        columns[name] = Column(column.values[np.repeat(chosen, column.lengths)], column.lengths[chosen])
+    return WholeSet(
+        prepared.rows[chosen],
+        prepared.lost[chosen],
+        prepared.matched[chosen],
+        columns,
+        {role: n[chosen] for role, n in prepared.roles.items()},
+    )
+
+
+def _by_trl(built: Built, numbers: Sequence[int]) -> WholeSet:
+    """Through Dataset.map, as in training; without roles."""
+    trainer = built.trainer
+    dataset = rows_dataset(subset(built.train, numbers)).add_column(ROW, list(numbers))
+    if built.recipe.task == "sft":
+        done = trainer._prepare_dataset(dataset, trainer.processing_class, without_limit(trainer.args), False, None, "train")
+    else:
+        done = trainer._prepare_dataset(dataset, trainer.processing_class, trainer.args, "train")
+    columns = {name: Column.of(done[name]) for name in integer_columns(done)}
+    nothing = np.zeros(len(done), dtype=bool)
+    return WholeSet(np.array(done[ROW], dtype=np.int64), nothing, nothing, columns, {})
