@@ -130,9 +130,9 @@ def _print_prefix(report: TemplateReport, console: Console) -> None:
 
 
 def patch_text(patch: str) -> Text:
-    """A unified diff in colours."""
+    """A unified diff in colours; its first two lines name the sources."""
     lines = printable(patch, newlines=True).split("\n")
-    return Text("\n").join(Text(line, PATCH.get(line[:1], "")) for line in lines)
+    return Text("\n").join(Text(line, "bold" if at < 2 else PATCH.get(line[:1], "")) for at, line in enumerate(lines))
 
 
 def compared_line(row: ComparedRow) -> str:

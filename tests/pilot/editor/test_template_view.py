@@ -33,7 +33,7 @@ OTHER = Source("{% for m in messages %}{{ m }}{% endfor %}", "other.jinja", "cd"
 def talk(text: str, faults: list[Fault] | None = None) -> Conversation:
     spans = [Span(0, 5, "user", "content"), Span(5, len(text), "assistant", "content")]
     turns = [Turn("user", end=5), Turn("assistant", end=len(text), prompt=5)]
-    return Conversation("input", text, 9, spans, turns, faults or [], [(5, len(text))])
+    return Conversation("input", text, 9, spans, turns, faults or [], answers=[(5, len(text))])
 
 
 FAULT = Fault(2, "turns", "text", Difference(5, "before", "after"))

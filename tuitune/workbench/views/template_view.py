@@ -260,7 +260,8 @@ class TemplateView(View):
         (self._right.scroll_end if self.turns else self._right.scroll_home)(animate=False, x_axis=False, immediate=True)
         side = f" · {talk.name} (s: the other)" if len(row.conversations) > 1 else ""
         tokens = "" if talk.tokens is None else f" · {talk.tokens:,} tokens"
-        self._right_title.show([((f"row {row.row}{side}", "title"), (f"  {place}{tokens}", "dim"))])
+        alone = "  these turns alone" if talk.turns and talk.turns[count - 1].alone is not None else ""
+        self._right_title.show([((f"row {row.row}{side}", "title"), (f"  {place}{tokens}", "dim"), (alone, "warn"))])
         words, role = self._turn_words(talk, count, compared)
         self._foot.show([*wrapped(words, max(20, self.size.width - 2), role)[:3], ((KEYS[self.mode], "dim"),)])
 

@@ -129,9 +129,9 @@ def _underlined(talk: Conversation, end: int, under: Sequence[tuple[int, int]]) 
 
 
 def patch_pieces(patch: str) -> list[Piece]:
-    """A unified diff in roles."""
+    """A unified diff in roles; its first two lines name the sources."""
     roles = {"+": "good", "-": "error", "@": "one"}
-    return [(f"{line}\n", roles.get(line[:1], "")) for line in patch.split("\n")]
+    return [(f"{line}\n", "title" if at < 2 else roles.get(line[:1], "")) for at, line in enumerate(patch.split("\n"))]
 
 
 def differing(one: str, other: str) -> list[Piece]:
