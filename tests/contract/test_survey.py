@@ -168,7 +168,7 @@ def test_a_row_on_which_the_template_fails_is_named_with_its_place(tiny_model: P
     rows[bad] = {"question": "seven", "answer": "two"}
     (workspace / "sevens.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     loaded = recipe(tiny_model, workspace, CHAT, {}, file="sevens.jsonl", more="tokenizer: {chat_template: raises.jinja}\n")
-    with pytest.raises(UserError, match=rf"sevens.jsonl:{bad + 1}: this row cannot be prepared: the chat template fails .*no seven here"):
+    with pytest.raises(UserError, match=rf"sevens.jsonl:{bad + 1}: this row cannot be prepared: .*no seven here"):
         survey(loaded)
 
 

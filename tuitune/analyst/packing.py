@@ -62,5 +62,6 @@ def _second_document(built: Built, model: Any, first: int) -> torch.Tensor:
         example["seq_lengths"] = [DOCUMENT, DOCUMENT]
     batch = dict(built.trainer.data_collator([example]))
     batch.pop("labels", None)
+    batch = {name: value.to(model.device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
     logits: torch.Tensor = model(**batch, use_cache=False).logits
     return logits[0, -DOCUMENT:]
