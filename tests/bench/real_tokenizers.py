@@ -70,7 +70,7 @@ def fewer(wanted: Sequence[Case], part: int, parts: int) -> list[Case]:
         shape, *_, packing = case.name.split(", ")
         groups.setdefault((shape, packing), []).append(case)
     pairs = list(groups.values())
-    return [pair[(at + at // len(PACKINGS)) % len(pair)] for at, pair in enumerate(pairs) if (at + at // len(PACKINGS)) % parts == part]
+    return [pair[(at + at // len(PACKINGS)) % len(pair)] for at, pair in enumerate(pairs) if at % parts == part]
 
 
 def ask_trl(model: Path, rows: Path, case: Case) -> Answer:
