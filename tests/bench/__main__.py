@@ -10,7 +10,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-BENCHES = {"terminal": "tests.bench.terminal", "analysis": "tests.bench.analysis"}
+BENCHES = {"terminal": "tests.bench.terminal", "analysis": "tests.bench.analysis", "big-files": "tests.bench.big_files"}
 
 
 def main() -> int:

@@ -188,3 +188,43 @@ def test_wrong_rows_and_missing_recipes_are_wrong_usage(tiny_model: Path, worksp
         done = run(str(workspace / ("recipe.yaml" if words else "none.yaml")), *words)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "roles"),
+    [("{prompt: question, completion: answer}", ["prompt", "completion", "template"]), ("{text: answer}", ["text", "template"])],
+)
+def test_strings_are_attributed_to_their_columns_and_the_end_to_the_template(
+    tiny_model: Path, workspace: Path, columns: str, roles: list[str]
+) -> None:
+    document = inspect(tiny_model, workspace, columns, {"max_length": 256})
+    for row in document["rows"]:
+        (sequence,) = row["sequences"]
+        assert list(dict.fromkeys(token["role"] for token in sequence["tokens"])) == roles
+        assert [token["text"] for token in sequence["tokens"] if token["role"] == "template"] == ["<|im_end|>"]
+    assert not document["totals"]["trained_by_role"].keys() - {"completion", "text", "template"}
+
+
+def test_tools_written_as_json_text_are_read_as_trl_reads_them(tiny_model: Path, workspace: Path) -> None:
+    """And every token is attributed; a template that prints them would be caught out otherwise."""
+    template = workspace / "tools.jinja"
+    template.write_text(
+        "{% for tool in tools %}{{ tool.function.name }} {% endfor %}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    )
+    talk = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    row = {"messages": talk, "tools": json.dumps([{"type": "function", "function": {"name": "add"}}])}
+    (workspace / "tools.jsonl").write_text(json.dumps(row) + "\n")
+    path = workspace / "recipe.yaml"
+    inspect(tiny_model, workspace, "{messages: messages}", {})
+    path.write_text(
+        path.read_text().replace("train.jsonl, columns: {messages: messages}", "tools.jsonl, columns: {messages: messages, tools: tools}")
+        + "tokenizer: {chat_template: tools.jinja}\n"
+    )
+    from tuitune.analyst.document import as_json
+    from tuitune.analyst.inspection import inspect as inspect_recipe
+    from tuitune.recipe.recipe import load_recipe
+
+    (row,) = as_json(inspect_recipe(load_recipe(path)))["rows"]
+    tokens = row["sequences"][0]["tokens"]
+    assert "".join(token["text"] for token in tokens) == "add [user]one[assistant]two"
+    assert {token["role"] for token in tokens} == {"template", "user", "assistant"}

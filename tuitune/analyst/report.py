@@ -18,6 +18,7 @@ from tuitune.text import printable
 __all__ = ["as_json", "inspect_file", "print_rows", "print_survey", "survey_file", "survey_json"]
 
 STYLES = {"assistant": "green", "user": "blue", "system": "yellow", "tool": "magenta", "template": "dim", "unknown": "red"}
+STYLES |= {"prompt": "blue", "completion": "green", "chosen": "green", "rejected": "green", "text": "green"}  # columns of strings
 MOST = 256  # rows that are found and inspected at most
 SHOWN = 20  # rows that are written out on a terminal when nobody asks for certain ones
 

@@ -41,6 +41,7 @@ def spans(messages: Sequence[Message], render: Render, rendered: str | None = No
     text = render(turns) if rendered is None else rendered
     roles = _turns(turns, render, text)
     sources = text_sources(turns, render, text)
+    roles = [turn for turn in roles if not _holds_the_next_header(turn[1], sources, text)]
     borders = sorted({0, len(text), *(at for start, end, _ in roles for at in (start, end)), *(at for s in sources for at in s[:2])})
     first = next((start for start, _, source, _ in sources if source != UNKNOWN), 0)
     found = []
@@ -67,6 +68,15 @@ def _turns(turns: list[dict[str, Any]], render: Render, text: str) -> list[tuple
                 found.append((start, len(part), str(turns[count - 1].get("role", UNKNOWN))))
             start, proven = len(part), count
     return found
+
+
+def _holds_the_next_header(border: int, sources: list[tuple[int, int, str, str]], text: str) -> bool:
+    """Whether a turn that ends at `border` may have the next one's header in it: a template that prints the assistant's header unasked
+    ends the turn before an assistant's text as it ends the whole."""
+    if not any(start == border and role == "assistant" for start, _, _, role in sources):
+        return False
+    before = max((end for _, end, _, _ in sources if end <= border), default=border)
+    return before < border and text[before:border] == text[max(end for _, end, _, _ in sources) :]
 
 
 def text_sources(turns: list[dict[str, Any]], render: Render, text: str) -> list[tuple[int, int, str, str]]:

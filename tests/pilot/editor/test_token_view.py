@@ -14,6 +14,7 @@ from tuitune.analyst.client import Died
 from tuitune.analyst.document import IGNORED, Inspection, Row, Tokens
 from tuitune.analyst.survey_document import Histogram, Survey
 from tuitune.errors import UserError
+from tuitune.workbench import clipboard
 from tuitune.workbench.views import token_view
 from tuitune.workbench.views.token_view import TokenView
 
@@ -272,3 +273,25 @@ async def test_a_search_without_a_result_says_so_and_can_be_asked_again(recipe: 
         await driver.until(lambda: "None of 40 rows has Five" in view._head.text())
         await driver.press("slash", "escape", "f")
         await driver.until(lambda: view.inspection is not None)
+
+
+async def test_c_copies_the_text_of_the_row_or_its_ids(recipe: Path, analyst: FakeAnalyst) -> None:
+    async with editing(recipe) as driver:
+        await shown(driver)
+        await driver.press("c")
+        assert driver.app.clipboard == "<|im_start|>user\nHow many?Four<|im_end|>"
+        await driver.press("i", "c")
+        assert driver.app.clipboard == "[1, 2, 3, 4, 5, 6, 7]"
+
+
+async def test_a_row_too_long_for_a_clipboard_is_in_a_file(
+    recipe: Path, analyst: FakeAnalyst, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(clipboard, "LONGEST", 20)
+    monkeypatch.setattr(clipboard, "cache_dir", lambda: tmp_path)
+    async with editing(recipe) as driver:
+        await shown(driver)
+        await driver.press("c")
+        assert (tmp_path / "clip").read_text() == "<|im_start|>user\nHow many?Four<|im_end|>"
+        assert f"it is in {tmp_path / 'clip'}" in driver.told
+        assert driver.app.clipboard == ""

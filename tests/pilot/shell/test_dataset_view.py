@@ -227,7 +227,7 @@ async def test_a_file_that_no_recipe_names_is_told_so(folder: Path) -> None:
         await screen.until("text  1 character")
         await screen.press("enter")
         await screen.until("`path: data/alone.jsonl` into one first")
-        await screen.until("not written anywhere")
+        await screen.until(lambda: "(not written anywhere)" in " ".join(view_of(screen)._made.text().split()))
 
 
 async def test_a_recipe_with_unsaved_changes_is_not_written(folder: Path) -> None:

@@ -29,6 +29,9 @@ def picture(folder, snap_compare):
             await screen.until(lambda: app.seen is not None and app.explorer.rows)
             if open_name:
                 await screen.until(lambda: screen.focus in ("data", "text", "recipe"))
+            if open_name.endswith(".jsonl"):
+                await screen.until("300 rows")
+                await screen.until("dataset.train[0]")  # the row has come, made by the recipe's mapping
             await screen.press(keys)
             await screen.until(until)
 
@@ -38,7 +41,7 @@ def picture(folder, snap_compare):
 
 
 def test_dark_with_data_and_output(picture):
-    """Explorer with four sections, the active tab on the editor's ground, rows with blue column names, OUTPUT underlined."""
+    """Explorer with four sections, active tab on the editor's ground, a table, the row and what is made of it, OUTPUT underlined."""
     assert picture("tuitune-dark", (120, 40), "ctrl+t right", "OUTPUT", open_name="data/train.jsonl")
 
 

@@ -138,6 +138,29 @@ def test_any_row_of_a_large_file_can_be_had_in_any_order(name: str, process: Rea
     assert "there is no row 5,001" in asked.refusal("row", row=MANY)
 
 
+@pytest.mark.parametrize("name", ["one-group.parquet", "a.jsonl.gz", "a.csv.zst"])
+def test_requests_that_are_answered_at_the_same_time_do_not_disturb_each_other(name: str, process: Reader, tmp_path: Path) -> None:
+    rows = [{"question": f"{row} " * 200, "answer": str(row)} for row in range(MANY)]
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        write_parquet(path, rows, MANY)
+    else:
+        path.write_bytes(gzip.compress(lines(rows), 1) if name.endswith(".gz") else zstd(as_csv(rows)))
+    asked = Asked(process, path)
+    asked.counted()
+    found: dict[int, list[int]] = {}
+    starts = [4_900, 4_990, 4_100, 4_950]
+    threads = [
+        threading.Thread(target=lambda start=start: found.update({start: [row["row"] for row in asked.rows(start, 10)]}))
+        for start in starts
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == {start: list(range(start, start + 10)) for start in starts}
+
+
 def test_rows_say_the_line_they_begin_on(asked: Callable[[str, bytes], Asked]) -> None:
     assert [row["line"] for row in asked("a.jsonl", b'{"a": 1}\n\n \n{"a": 2}').rows(0, 9)] == [1, 4]
     assert [row["line"] for row in asked("a.csv", b'a,b\n1,"x\ny"\n\n2,z\n').rows(0, 9)] == [2, 5]

@@ -114,3 +114,17 @@ def test_a_token_over_a_border_has_both_and_one_without_characters_none() -> Non
         (UNKNOWN, UNKNOWN),
         ("user", "content"),
     ]
+
+
+def test_a_header_that_a_template_prints_unasked_is_not_the_turns_before() -> None:
+    """Llama 3's base template ends every render with the assistant's header, so the first turn's render holds the next one's."""
+    found = cut(CHATML.replace("{% endfor %}", "{% endfor %}{{ '<|im_start|>assistant\\n' }}"), TALK)
+    assert ("<|im_end|>\n<|im_start|>assistant\n", UNKNOWN, "template") in found
+    assert ("4", "assistant", "content") in found
+
+
+def test_a_turn_without_a_header_leaves_the_turn_before_its_end() -> None:
+    found = cut(
+        "{% for m in messages %}{{ '[INST]' + m.content + '[/INST]' if m.role == 'user' else m.content + '</s>' }}{% endfor %}", TALK
+    )
+    assert ("[/INST]", "user", "template") in found

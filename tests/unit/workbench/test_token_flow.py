@@ -117,3 +117,9 @@ def test_a_row_is_as_wide_as_its_list() -> None:
     tokens = Tokens("input", None, [2, 2], [IGNORED] * 2, [0, 1], [0] * 2, [1] * 2, [5, 5])
     found = Inspection(1, 1, [Row(0, "f", 1, "kept", [tokens])], [*NAMES, "content"], {2: "漢字\u202e" * 20}, frozenset())
     assert cells(row_line(found, found.rows[0], 70)) <= 70
+
+
+def test_pieces_of_characters_are_one_sign_in_the_beginning_of_a_row() -> None:
+    tokens = Tokens("input", None, [7, 7, 7, 4], [IGNORED] * 4, [0, 1, 2, 3], [0] * 4, [1] * 4, [5] * 4)
+    found = Inspection(1, 1, [Row(0, "f", 1, "kept", [tokens])], [*NAMES, "content"], TEXTS, frozenset())
+    assert row_line(found, found.rows[0], 70)[-1][0] == "▯two"

@@ -122,7 +122,11 @@ def _state(file: RowFile) -> dict[str, Any]:
 
 
 def _take(file: RowFile, start: int, count: int, room: int = 1 << 62) -> Generator[None, None, list[Numbered]]:
-    """Up to `count` rows from `start` on; no more once they hold `room` characters."""
+    """Up to `count` rows from `start` on; no more once they hold `room` characters. One request at a time reads a file: the next one
+    often wants what this one has just decoded."""
+    while file.busy:
+        yield None
+    file.busy = True
     found: list[Numbered] = []
     reading = file.read(start)
     try:
@@ -139,6 +143,7 @@ def _take(file: RowFile, start: int, count: int, room: int = 1 << 62) -> Generat
         if not found:  # else: the rows before the damage are served, and `problem` tells of it once they are counted
             raise
     finally:
+        file.busy = False
         reading.close()
     return found
 

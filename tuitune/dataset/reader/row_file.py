@@ -35,6 +35,7 @@ class RowFile(ABC):
         self.known = 0
         self.complete = False
         self.problem = ""
+        self.busy = False  # a request is reading it
 
     @property
     def columns(self) -> list[str]:

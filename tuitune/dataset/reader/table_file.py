@@ -71,11 +71,13 @@ class ParquetFile(RowFile):
             first = self._starts[group]
             groups = list(range(group, len(self._starts) - 1))
             batches = self._file.iter_batches(batch_size=self._batch, row_groups=groups, use_threads=False)
-        for batch in batches:
-            self._keep(first, batch)
-            self._going = first + batch.num_rows, batches  # whoever stops here can go on from here
-            yield first, batch
-            first += batch.num_rows
+        try:
+            for batch in batches:
+                self._keep(first, batch)
+                start, first = first, first + batch.num_rows
+                yield start, batch
+        finally:
+            self._going = first, batches  # whoever comes next can go on from here; two at a time would take batches from each other
 
     def _keep(self, first: int, batch: Any) -> None:
         self._kept.append((first, batch))

@@ -100,27 +100,29 @@ class TextFile(RowFile):
     def _count_lines(self, place: Place) -> Iterator[None]:
         turn = Turn()
         row, line, offset = place
-        with open_text(self.path) as file:
-            readline, offer = file.readline, self._index.offer
-            while raw := readline(LONGEST):
-                size = len(raw)
-                if size == LONGEST and not raw.endswith(b"\n"):
-                    while piece := readline(PIECE):
-                        size += len(piece)
-                        if turn.over():
-                            yield None
-                        if piece.endswith(b"\n"):
-                            break
-                if not raw.isspace():
-                    if row % LOOK == 0 or size > LARGE:
-                        offer(Place(row, line, offset))
-                    row += 1
-                line += 1
-                offset += size
-                if (line % LOOK == 0 or size > LARGE) and turn.over():
-                    self.known = row
-                    yield None
-        self.known = row
+        try:
+            with open_text(self.path) as file:
+                readline, offer = file.readline, self._index.offer
+                while raw := readline(LONGEST):
+                    size = len(raw)
+                    if size == LONGEST and not raw.endswith(b"\n"):
+                        for piece in iter(partial(readline, PIECE), b""):
+                            size += len(piece)
+                            if turn.over():
+                                yield None
+                            if piece.endswith(b"\n"):
+                                break
+                    if not raw.isspace():
+                        if row % LOOK == 0 or size > LARGE:
+                            offer(Place(row, line, offset))
+                        row += 1
+                    line += 1
+                    offset += size
+                    if (line % LOOK == 0 or size > LARGE) and turn.over():
+                        self.known = row
+                        yield None
+        finally:
+            self.known = row
 
     def _count_records(self, place: Place) -> Iterator[None]:
         turn = Turn()

@@ -15,6 +15,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("tokens.role", "Next role", ("h",), "tokens", "next_role", "The histogram of another role"),
     Command("tokens.ids", "Token ids", ("i",), "tokens", "token_ids", "Numbers instead of texts, and back"),
     Command("tokens.sequence", "Next sequence", ("s",), "tokens", "next_sequence", "Rejected beside chosen, or the row's next pack"),
+    Command("tokens.copy", "Copy the row", ("c",), "tokens", "copy", "The sequence on screen to your clipboard: its text, or its ids"),
     Command("tokens.again", "Prepare again", ("r",), "tokens", "inspect_again", "Look again: the recipe or the data have changed"),
 )
 OPEN: tuple[Command, ...] = (

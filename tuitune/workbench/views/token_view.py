@@ -6,6 +6,7 @@ the row under the cursor, and the token under the other cursor in words.
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +19,7 @@ from textual.events import Resize
 from tuitune.analyst.survey_document import FAULTS, Survey
 from tuitune.text import printable
 from tuitune.workbench.analysis import analyst_of
+from tuitune.workbench.clipboard import copy
 from tuitune.workbench.commands import tokens as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
@@ -288,6 +290,15 @@ class TokenView(View):
         """Numbers instead of texts, and back."""
         self.ids = not self.ids
         self._show_row(self._flow.cursor)
+
+    def action_copy(self) -> None:
+        """The sequence on screen: its text, or its numbers while they are shown."""
+        row = self.row
+        if self.inspection is None or row is None or not row.sequences:
+            return
+        ids = row.sequences[self.sequence].ids
+        text = json.dumps(ids) if self.ids else "".join(self.inspection.texts[id] for id in ids)
+        copy(self.app, text, f"Row {row.row}, {len(ids):,} {'token ids' if self.ids else 'tokens as text'},")
 
     def action_next_sequence(self) -> None:
         """The other side of a preference pair, or the next pack the row is in."""

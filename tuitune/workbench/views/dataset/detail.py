@@ -55,7 +55,7 @@ def made_lines(answer: Mapping[str, Any], width: int) -> list[Line]:
             continue
         for turn in turns:
             role = str(turn.get("role", "")) if isinstance(turn, dict) else ""
-            lines.append(((f" {printable(role, limit=40)}", ROLES.get(role, "warn")),))
+            lines.append(((printable(role, limit=40), ROLES.get(role, "warn")),))
             lines += _turn(turn, width)
     return lines
 
@@ -68,7 +68,7 @@ def _turn(turn: Any, width: int) -> Iterator[Line]:
         if name == "role":
             continue
         if name != "content":
-            yield ((f" {printable(str(name), limit=40)}", "dim"),)
+            yield ((printable(str(name), limit=40), "dim"),)
         yield from broken_up(value if isinstance(value, str) else _json(value), width)
 
 

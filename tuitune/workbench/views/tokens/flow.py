@@ -5,6 +5,7 @@ Widths and columns are cells of the terminal, of which a character takes none, o
 A look is a role of RoleLines, with "+under" behind it for a token that is trained on (underlined) and "+cursor" for the chosen one.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from tuitune.text import printable
 from tuitune.workbench.parts.role_lines import Line, Piece
 
 LOOKS = {"assistant": "three", "user": "one", "system": "two", "tool": "warn", "template": "dim", "unknown": "error"}
+LOOKS |= {"prompt": "one", "completion": "three", "chosen": "three", "rejected": "three", "text": "three"}  # columns of strings
 PARTIAL = "▯"  # a piece of a character; its id is what can be said of it
+_PIECES = re.compile("\N{REPLACEMENT CHARACTER}+")
 SHOWN = {" ": "·", "\t": "→", "\n": "↵", "\r": "␍"}
 CARRIER = "◌"  # what a mark stands on that would otherwise go onto the token before
 ROLE = 40  # characters of a role: the data can call it what it likes
@@ -115,7 +118,7 @@ def _beginning(inspection: Inspection, row: Row, room: int) -> str:
             if len(text) > room:
                 break
             text += inspection.texts[id] if source in content else ""
-    shown = printable(" ".join(text.split())[:room])
+    shown = printable(_PIECES.sub(PARTIAL, " ".join(text.split()))[:room])
     return split_text(shown, min(room, cell_len(shown)))[0]
 
 
