@@ -214,6 +214,19 @@ def test_a_template_that_cannot_be_proven_is_refused_with_the_row(recipe: Callab
     assert marking.refused.startswith("row 1: the template looks into the texts")
 
 
+def test_markers_that_are_there_already_are_held_against_the_rows(recipe: Callable[..., Path]) -> None:
+    good = look(recipe(CHATML, talks()), mark=True, rows=[]).marking
+    assert good is not None
+    again = look(recipe(good.text, talks()), mark=True, rows=[]).marking
+    assert again is not None
+    assert again.refused == "the template has {% generation %} already: its mask is what the assistant writes, proven on 5 conversations"
+    endless = good.text.replace(" + '<|im_end|>' }}{% endgeneration %}", " }}{% endgeneration %}{{ '<|im_end|>' }}")
+    assert endless != good.text
+    again = look(recipe(endless, talks(1)), mark=True, rows=[]).marking
+    assert again is not None
+    assert "('<|im_end|>') is the assistant's and not in the mask" in str(again.refused)
+
+
 # Comparing
 
 

@@ -7,6 +7,7 @@ from random import Random
 from time import monotonic
 
 import jinja2
+from trl.chat_template_utils import has_generation_markers
 
 from tuitune.analyst.rendering import Renderer, Talk, why
 from tuitune.template.answers import Answer, Unproven, answers
@@ -47,6 +48,8 @@ def mark_generation(renderer: Renderer, template: str, talks: Sequence[Talk]) ->
     step = max(1, len(talks) // LEARNED)
     lesson = list(talks[::step])
     try:
+        if has_generation_markers(template):
+            return Marking(refused=f"the template has {{% generation %}} already: {_own_mask(_prove(renderer, template, talks))}")
         for _ in range(LESSONS):
             proof = _Proof(reason="there is no conversation to prove it on")
             samples = [Sample(talk, expected.text, expected.answers) for talk in lesson for expected in [_expected(renderer, talk)]]
@@ -63,6 +66,13 @@ def mark_generation(renderer: Renderer, template: str, talks: Sequence[Talk]) ->
         return Marking(refused=str(error))
     except jinja2.TemplateError as error:
         return Marking(refused=why(error))
+
+
+def _own_mask(proof: _Proof) -> str:
+    """What the proof says of markers that were there before."""
+    if proof.failed is None and proof.proven:
+        return f"its mask is what the assistant writes, proven on {proof.proven:,} conversations"
+    return proof.reason
 
 
 def _expected(renderer: Renderer, talk: Talk) -> _Expected:
@@ -117,5 +127,5 @@ def _wrong(renderer: Renderer, marked: str, talk: Talk, expected: _Expected) -> 
     at = next((at for at, (a, b) in enumerate(zip(mask, expected.mask, strict=True)) if a != b), None)
     if at is None:
         return ""
-    wrong = "would be in the mask and is not" if mask[at] else "would not be in the mask and is"
-    return f"row {talk.row}: token {at} ({printable(repr(renderer.tokenizer.decode([ids[at]])))}) {wrong} the assistant's"
+    wrong = "is in the mask and not the assistant's" if mask[at] else "is the assistant's and not in the mask"
+    return f"row {talk.row}: token {at} ({printable(repr(renderer.tokenizer.decode([ids[at]])))}) {wrong}"
