@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tuitune.analyst.fingerprints import random_fingerprints
 from tuitune.analyst.inspection import SAMPLE, SEED, subset
 from tuitune.analyst.prepared_rows import ROW, hollow_trainer
 from tuitune.analyst.render_watch import RenderWatch
@@ -127,10 +128,11 @@ def _by_trl(built: Built, numbers: Sequence[int]) -> WholeSet:
     """Through Dataset.map, as in training; without roles."""
     trainer = built.trainer
     dataset = rows_dataset(subset(built.train, numbers)).add_column(ROW, list(numbers))
-    if built.recipe.task == "sft":
-        done = trainer._prepare_dataset(dataset, trainer.processing_class, without_limit(trainer.args), False, None, "train")
-    else:
-        done = trainer._prepare_dataset(dataset, trainer.processing_class, trainer.args, "train")
+    with random_fingerprints():
+        if built.recipe.task == "sft":
+            done = trainer._prepare_dataset(dataset, trainer.processing_class, without_limit(trainer.args), False, None, "train")
+        else:
+            done = trainer._prepare_dataset(dataset, trainer.processing_class, trainer.args, "train")
     columns = {name: Column.of(done[name]) for name in integer_columns(done)}
     nothing = np.zeros(len(done), dtype=bool)
     return WholeSet(np.array(done[ROW], dtype=np.int64), nothing, nothing, columns, {})
