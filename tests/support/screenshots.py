@@ -136,6 +136,15 @@ async def _tokens(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("down", "tab", *["right"] * 32)
 
 
+async def _figures(pilot: Pilot[None], folder: Path) -> None:
+    await _tokens(pilot, folder)
+    deadline = time.monotonic() + 60
+    while getattr(pilot.app.editor.active, "survey", None) is None:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, "no figures over all rows"
+        await pilot.pause(0.1)
+    await pilot.press("a")
+
+
 async def _template(pilot: Pilot[None], folder: Path) -> None:
     view = await _open(pilot, "recipe", folder / "demo.yaml")
     await pilot.press("shift+f7")
@@ -148,6 +157,12 @@ async def _template(pilot: Pilot[None], folder: Path) -> None:
 
 async def _data(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "data", folder / "data" / "train.jsonl")
+
+
+async def _mapping(pilot: Pilot[None], folder: Path) -> None:
+    await _data(pilot, folder)
+    await pilot.pause(1.0)  # the first rows are there
+    await pilot.press("m")
 
 
 async def _quick_open(pilot: Pilot[None], folder: Path) -> None:
@@ -197,7 +212,9 @@ SHOTS = (
     Shot("compare", _compare),
     Shot("split", _split),
     Shot("data", _data),
+    Shot("mapping", _mapping),
     Shot("tokens", _tokens),
+    Shot("figures", _figures),
     Shot("template", _template),
     Shot("question", _question),
     Shot("quick-open", _quick_open),
