@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.tiny_model import write_rows
+from tests.support.inspected_rows import sequences
+from tests.support.tiny_model import write_conversations
 
 CHAT = "{user: question, assistant: answer}"
 COMBINATIONS = [
@@ -27,11 +28,7 @@ COMBINATIONS = [
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inspect")
-    rows = [json.loads(line) for line in write_rows(folder / "train.jsonl", 40).read_text().splitlines()]
-    for number, row in enumerate(rows):
-        turns = [("system", "one two")] * (number % 2) + [("user", row["question"]), ("assistant", row["answer"])] * (1 + number % 3)
-        row["messages"] = [{"role": role, "content": content} for role, content in turns]
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_conversations(folder / "train.jsonl")
     return folder
 
 
@@ -75,20 +72,6 @@ def plain_trl(model: Path, folder: Path, columns: str, training: dict[str, Any])
         processing_class=transformers.AutoTokenizer.from_pretrained(model),
     )
     return list(zip(trainer.train_dataset["input_ids"], trainer.train_dataset["labels"]))
-
-
-def sequences(document: dict[str, Any]) -> list[tuple[list[int], list[int]]]:
-    """The trainer's sequences put together again from the rows that are in them."""
-    packs: dict[int, list[dict[str, Any]]] = {}
-    single = []
-    for row in document["rows"]:
-        for sequence in row["sequences"]:
-            if sequence["pack"] is None:
-                single.append(sequence["tokens"])
-            else:
-                packs.setdefault(sequence["pack"], []).extend(sequence["tokens"])
-    joined = single or [sorted(tokens, key=lambda token: token["position"]) for _, tokens in sorted(packs.items())]
-    return [([token["id"] for token in tokens], [token["label"] for token in tokens]) for tokens in joined]
 
 
 @pytest.mark.parametrize(("columns", "loss", "packing"), COMBINATIONS)

@@ -8,18 +8,14 @@ from typing import Any
 import pytest
 
 from tests.contract.test_inspection import CHAT, COMBINATIONS
-from tests.support.tiny_model import write_rows
+from tests.support.tiny_model import write_conversations, write_rows
 from tuitune.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("survey")
-    rows = [json.loads(line) for line in write_rows(folder / "train.jsonl", 40).read_text().splitlines()]
-    for number, row in enumerate(rows):
-        turns = [("system", "one two")] * (number % 2) + [("user", row["question"]), ("assistant", row["answer"])] * (1 + number % 3)
-        row["messages"] = [{"role": role, "content": content} for role, content in turns]
-    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_conversations(folder / "train.jsonl")
     return folder
 
 

@@ -58,3 +58,13 @@ def write_rows(path: Path, count: int = 48) -> Path:
         rows.append({"question": " ".join(words), "answer": " ".join(reversed(words))})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def write_conversations(path: Path, count: int = 40) -> Path:
+    """The rows of write_rows with a column `messages`: one to three exchanges, every second row with a system turn."""
+    rows = [json.loads(line) for line in write_rows(path, count).read_text().splitlines()]
+    for number, row in enumerate(rows):
+        turns = [("system", "one two")] * (number % 2) + [("user", row["question"]), ("assistant", row["answer"])] * (1 + number % 3)
+        row["messages"] = [{"role": role, "content": content} for role, content in turns]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
