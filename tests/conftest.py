@@ -27,4 +27,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's settings or drafts: configuration goes into the test's own folder. The cache stays, it holds what is slow to make."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(autouse=True)
+def no_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workbenches of tests start the analyst when they need it: its imports take a core for some seconds."""
+    monkeypatch.setenv("TUITUNE_WARM_UP", "0")
     return

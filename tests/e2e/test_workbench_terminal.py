@@ -4,9 +4,11 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.terminal import Terminal
@@ -150,3 +152,19 @@ def test_a_dumb_terminal_is_told(folder):
     with start(folder, env={"TERM": "dumb"}) as terminal:
         terminal.wait_for("cannot draw a workbench")
         assert terminal.process.wait(5) == 2
+
+
+def test_the_analyst_warms_up_beside_the_workbench_and_ends_with_it(folder):
+    """Started by itself once the workbench stands; somebody who quits leaves no process behind."""
+    with start(folder, env={"TUITUNE_WARM_UP": "1"}) as terminal:
+        terminal.wait_for("demo.yaml")
+        workbench = psutil.Process(terminal.process.pid)
+        deadline = time.monotonic() + 20
+        analysts: list[psutil.Process] = []
+        while not analysts and time.monotonic() < deadline:
+            time.sleep(0.1)
+            analysts = [child for child in workbench.children() if child.cmdline()[-1:] == ["tuitune.analyst"]]
+        assert len(analysts) == 1
+        terminal.send("ctrl+q")
+        assert terminal.process.wait(10) == 0
+        assert psutil.wait_procs(analysts, timeout=20)[1] == []
