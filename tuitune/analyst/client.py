@@ -43,6 +43,7 @@ class Service:
         self._ids = itertools.count(1)
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
         self._closed = False
+        self._greeted = False  # whether the process has said hello
 
     def start(self) -> None:
         """Start the process if it is not there; returns at once."""
@@ -94,6 +95,8 @@ class Service:
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError):
                 process.stdin.close()
+            if not self._greeted:  # it imports for some seconds more before it would see that; it has no workers yet
+                process.terminate()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._closed:
@@ -101,6 +104,7 @@ class Service:
         if self._process is None or self._process.poll() is not None:
             self._words.clear()
             self.starts += 1
+            self._greeted = False
             self._process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
@@ -125,6 +129,7 @@ class Service:
         for line in output:
             answer = decode(line)
             with self._lock:
+                self._greeted = True
                 waiting = self._pending.get(str(answer.get("id"))) if answer else None
             if waiting is not None:
                 waiting[1].put(answer)
