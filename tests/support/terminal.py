@@ -157,10 +157,11 @@ class Terminal:
         """The screen once it shows `wanted` (a text or a pattern); AssertionError with the screen after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while True:
+            over = self.process.poll() is not None and self._closed.is_set()  # before looking: its last words come until then
             shown = self.screen()
             if wanted in shown if isinstance(wanted, str) else wanted.search(shown):
                 return shown
-            if time.monotonic() > deadline or (self.process.poll() is not None and self._closed.is_set()):
+            if time.monotonic() > deadline or over:
                 raise AssertionError(f"{wanted!r} never came; exit {self.process.poll()}; the screen:\n{shown}")
             time.sleep(0.02)
 
