@@ -196,6 +196,19 @@ def test_a_difference_is_told_and_trls_own_preparation_is_used(tiny_model: Path,
     assert found.sha256 == describe(trainers_own(loaded))["sha256"]
 
 
+def test_a_column_that_is_missing_is_a_difference() -> None:
+    """Else there would be nothing to compare, and nothing would be wrong."""
+    from datasets import Dataset
+
+    from tuitune.analyst.proven_set import differs
+
+    truth = Dataset.from_dict({"input_ids": [[1, 2]], "labels": [[1, 2]], "text": ["one"]})
+    assert differs(truth, truth) == ""
+    for names in (["input_ids"], ["text"]):
+        assert "of a row, TRL input_ids, labels" in differs(truth, truth.select_columns(names))
+    assert "differs from TRL's in labels" in differs(truth, Dataset.from_dict({"input_ids": [[1, 2]], "labels": [[-100, 2]]}))
+
+
 @pytest.mark.parametrize(("strategy", "apart"), [("bfd", "yes"), ("bfd_split", "yes"), ("wrapped", "no")])
 def test_whether_packed_documents_see_each_other_is_tried(tiny_model: Path, workspace: Path, strategy: str, apart: str) -> None:
     found = survey(recipe(tiny_model, workspace, CHAT, {"packing": True, "packing_strategy": strategy}))

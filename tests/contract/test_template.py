@@ -381,3 +381,23 @@ def test_wrong_usage_of_the_command(recipe: Callable[..., Path]) -> None:
         done = run(str(path), *words)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert said in done.stderr
+
+
+def test_a_comparison_says_which_of_the_two_templates_fails(tiny_model: Path) -> None:
+    """A failure of the template in force is no difference to an empty text."""
+    from transformers import AutoTokenizer
+
+    from tuitune.analyst.chat_template import compare
+    from tuitune.analyst.rendering import Renderer, Talk
+    from tuitune.template.document import Source
+
+    good, bad = "{% for m in messages %}{{ m.content }}{% endfor %}", "{{ raise_exception('not this') }}"
+    talk = Talk(0, "input", [{"role": "user", "content": "one"}], {"tools": None})
+    for ours, other, said in ((bad, good, "the template in force fails: "), (good, bad, "the other template fails: ")):
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+        tokenizer.chat_template = ours
+        (row,) = compare(Renderer(tokenizer), Source(ours, "ours", "", False), Source(other, "other", "", False), [talk]).rows
+        assert row.error is not None
+        assert row.error.startswith(said)
+        assert "not this" in row.error
+        assert not row.equal

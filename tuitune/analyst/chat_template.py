@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from tuitune.analyst.conversation import conversations, render_options
 from tuitune.analyst.generation import mark_generation
-from tuitune.analyst.inspection import SAMPLE, SEED, subset
+from tuitune.analyst.inspection import SAMPLE, choose, subset
 from tuitune.analyst.rendering import Renderer, Talk, why
 from tuitune.analyst.template_sources import FILES, TRAINING, own, trained_with
 from tuitune.analyst.template_sources import other as other_source
-from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
 from tuitune.template.difference import first_difference, show_ids, unified
 from tuitune.template.document import ComparedRow, Comparison, RenderedRow, Source, TemplateReport
@@ -36,9 +34,7 @@ def examine(
     """
     built = begin(recipe)
     total = len(built.train.rows)
-    chosen = list(rows) if rows is not None else _sample(total, limit)
-    if chosen and not 0 <= min(chosen) <= max(chosen) < total:
-        raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
+    chosen = choose(total, rows, limit)
     tokenizer = make_tokenizer(built)
     stock = own(recipe, tokenizer, render_options(built.train.rows[chosen[0]])["tools"] if chosen else None)
     source, swapped, note = trained_with(recipe, tokenizer, stock)
@@ -53,14 +49,10 @@ def examine(
     comparison = compare(renderer, source, other_source(other, recipe, tokenizer, stock), talks) if other else None
     marking = None
     if mark:
-        proof = list(_talks(built, _sample(total, PROVEN)))
+        proof = list(_talks(built, choose(total, None, PROVEN)))
         progress(f"marking, with a proof on {len(proof):,} conversations")
         marking = mark_generation(Renderer(tokenizer), stock.text, proof)
     return TemplateReport(source, total, len(chosen), shown, note, comparison, marking)
-
-
-def _sample(total: int, limit: int) -> list[int]:
-    return list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
 
 
 def _talks(built: Any, rows: Sequence[int]) -> Iterator[Talk]:
@@ -78,12 +70,12 @@ def compare(renderer: Renderer, ours: Source, other: Source, talks: Sequence[Tal
 def _compared(renderer: Renderer, other: str, talk: Talk) -> ComparedRow:
     try:
         one = renderer.text(talk)
-    except Exception:
-        one = ""
+    except Exception as error:  # templates raise what they like; there is nothing to compare, and the row says so
+        return ComparedRow(talk.row, talk.name, error=f"the template in force fails: {why(error)}")
     try:
         two = renderer.text(talk, template=other)
-    except Exception as error:
-        return ComparedRow(talk.row, talk.name, error=why(error))
+    except Exception as error:  # as above
+        return ComparedRow(talk.row, talk.name, error=f"the other template fails: {why(error)}")
     text = first_difference(one, two)
     ids = first_difference(renderer.ids(one), renderer.ids(two), show_ids)
     return ComparedRow(talk.row, talk.name, text, ids, two if text else "")

@@ -31,9 +31,7 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     built.eval = None  # its preparation is another question
     recipe.training.pop("eval_strategy", None)
     total = len(built.train.rows)
-    chosen = list(rows) if rows is not None else list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
-    if chosen and not 0 <= min(chosen) <= max(chosen) < total:
-        raise UserError(f"there is no row {max(chosen)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
+    chosen = choose(total, rows, limit)
     if not chosen:
         return Inspection(total, 0, [], [], {}, frozenset())
     chosen, left_out = affordable(built.train, chosen)
@@ -46,6 +44,15 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     special = used & {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
     texts = {id: token_text(tokenizer, id) for id in sorted(used)}
     return Inspection(total, len(chosen), shown, list(names), texts, frozenset(special), left_out)
+
+
+def choose(total: int, rows: Sequence[int] | None, limit: int) -> list[int]:
+    """The row numbers to look at of `total`: `rows`, else all, or a seeded sample of `limit`. UserError for a number that is no row's."""
+    if rows is None:
+        return list(range(total)) if total <= limit else sorted(Random(SEED).sample(range(total), limit))
+    if rows and not 0 <= min(rows) <= max(rows) < total:
+        raise UserError(f"there is no row {max(rows)}: the training data has {total} rows, 0 to {total - 1}", exit_code=2)
+    return list(rows)
 
 
 class _Names(dict[str, int]):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tuitune.analyst.fingerprints import random_fingerprints
-from tuitune.analyst.inspection import SAMPLE, SEED, subset
+from tuitune.analyst.inspection import SAMPLE, SEED, choose, subset
 from tuitune.analyst.prepared_rows import ROW, hollow_trainer
 from tuitune.analyst.render_watch import RenderWatch
 from tuitune.analyst.trained_rows import trained
@@ -50,7 +50,7 @@ def prove(
     recipe.training.pop("eval_strategy", None)  # it asks for evaluation data
     whole = built.train
     total = len(whole.rows)
-    numbers = list(range(total)) if total <= most else sorted(Random(SEED).sample(range(total), most))
+    numbers = choose(total, None, most)
     clock.note("read")
     sample = sorted(Random(SEED).sample(numbers, min(SAMPLE, len(numbers))))
     built.train = subset(whole, sample)
@@ -101,10 +101,11 @@ def differs(truth: Any, found: Any) -> str:
     """Where two prepared datasets are not the same, "" when they are."""
     if len(truth) != len(found):
         return f"the quick preparation of the sample made {len(found)} sequences, TRL {len(truth)}"
-    names = [name for name in found.column_names if name in truth.column_names]
-    for name in names:
-        for at, (ours, theirs) in enumerate(zip(found[name], truth[name])):
-            if list(ours) != list(theirs):
+    if (ours := integer_columns(found)) != (theirs := integer_columns(truth)):
+        return f"the quick preparation makes {', '.join(ours)} of a row, TRL {', '.join(theirs)}"
+    for name in ours:
+        for at, (mine, its) in enumerate(zip(found[name], truth[name])):
+            if list(mine) != list(its):
                 return f"the quick preparation differs from TRL's in {name} of the sample's sequence {at}"
     return ""
 

@@ -90,7 +90,7 @@ class Renderer:
         """As `text`, with the generation prompt; None where the template refuses that."""
         try:
             return self.text(talk, turns, prompt=True, template=template)
-        except Exception:
+        except Exception:  # templates raise what they like; None is the answer, and `conversation` tells a render that fails
             return None
 
     def _with_answers(self, talk: Conversation) -> Conversation:

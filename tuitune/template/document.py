@@ -74,7 +74,7 @@ class RenderedRow(msgspec.Struct, frozen=True):
 
 
 class ComparedRow(msgspec.Struct, frozen=True):
-    """One conversation through two templates. `render`: the other's, "" where it equals ours or fails (`error`)."""
+    """One conversation through two templates. `render`: the other's, "" where it equals ours; `error`: which of the two fails, and why."""
 
     row: int
     name: str

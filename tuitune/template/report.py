@@ -138,7 +138,7 @@ def patch_text(patch: str) -> Text:
 def compared_line(row: ComparedRow) -> str:
     """Where a conversation differs, in words."""
     if row.error is not None:
-        return f"row {row.row} {row.name}: the other template fails: {row.error}"
+        return f"row {row.row} {row.name}: {row.error}"
     if row.text is not None:
         return (
             f"row {row.row} {row.name}: character {row.text.at}: {printable(repr(row.text.one))} and {printable(repr(row.text.other))}"
