@@ -89,6 +89,59 @@ def validate(args: argparse.Namespace) -> int:
     return 1 if report.count(problems)["errors"] else 0
 
 
+def check(args: argparse.Namespace) -> int:
+    """`tuitune check RECIPE`: what can be known to go wrong, for this box or for a named card."""
+    from rich.console import Console
+
+    from tuitune.preflight import registry, report
+
+    console = Console(highlight=False, soft_wrap=True)
+    if args.list or args.explain:
+        checks = registry.all_checks() if args.list else [registry.find_check(args.explain)]
+        if args.json:
+            rows = [{"id": one.id, "severity": one.severity, "title": one.title, "explanation": one.explanation} for one in checks]
+            _print_json({"checks": rows})
+        elif args.list:
+            report.print_catalogue(checks, console)
+        else:
+            report.print_explanation(checks[0], console)
+        return 0
+    if args.recipe is None:
+        raise UserError("name a recipe to check, or ask for --list or --explain ID", exit_code=2)
+    recipe = Path(args.recipe)
+    if args.undo:
+        from tuitune.preflight.repair import undo
+
+        undo(recipe)
+        print(f"{printable(args.recipe)} is as it was before the last --fix")  # noqa: T201
+        return 0
+    from tuitune.analyst.client import Analyst
+    from tuitune.preflight.cards import parse_card
+    from tuitune.preflight.preflight import Report, preflight
+
+    card = parse_card(args.gpu) if args.gpu else None
+    analyst = Analyst()
+    shown = (lambda finding: None) if args.json else (lambda finding: report.print_finding(finding, console))
+
+    def look() -> Report:
+        return preflight(recipe, analyst, card, found=shown, progress=lambda text: _say(f"{text} …"))
+
+    try:
+        analyst.start()  # its imports take seconds: meanwhile document and headers are read
+        found = look()
+        if args.fix and (fixed := report.fix(recipe, found)):
+            if not args.json:
+                report.print_fixed(fixed, console)
+            found = look()
+    finally:
+        analyst.close()
+    if args.json:
+        _print_json(report.document(found))
+    else:
+        report.print_summary(found, console)
+    return 1 if found.count("error") else 0
+
+
 def inspect(args: argparse.Namespace) -> int:
     """`tuitune inspect RECIPE`: rows as the trainer sees them, token by token."""
     from tuitune.analyst import report
@@ -192,6 +245,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
     "validate": validate,
+    "check": check,
     "inspect": inspect,
     "template": template,
     "train": train,
@@ -229,6 +283,14 @@ def build_parser() -> argparse.ArgumentParser:
     terminal_options(sub)
     sub = command("validate", "schema problems of a recipe with line, column and fix")
     sub.add_argument("recipe", metavar="RECIPE")
+    _json_option(sub)
+    sub = command("check", "what can be known to go wrong before a GPU is touched, with repairs")
+    sub.add_argument("recipe", nargs="?", metavar="RECIPE")
+    sub.add_argument("--fix", action="store_true", help="apply every fix that needs no question, then check again")
+    sub.add_argument("--undo", action="store_true", help="take the last --fix of this recipe back")
+    sub.add_argument("--gpu", metavar="CARD", help="for this card instead of this box: NAME,24GiB,cc8.9 (parts in any order)")
+    sub.add_argument("--list", action="store_true", help="all checks")
+    sub.add_argument("--explain", metavar="ID", help="what a check looks at, why, and what to do")
     _json_option(sub)
     sub = command("inspect", "rows of the training data as the trainer sees them: tokens, roles, loss mask, packing")
     sub.add_argument("recipe", metavar="RECIPE")

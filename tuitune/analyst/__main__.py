@@ -22,9 +22,9 @@ def main() -> int:
     import msgspec
     import torch
 
-    from tuitune.analyst import chat_template, find, inspection, proven_set, survey
+    from tuitune.analyst import chat_template, check, find, inspection, proven_set, survey
     from tuitune.analyst.render_watch import RenderWatch
-    from tuitune.analyst.server import Operation, Progress, Server
+    from tuitune.analyst.server import Operation, Progress, Server, Told
     from tuitune.analyst.wrapped_renders import watch_renders
     from tuitune.bus.envelope import VERSION, encode
     from tuitune.recipe.recipe import Recipe, load_recipe
@@ -64,10 +64,14 @@ def main() -> int:
         found: dict[str, Any] = msgspec.to_builtins(chat_template.examine(loaded, progress, other=other, **wishes))
         return found
 
+    def preflight(progress: Told, *, recipe: str, watch: RenderWatch, **wishes: Any) -> dict[str, Any]:
+        return check.check(load(recipe, progress, watch), watch, progress, **wishes)
+
     operations = {
         "inspect": Operation(inspect, limit_s=120.0, renders=True),
         "survey": Operation(whole, limit_s=900.0, renders=True),
         "find": Operation(look_for, limit_s=900.0, renders=True),
+        "check": Operation(preflight, limit_s=900.0, renders=True),
         "template": Operation(template, limit_s=120.0, renders=True),
     }
     server = Server(operations, sys.stdin.fileno(), answers)

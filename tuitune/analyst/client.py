@@ -56,10 +56,11 @@ class Service:
         args: dict[str, Any],
         *,
         progress: Callable[[str], None] | None = None,
+        part: Callable[[Any], None] | None = None,
         cancel: threading.Event | None = None,
     ) -> dict[str, Any]:
-        """The result of one request. UserError with the reason when it fails, Died when the process does; Cancelled when `cancel` is
-        set."""
+        """The result of one request; `part` gets pieces of it that come before. UserError with the reason when it fails, Died when the
+        process does; Cancelled when `cancel` is set."""
         id, answers = str(next(self._ids)), Answers()
         with self._lock:
             process = self._running()
@@ -81,7 +82,10 @@ class Service:
                     return result
                 if answer["ev"] == "error":
                     raise UserError(str(answer["text"]), exit_code=int(answer.get("exit_code", 1)))
-                if progress is not None:
+                if answer["ev"] == "part":
+                    if part is not None:
+                        part(answer["part"])
+                elif progress is not None:
                     progress(str(answer.get("text", "")))
         finally:
             with self._lock:

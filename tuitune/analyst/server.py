@@ -4,7 +4,7 @@ Requests come as lines on standard input, answers go as lines to standard output
 that takes too long or too much memory is killed without touching the others; when the asker is gone (end of input) everything ends.
 
     → {"v": 1, "id": ID, "op": "inspect", "args": {…}}            → {"v": 1, "id": ID, "op": "cancel"}
-    ← {"v": 1, "id": ID, "ev": "progress", "text": …}  …  then one of
+    ← {"v": 1, "id": ID, "ev": "progress", "text": …}  ← {"v": 1, "id": ID, "ev": "part", "part": …}  …  then one of
     ← {"v": 1, "id": ID, "ev": "result", "result": {…}}           ← {"v": 1, "id": ID, "ev": "error", "text": …}
 """
 
@@ -29,6 +29,20 @@ CHUNK = 1 << 20
 AT_ONCE = 4  # workers at a time; what comes beyond them waits
 
 Progress = Callable[[str], None]
+
+
+class Told:
+    """What an operation gets as its `progress`: a sentence about what goes on, or (`part`) a piece of the result ahead of the whole."""
+
+    def __init__(self, tell: Callable[..., None]) -> None:
+        self._tell = tell
+
+    def __call__(self, text: str) -> None:
+        self._tell("progress", text=text)
+
+    def part(self, part: Any) -> None:
+        """Send something that JSON can say."""
+        self._tell("part", part=part)
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,7 @@ def work(output: int, id: str, operation: Operation, args: dict[str, Any]) -> No
                 data = data[os.write(output, data) :]
 
         try:
-            result = operation.run(lambda text: tell("progress", text=text), **args)
+            result = operation.run(Told(tell), **args)
             tell("result", result=result)
             code = 0
         except UserError as error:

@@ -63,12 +63,14 @@ def shown(value: object) -> str:
 
 
 def as_yaml(value: object) -> str:
-    """A scalar or a list of scalars as YAML text that reads back as the same value."""
+    """A value as one line of YAML that reads back as the same value."""
     if isinstance(value, str):
         safe = re.fullmatch(r"[A-Za-z_./][\w./ -]*", value) and value == value.strip() and plain_value(value) == value
         return value if safe else json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
         return "[" + ", ".join(as_yaml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{as_yaml(key)}: {as_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, float):
         return repr(value) if math.isfinite(value) else {True: ".inf", False: "-.inf"}.get(value > 0, ".nan")
     return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value is None or isinstance(value, bool) else str(value)

@@ -145,10 +145,15 @@ def make_config(built: Built, checkpoints: Path) -> Any:
         ) from error
 
 
+def load_tokenizer(recipe: Recipe) -> Any:
+    """The model's tokenizer as it comes. UserError when it cannot be loaded."""
+    return _from_pretrained(transformers.AutoTokenizer, recipe)
+
+
 def make_tokenizer(built: Built) -> Any:
     """The tokenizer with the recipe's own tokens and template."""
     recipe = built.recipe
-    tokenizer = _from_pretrained(transformers.AutoTokenizer, recipe)
+    tokenizer = load_tokenizer(recipe)
     wanted = recipe.tokenizer
     for name in ("pad_token", "eos_token"):
         if wanted.get(name):

@@ -1,0 +1,117 @@
+"""What the later checks look at: tokenizer, rows, weights; in an analyst worker. Each is made when it is first asked for, and once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tuitune.analyst.proven_set import ProvenSet, prove
+from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.trained_rows import Trained, trained
+from tuitune.dataset.load import Split, load_split
+from tuitune.errors import UserError
+from tuitune.preflight.context import Context
+from tuitune.preflight.finding import NotHere, Where
+from tuitune.preflight.model_files import Tensor
+from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
+
+
+@dataclass
+class CheckContext(Context):
+    """`watch` and `progress` are the worker's. Everything below raises UserError when the recipe's fault prevents it."""
+
+    watch: RenderWatch
+    progress: Callable[[str], None]
+
+    @cached_property
+    def loaded_tokenizer(self) -> Any:
+        """AutoTokenizer's, before the recipe's pad token, new tokens and template are put in."""
+        return load_tokenizer(self.recipe)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """As the trainer gets it."""
+        return self.built.trainer.processing_class if "proven" in self.__dict__ else make_tokenizer(self.built)
+
+    @cached_property
+    def raw_tokenizer(self) -> Any:
+        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none."""
+        from tokenizers import Tokenizer
+
+        file = self.model.folder / "tokenizer.json"
+        if not file.exists():
+            raise NotHere("the model has no tokenizer.json")
+        return Tokenizer.from_file(str(file))
+
+    @cached_property
+    def template(self) -> str:
+        """The chat template that training renders with. NotHere when there is none."""
+        found = self.tokenizer.chat_template
+        if not isinstance(found, str):
+            raise NotHere("the tokenizer has no chat template")
+        return found
+
+    @cached_property
+    def built(self) -> Built:
+        """Method, box and rows of the recipe; its trainer is None until `proven` has been asked for."""
+        return begin(self.recipe)
+
+    @cached_property
+    def train(self) -> Split:
+        """The training rows in TRL's shape."""
+        return self.built.train
+
+    @cached_property
+    def evaluation(self) -> Split:
+        """The rows of dataset.eval. NotHere when the recipe names none."""
+        if not self.recipe.dataset.get("eval"):
+            raise NotHere("the recipe has no dataset.eval")
+        return load_split(self.recipe.dataset["eval"], "eval")
+
+    @cached_property
+    def proven(self) -> ProvenSet:
+        """All training rows prepared as TRL does (tuitune.analyst.proven_set)."""
+        return prove(self.recipe, self.watch, self.progress)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """What of them is trained."""
+        return trained(self.proven.built, self.proven.prepared)
+
+    @cached_property
+    def used(self) -> dict[int, int]:
+        """Token id → number of a training row that has it; without what the trainer adds while padding."""
+        prepared = self.proven.prepared
+        found: dict[int, int] = {}
+        for name, column in prepared.columns.items():
+            if not name.endswith("_ids"):
+                continue
+            ids, first = np.unique(column.values, return_index=True)
+            ends = np.cumsum(column.lengths)
+            rows = prepared.rows[np.searchsorted(ends, first, side="right")]
+            for id, row in zip(ids.tolist(), rows.tolist()):
+                found.setdefault(id, row)
+        return found
+
+    def row(self, number: int, split: str = "train") -> Where:
+        """The place of a row."""
+        places = (self.train if split == "train" else self.evaluation).places
+        file, line = places[number]
+        return Where(file, line, split=split, row=number, view="tokens" if split == "train" else "dataset")
+
+    def weight_rows(self, tensor: Tensor, ids: "list[int] | None" = None) -> Any:
+        """Rows of a 2-D tensor out of its file as float32, (len(ids), hidden); all rows when `ids` is None."""
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(tensor.file), framework="pt") as opened:
+                part = opened.get_slice(tensor.name)
+                if ids is None:
+                    return part[:].float()
+                return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
+        except SafetensorError as error:
+            raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error

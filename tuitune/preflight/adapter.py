@@ -1,0 +1,1 @@
+"""Checks of the adapter (section F of the catalogue)."""

@@ -1,0 +1,113 @@
+"""The GPU a run is meant for: this box's, or one that `--gpu` names."""
+
+import re
+from dataclasses import dataclass
+
+from tuitune.errors import UserError
+
+GIB = 1 << 30
+
+# name → (memory in GiB, compute capability); NVIDIA's data sheets and https://developer.nvidia.com/cuda-gpus
+KNOWN = {
+    "T4": (16, (7, 5)),
+    "V100": (16, (7, 0)),
+    "P100": (16, (6, 0)),
+    "RTX 2080 Ti": (11, (7, 5)),
+    "RTX 3060": (12, (8, 6)),
+    "RTX 3080": (10, (8, 6)),
+    "RTX 3090": (24, (8, 6)),
+    "RTX 4070": (12, (8, 9)),
+    "RTX 4080": (16, (8, 9)),
+    "RTX 4090": (24, (8, 9)),
+    "RTX 5090": (32, (12, 0)),
+    "A10": (24, (8, 6)),
+    "A10G": (24, (8, 6)),
+    "A30": (24, (8, 0)),
+    "A40": (48, (8, 6)),
+    "A5000": (24, (8, 6)),
+    "A6000": (48, (8, 6)),
+    "RTX 6000 Ada": (48, (8, 9)),
+    "A100": (80, (8, 0)),
+    "L4": (24, (8, 9)),
+    "L40S": (48, (8, 9)),
+    "H100": (80, (9, 0)),
+    "H200": (141, (9, 0)),
+    "B200": (180, (10, 0)),
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """`memory` in bytes, None when unknown; `capability` is CUDA's compute capability, None when unknown or without a GPU.
+
+    `named`: by the user, so that what this box has says nothing about it. `gpu`: False for the CPU.
+    """
+
+    name: str
+    memory: int | None = None
+    capability: tuple[int, int] | None = None
+    named: bool = False
+    gpu: bool = True
+
+    @property
+    def bfloat16(self) -> bool | None:
+        """Whether it multiplies bfloat16 in hardware (compute capability 8.0 and newer); None when nobody knows."""
+        if not self.gpu:
+            return False
+        return None if self.capability is None else self.capability >= (8, 0)
+
+
+CPU = Card("CPU", gpu=False)
+
+
+def parse_card(text: str) -> Card:
+    """`--gpu NAME,24GiB,cc8.9`: parts in any order, all optional; a known name brings memory and capability with it.
+
+    UserError (exit code 2) for a part that says nothing.
+    """
+    name, memory, capability = "", None, None
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        if found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:GiB|GB|G)", part, re.IGNORECASE):
+            memory = int(float(found[1]) * GIB)
+        elif found := re.fullmatch(r"(?:cc|sm_?)\s*(\d+)[.]?(\d)", part, re.IGNORECASE):
+            capability = (int(found[1]), int(found[2]))
+        elif not name and re.search("[A-Za-z]", part):
+            name = part
+        else:
+            raise UserError(f"--gpu: {part!r} is no name, memory (24GiB) or compute capability (cc8.9)", exit_code=2)
+    if name.lower() == "cpu":
+        return Card("CPU", named=True, gpu=False)
+    known = _known(name)
+    if known is None and memory is None and capability is None:
+        raise UserError(
+            f"--gpu: {name!r} is no card tuitune knows; add its memory and capability (24GiB,cc8.9), or name one of {', '.join(KNOWN)}",
+            exit_code=2,
+        )
+    known_memory, known_capability = (known[0] * GIB, known[1]) if known else (None, None)
+    return Card(name or "GPU", memory or known_memory, capability or known_capability, named=True)
+
+
+def this_box() -> Card:
+    """The card of this box that a run would take first; the CPU when there is none that NVML knows. Some milliseconds."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return CPU
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        name, memory = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle)
+        return Card(str(name), int(memory.total), tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)))
+    except pynvml.NVMLError:
+        return CPU
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _known(name: str) -> tuple[int, tuple[int, int]] | None:
+    """The entry whose name it is, or is part of the driver's longer one (NVIDIA A100-SXM4-80GB); the longest name wins."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    fits = [known for known in KNOWN if (short := re.sub(r"[^a-z0-9]", "", known.lower())) == plain or f"nvidia{short}" in plain]
+    fits += [known for known in KNOWN if re.sub(r"[^a-z0-9]", "", known.lower()).removeprefix("rtx") == plain]
+    return KNOWN[max(fits, key=len)] if fits else None

@@ -1,0 +1,75 @@
+"""What checks look at: the recipe, the model's files, the card. Each thing is read when it is first asked for, and once.
+
+The parts that need the torch stack (tokenizer, rows, weights) are added by tuitune.analyst.check_context. A property that cannot be had
+raises UserError, which skips the checks that need it; NotHere when there is rightly nothing.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tuitune.preflight.cards import Card
+from tuitune.preflight.finding import NotHere, Where
+from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
+from tuitune.recipe.document import Document
+from tuitune.recipe.problems import KeyPath, Problem, dotted
+from tuitune.recipe.recipe import Recipe
+
+
+@dataclass
+class DocumentContext:
+    """For checks of Stage.RECIPE: a recipe that may not be valid. `problems` are those of tuitune.recipe.validate."""
+
+    document: Document
+    file: Path
+    problems: list[Problem]
+
+    def at(self, *path: str | int, view: Any = "recipe") -> Where:
+        """The place of a key, or of what is nearest to it in the recipe."""
+        return place(self.document, self.file, path, view)
+
+
+@dataclass
+class Context:
+    """For checks of Stage.HEADERS; and the common part of all later ones. `card` is the GPU that the run is meant for."""
+
+    recipe: Recipe
+    document: Document
+    card: Card
+
+    def at(self, *path: str | int, view: Any = "recipe") -> Where:
+        """The place of a key, or of what is nearest to it in the recipe."""
+        return place(self.document, self.recipe.file, path, view)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """`training:` as written, under the newest names."""
+        from tuitune.recipe.aliases import canonical_name
+
+        return {canonical_name(name): value for name, value in self.recipe.training.items()}
+
+    @cached_property
+    def model(self) -> ModelFiles:
+        """The base model's files. NotHere when they are still to be fetched from the Hub."""
+        folder = locate_model(self.recipe.model)
+        if folder is None:
+            raise NotHere(f"{self.recipe.model['name_or_path']} is not in the cache yet")
+        return ModelFiles(folder)
+
+    @cached_property
+    def adapter(self) -> AdapterFiles:
+        """The adapter that the run starts from. NotHere when it starts from none."""
+        named = self.recipe.model.get("adapter")
+        if not named:
+            raise NotHere("the recipe starts from no adapter")
+        folder = locate_model({"name_or_path": named})
+        if folder is None:
+            raise NotHere(f"{named} is not in the cache yet")
+        return AdapterFiles(folder)
+
+
+def place(document: Document, file: Path, path: KeyPath, view: Any = "recipe") -> Where:
+    """Where a key stands in a recipe; the nearest section when it is not written."""
+    span = document.value_span(path)
+    return Where(str(file), span.line, span.column, key=dotted(path), view=view)

@@ -1,0 +1,1 @@
+"""Checks of the rows (section E of the catalogue)."""

@@ -1,0 +1,1 @@
+"""Checks of this computer (section I of the catalogue)."""

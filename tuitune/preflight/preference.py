@@ -1,0 +1,1 @@
+"""Checks of preference pairs (PREF of section E of the catalogue)."""

@@ -1,0 +1,135 @@
+"""All of preflight for one recipe: what the document and the headers say at once, the rest from the analyst, then the box.
+
+Blocks its caller and belongs into a thread where nothing may block.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+from tuitune.errors import UserError
+from tuitune.preflight.box_context import BoxContext
+from tuitune.preflight.cards import Card, this_box
+from tuitune.preflight.context import Context, DocumentContext
+from tuitune.preflight.finding import Finding, Where, from_json
+from tuitune.preflight.registry import Stage, all_checks
+from tuitune.preflight.run import Outcome, not_checked, run_checks
+from tuitune.recipe.document import Document, read_document
+from tuitune.recipe.problems import Problem, Severity, dotted
+from tuitune.recipe.recipe import from_document
+from tuitune.recipe.schema import load_schema
+from tuitune.recipe.validate import validate
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+class Asks(Protocol):
+    """tuitune.analyst.client.Analyst, as far as preflight needs it."""
+
+    def request(
+        self,
+        op: str,
+        args: dict[str, Any],
+        *,
+        progress: Callable[[str], None] | None = None,
+        part: Callable[[Any], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> dict[str, Any]: ...
+
+
+@dataclass
+class Report:
+    """`findings` in the order in which they came; `ran`, `skipped` (id → why): the checks; `seconds`: phase → seconds."""
+
+    file: Path
+    card: Card
+    findings: list[Finding] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def count(self, severity: Severity) -> int:
+        """How many findings of this severity."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+
+def preflight(
+    path: Path,
+    analyst: Asks,
+    card: Card | None = None,
+    *,
+    found: Callable[[Finding], None] = lambda finding: None,
+    progress: Callable[[str], None] = lambda text: None,
+    cancel: threading.Event | None = None,
+) -> Report:
+    """Check the recipe at `path` for `card` (None: the one of this box); `found` gets each finding as it comes.
+
+    UserError when the recipe cannot be read; tuitune.analyst.client.Cancelled when `cancel` is set while the analyst works.
+    """
+    report = Report(path, card or this_box())
+    began = monotonic()
+
+    def note(phase: str) -> None:
+        nonlocal began
+        report.seconds[phase] = round(monotonic() - began, 3)
+        began = monotonic()
+
+    def add(finding: Finding) -> None:
+        report.findings.append(finding)
+        found(finding)
+
+    def include(outcome: Outcome) -> None:
+        report.ran += outcome.ran
+        report.skipped |= outcome.skipped
+
+    document = read_document(path)
+    problems = validate(document, load_schema())
+    outcome = run_checks(all_checks(), DocumentContext(document, path, problems), {Stage.RECIPE}, add)
+    include(outcome)
+    explained = {(finding.where.line, finding.where.column) for finding in outcome.findings}
+    for problem in problems:
+        if (problem.line, problem.column) not in explained:
+            add(of_problem(problem, path))
+    note("recipe")
+    if any(problem.severity == "error" for problem in problems):
+        left = "the recipe has errors, which come first"
+        report.skipped |= {check.id: left for check in all_checks() if check.stage > Stage.RECIPE}
+        return report
+    recipe = from_document(document, path, path.parent)
+    include(run_checks(all_checks(), Context(recipe, document, report.card), {Stage.HEADERS}, add, progress))
+    note("headers")
+    _ask(report, analyst, document, add, progress, cancel)
+    note("analyst")
+    with BoxContext(recipe, document, report.card) as box:
+        include(run_checks(all_checks(), box, {Stage.BOX}, add, progress))
+    note("box")
+    return report
+
+
+def _ask(
+    report: Report,
+    analyst: Asks,
+    document: Document,
+    add: Callable[[Finding], None],
+    progress: Callable[[str], None],
+    cancel: threading.Event | None,
+) -> None:
+    """The stages that the analyst runs. When it cannot end them (killed, out of memory, a template that loops) that is a finding."""
+    args = {"recipe": str(report.file.resolve()), "card": asdict(report.card)}
+    try:
+        done = analyst.request("check", args, progress=progress, part=lambda part: add(from_json(part)), cancel=cancel)
+    except UserError as error:
+        add(not_checked(str(error), Where(str(report.file))))
+        return
+    report.ran += done["ran"]
+    report.skipped |= done["skipped"]
+
+
+def of_problem(problem: Problem, file: Path) -> Finding:
+    """A recipe problem as a finding; its fix stays with `tuitune validate` and the editor, which know the text."""
+    where = Where(str(file), problem.line, problem.column, key=dotted(problem.path), view="recipe")
+    evidence = {"fix": problem.fix.title} if problem.fix else {}
+    return Finding(problem.code, problem.severity, "a problem of the recipe", problem.message, where, evidence)

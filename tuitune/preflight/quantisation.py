@@ -1,0 +1,1 @@
+"""Checks of quantisation (section G of the catalogue)."""

@@ -1,0 +1,89 @@
+"""Applies fixes: changes of the recipe with comments and order kept, new files beside it, repaired copies of data. Originals stay."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from tuitune.errors import UserError
+from tuitune.files import cache_dir, write_atomically
+from tuitune.preflight.finding import Change, Fix
+from tuitune.recipe.document import Document, parse, read_document
+from tuitune.recipe.edits import insertion, put
+from tuitune.recipe.keys import remove_edit
+from tuitune.recipe.problems import Edit, apply_edits, dotted
+from tuitune.recipe.values import as_yaml
+from tuitune.text import printable
+
+
+@dataclass(frozen=True)
+class Applied:
+    """`done`: what was changed, a sentence each; `text`: the recipe as it is now; `files`: what was written beside it."""
+
+    done: list[str]
+    text: str
+    files: list[Path]
+
+
+def apply_fixes(recipe: Path, fixes: Iterable[Fix]) -> Applied:
+    """Apply fixes to a recipe file and write it; what it was is kept for `undo`. UserError when one cannot be applied: then nothing is
+    changed but files that were written beside the recipe."""
+    before = read_document(recipe).text
+    text, done, files = before, [], []
+    for fix in fixes:
+        files += [_write_new(recipe.parent / new.path, new.text) for new in fix.files]
+        if fix.copies:
+            raise UserError(f"{fix.title}: copies of data cannot be made yet")
+        text = change_recipe(text, fix.changes)
+        done.append(fix.title)
+    if text != before:
+        write_atomically(_kept(recipe), before, mode=0o600)
+        write_atomically(recipe, text, mode=recipe.stat().st_mode & 0o777)
+    return Applied(done, text, files)
+
+
+def undo(recipe: Path) -> str:
+    """The recipe as it was before the last `apply_fixes`; also writes it. UserError when there is nothing to go back to."""
+    kept = _kept(recipe)
+    if not kept.exists():
+        raise UserError(f"no fix was applied to {printable(str(recipe))} that could be taken back")
+    text = kept.read_text(encoding="utf-8")
+    write_atomically(recipe, text, mode=recipe.stat().st_mode & 0o777)
+    kept.unlink()
+    return text
+
+
+def change_recipe(text: str, changes: Iterable[Change]) -> str:
+    """A recipe's text with changes made; every other character stays. UserError where the text is written so that it cannot be changed."""
+    for change in changes:
+        document = parse(text)
+        edit = remove_edit(document, change.path) if change.remove else _edit(document, change)
+        if edit is None:
+            raise UserError(f"{dotted(change.path)} cannot be changed where it is written (an alias, or several lines); change it by hand")
+        text = apply_edits(text, [edit])
+    return text
+
+
+def _edit(document: Document, change: Change) -> Edit | None:
+    *parents, key = change.path
+    if not isinstance(key, str):
+        return None
+    if len(parents) == 1 and (change.path not in document.entries):
+        return insertion(document.text, document.entries, str(parents[0]), f"{key}: {as_yaml(change.value)}")
+    if not document.editable(tuple(parents)):
+        return None
+    return put(document.text, document.entries, tuple(parents), key, as_yaml(change.value))
+
+
+def _write_new(path: Path, text: str) -> Path:
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+        raise UserError(f"{printable(str(path))} is there already and says something else; move it away, then apply the fix again")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text)
+    return path
+
+
+def _kept(recipe: Path) -> Path:
+    folder = cache_dir() / "undo"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder / f"{sha256(str(recipe.resolve()).encode()).hexdigest()[:24]}.yaml"

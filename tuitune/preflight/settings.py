@@ -1,0 +1,21 @@
+"""Checks of `training:` (section H of the catalogue)."""
+
+from collections.abc import Iterator
+
+from tuitune.preflight.context import DocumentContext
+from tuitune.preflight.finding import Found
+from tuitune.preflight.registry import Stage, check
+
+UNKNOWN = ("RCP011", "RCP012", "RCP020")  # unknown, renamed or removed, deprecated keys
+
+
+@check("TRN03", "error", "an argument the installed trainer does not have", Stage.RECIPE)
+def unknown_argument(context: DocumentContext) -> Iterator[Found]:
+    """A key of `training:` is no field of the installed config: removed, renamed or misspelt, and TRL would raise TypeError.
+
+    Do: take the name that is offered; `tuitune check --fix` writes it.
+    Known from: dataclasses.fields of the installed config (transformers 5 removed max_seq_length, evaluation_strategy, warmup_ratio …).
+    """
+    for problem in context.problems:
+        if problem.path[:1] == ("training",) and problem.code in UNKNOWN:
+            yield Found(problem.message, context.at(*problem.path), {"code": problem.code}, severity=problem.severity)
