@@ -95,7 +95,7 @@ def finding(report: Report, id: str) -> Finding:
 class _InProcess:
     """Does what the analyst does, in this process: nothing to start, nothing to wait for."""
 
-    def request(self, op: str, args: dict[str, Any], **hooks: Any) -> dict[str, Any]:
+    def request(self, op: str, args: dict[str, Any], *, part: Any = None, **hooks: Any) -> dict[str, Any]:
         from tuitune.analyst.check import check
         from tuitune.analyst.render_watch import RenderWatch
         from tuitune.analyst.server import Told
@@ -105,7 +105,7 @@ class _InProcess:
 
         def tell(event: str, **fields: Any) -> None:
             if event == "part":
-                hooks["part"](json.loads(json.dumps(fields["part"])))
+                part(json.loads(json.dumps(fields["part"])))
 
         return check(load_recipe(Path(args["recipe"])), RenderWatch(), Told(tell), args["card"])
 
