@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.preflight.cards import Card
-from tuitune.preflight.finding import NotHere, Where
+from tuitune.preflight.finding import Fix, Found, NotHere, Where
 from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
 from tuitune.recipe.document import Document
 from tuitune.recipe.problems import KeyPath, Problem, dotted
@@ -28,6 +28,10 @@ class DocumentContext:
     def at(self, *path: str | int, view: Any = "recipe") -> Where:
         """The place of a key, or of what is nearest to it in the recipe."""
         return place(self.document, self.file, path, view)
+
+    def told_by(self, problem: Problem) -> Found:
+        """A problem of the recipe, as what a check found."""
+        return told_by(problem, self.file)
 
 
 @dataclass
@@ -67,6 +71,13 @@ class Context:
         if folder is None:
             raise NotHere(f"{named} is not in the cache yet")
         return AdapterFiles(folder)
+
+
+def told_by(problem: Problem, file: Path) -> Found:
+    """A problem of the recipe as what a check found, with its place, its code and its fix."""
+    where = Where(str(file), problem.line, problem.column, key=dotted(problem.path), view="recipe")
+    fix = Fix(problem.fix.title, automatic=True, edits=problem.fix.edits) if problem.fix else None
+    return Found(problem.message, where, {"code": problem.code}, fix, problem.severity)
 
 
 def place(document: Document, file: Path, path: KeyPath, view: Any = "recipe") -> Where:

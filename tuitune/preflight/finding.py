@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tuitune.recipe.problems import KeyPath, Severity
+from tuitune.recipe.problems import Edit, KeyPath, Severity
 
 View = Literal["recipe", "dataset", "tokens", "template", "alignment", ""]  # the workbench's view that shows it
 
@@ -60,10 +60,14 @@ class DataCopy:
 
 @dataclass(frozen=True)
 class Fix:
-    """`automatic`: `--fix` applies it without a question; otherwise it is proposed and waits for a yes. All parts are applied together."""
+    """`automatic`: `--fix` applies it without a question; otherwise it is proposed and waits for a yes. All parts are applied together.
+
+    `edits` are of the recipe's text as it was checked; a check that does not look at the text itself says `changes`.
+    """
 
     title: str
     automatic: bool = False
+    edits: tuple[Edit, ...] = ()
     changes: tuple[Change, ...] = ()
     files: tuple[NewFile, ...] = ()
     copies: tuple[DataCopy, ...] = ()

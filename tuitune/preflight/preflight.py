@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from tuitune.errors import UserError
 from tuitune.preflight.box_context import BoxContext
 from tuitune.preflight.cards import Card, this_box
-from tuitune.preflight.context import Context, DocumentContext
+from tuitune.preflight.context import Context, DocumentContext, told_by
 from tuitune.preflight.finding import Finding, Where, from_json
 from tuitune.preflight.registry import Stage, all_checks
 from tuitune.preflight.run import Outcome, not_checked, run_checks
 from tuitune.recipe.document import Document, read_document
-from tuitune.recipe.problems import Problem, Severity, dotted
+from tuitune.recipe.problems import CODES, Problem, Severity
 from tuitune.recipe.recipe import from_document
 from tuitune.recipe.schema import load_schema
 from tuitune.recipe.validate import validate
@@ -42,9 +42,11 @@ class Asks(Protocol):
 
 @dataclass
 class Report:
-    """`findings` in the order in which they came; `ran`, `skipped` (id → why): the checks; `seconds`: phase → seconds."""
+    """`text` of the recipe that was checked; `findings` in the order in which they came; `ran`, `skipped` (id → why): the checks;
+    `seconds`: phase → seconds."""
 
     file: Path
+    text: str
     card: Card
     findings: list[Finding] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
@@ -69,7 +71,8 @@ def preflight(
 
     UserError when the recipe cannot be read; tuitune.analyst.client.Cancelled when `cancel` is set while the analyst works.
     """
-    report = Report(path, card or this_box())
+    document = read_document(path)
+    report = Report(path, document.text, card or this_box())
     began = monotonic()
 
     def note(phase: str) -> None:
@@ -85,13 +88,12 @@ def preflight(
         report.ran += outcome.ran
         report.skipped |= outcome.skipped
 
-    document = read_document(path)
     problems = validate(document, load_schema())
     outcome = run_checks(all_checks(), DocumentContext(document, path, problems), {Stage.RECIPE}, add)
     include(outcome)
-    explained = {(finding.where.line, finding.where.column) for finding in outcome.findings}
+    explained = {(finding.evidence.get("code"), finding.where.line, finding.where.column) for finding in outcome.findings}
     for problem in problems:
-        if (problem.line, problem.column) not in explained:
+        if (problem.code, problem.line, problem.column) not in explained:
             add(of_problem(problem, path))
     note("recipe")
     if any(problem.severity == "error" for problem in problems):
@@ -129,7 +131,6 @@ def _ask(
 
 
 def of_problem(problem: Problem, file: Path) -> Finding:
-    """A recipe problem as a finding; its fix stays with `tuitune validate` and the editor, which know the text."""
-    where = Where(str(file), problem.line, problem.column, key=dotted(problem.path), view="recipe")
-    evidence = {"fix": problem.fix.title} if problem.fix else {}
-    return Finding(problem.code, problem.severity, "a problem of the recipe", problem.message, where, evidence)
+    """A recipe problem that no check speaks of, as a finding under its own code."""
+    made = told_by(problem, file)
+    return Finding(problem.code, problem.severity, CODES[problem.code], made.message, made.where, made.evidence, made.fix)

@@ -1,6 +1,6 @@
 """Applies fixes: changes of the recipe with comments and order kept, new files beside it, repaired copies of data. Originals stay."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,11 +25,17 @@ class Applied:
     files: list[Path]
 
 
-def apply_fixes(recipe: Path, fixes: Iterable[Fix]) -> Applied:
-    """Apply fixes to a recipe file and write it; what it was is kept for `undo`. UserError when one cannot be applied: then nothing is
-    changed but files that were written beside the recipe."""
+def apply_fixes(recipe: Path, checked: str, fixes: Sequence[Fix]) -> Applied:
+    """Apply fixes to a recipe file, whose text was `checked`, and write it; what it was is kept for `undo`.
+
+    UserError when the text is another by now or a fix cannot be applied: then only files beside the recipe may have been written.
+    """
     before = read_document(recipe).text
-    text, done, files = before, [], []
+    if before != checked:
+        raise UserError(f"{printable(str(recipe))} has changed since it was checked; check again before fixing")
+    done: list[str] = []
+    files: list[Path] = []
+    text = apply_edits(before, dict.fromkeys(edit for fix in fixes for edit in fix.edits))
     for fix in fixes:
         files += [_write_new(recipe.parent / new.path, new.text) for new in fix.files]
         if fix.copies:

@@ -33,7 +33,7 @@ def document(report: Report) -> dict[str, Any]:
 def fix(recipe: Path, report: Report) -> Applied | None:
     """Apply every automatic fix of a report, each kind once; None when there is none."""
     fixes = list(dict.fromkeys(finding.fix for finding in report.findings if finding.fix and finding.fix.automatic))
-    return apply_fixes(recipe, fixes) if fixes else None
+    return apply_fixes(recipe, report.text, fixes) if fixes else None
 
 
 def print_fixed(fixed: Applied, console: Console) -> None:

@@ -18,4 +18,4 @@ def unknown_argument(context: DocumentContext) -> Iterator[Found]:
     """
     for problem in context.problems:
         if problem.path[:1] == ("training",) and problem.code in UNKNOWN:
-            yield Found(problem.message, context.at(*problem.path), {"code": problem.code}, severity=problem.severity)
+            yield context.told_by(problem)
