@@ -1,22 +1,28 @@
 """What the later checks look at: tokenizer, rows, weights; in an analyst worker. Each is made when it is first asked for, and once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tuitune.analyst.answers import Answers, answers, cut_alike
+from tuitune.analyst.lineage import Ancestor, ancestors
+from tuitune.analyst.prepared_rows import READERS
 from tuitune.analyst.proven_set import ProvenSet, prove
+from tuitune.analyst.raw_rows import RawSplit, raw_split
 from tuitune.analyst.render_watch import RenderWatch
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
 from tuitune.preflight.context import Context
+from tuitune.preflight.data.near import WordBook, Words
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
+from tuitune.trainer.methods import Method, method_for
 
 
 @dataclass
@@ -25,6 +31,8 @@ class CheckContext(Context):
 
     watch: RenderWatch
     progress: Callable[[str], None]
+    _raw: dict[str, RawSplit] = field(default_factory=dict)
+    _words: dict[int, Words] = field(default_factory=dict)
 
     @cached_property
     def loaded_tokenizer(self) -> Any:
@@ -73,7 +81,9 @@ class CheckContext(Context):
 
     @cached_property
     def proven(self) -> ProvenSet:
-        """All training rows prepared as TRL does (tuitune.analyst.proven_set)."""
+        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere for tasks whose rows cannot be prepared yet."""
+        if self.recipe.task not in READERS:
+            raise NotHere(f"rows of task {self.recipe.task} are checked as they stand in their files only")
         return prove(self.recipe, self.watch, self.progress)
 
     @cached_property
@@ -115,3 +125,59 @@ class CheckContext(Context):
                 return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
         except SafetensorError as error:
             raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+
+    def raw(self, split: str) -> RawSplit:
+        """The rows of dataset.<split> as they stand in their files."""
+        if split not in self._raw:
+            self.progress(f"reading the rows of dataset.{split}")
+            self._raw[split] = raw_split(self.recipe, split)
+        return self._raw[split]
+
+    @property
+    def raw_splits(self) -> list[RawSplit]:
+        """`raw` of all splits that the recipe has."""
+        return [self.raw(split) for split in ("train", "eval") if self.recipe.dataset.get(split)]
+
+    @cached_property
+    def word_book(self) -> WordBook:
+        """The numbers of words in this check."""
+        return WordBook()
+
+    def words(self, split: RawSplit) -> Words:
+        """What the rows of split.fit say, by `word_book`."""
+        if id(split) not in self._words:
+            self._words[id(split)] = self.word_book.words([row.content for row, _ in split.fit])
+        return self._words[id(split)]
+
+    @cached_property
+    def method(self) -> Method:
+        """TRL's classes for the task, and what rows they train on."""
+        return method_for(self.recipe.task)
+
+    @cached_property
+    def ancestors(self) -> list[Ancestor]:
+        """The runs that the recipe's model or adapter comes from, with what they were evaluated on."""
+        return list(ancestors(self.recipe))
+
+    @cached_property
+    def answers(self) -> Answers:
+        """What of the rows is to be trained before anything is cut off."""
+        return answers(self.proven.prepared)
+
+    @cached_property
+    def cut_alike(self) -> set[int]:
+        """Training rows whose chosen and rejected tokens are the same once max_length has cut them. {} for tasks without `proven`."""
+        if self.recipe.task != "dpo":
+            return set()
+        return cut_alike(self.proven.prepared, self.max_length, self.proven.built.trainer.args)
+
+    @property
+    def max_length(self) -> int | None:
+        """As the trainer takes it, TRL's default included."""
+        return getattr(self.proven.built.trainer.args, "max_length", None)
+
+    @property
+    def positions(self) -> int | None:
+        """Tokens that the model can read; None when its config does not say."""
+        found = self.model.text_config.get("max_position_embeddings")
+        return found if isinstance(found, int) else None

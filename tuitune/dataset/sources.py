@@ -4,6 +4,7 @@ Parsed here and not by `datasets`, whose type guessing turns mixed columns into 
 byte without its place. Rows come out as written: a ten-million-character row or a control character is data like any other.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -40,6 +41,10 @@ class Row:
     data: dict[str, Any]
     file: str
     line: int
+
+
+class BadEncoding(UserError):
+    """Bytes that are not UTF-8, or half of a character."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +150,10 @@ def _text(raw: bytes, path: Path, line: int, offset: int) -> str:
     except UnicodeDecodeError as error:
         byte = raw[error.start]
         line += raw.count(b"\n", 0, error.start)
-        raise UserError(
+        likely = "UTF-16" if offset == 0 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "WINDOWS-1252"
+        raise BadEncoding(
             f"{printable(str(path))}:{line}: byte {offset + error.start} (0x{byte:02x}) is not UTF-8; convert the file, "
-            f"e.g. iconv -f WINDOWS-1252 -t UTF-8"
+            f"e.g. iconv -f {likely} -t UTF-8"
         ) from None
     return text.removeprefix("\ufeff") if offset == 0 else text  # editors on Windows begin files with a byte order mark
 
@@ -342,7 +348,7 @@ def batch_rows(batch: Any, path: Path, before: int) -> Iterator[Row | Broken]:
                 yield from batch_rows(batch.slice(index, 1), path, before + index)
             return
         text = f"{printable(str(path))}:{before + 1}: text that is not UTF-8 ({error.reason}); write the file again as UTF-8"
-        yield Broken(UserError(text), str(path), before + 1)
+        yield Broken(BadEncoding(text), str(path), before + 1)
         return
     for number, data in enumerate(rows, before + 1):
         yield Row(data, str(path), number)
@@ -375,7 +381,7 @@ def _no_half_characters(value: dict[str, Any], path: Path, line: int) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
-        raise UserError(f"{printable(str(path))}:{line}: {half} is half of a character (a lone surrogate); mend that row") from None
+        raise BadEncoding(f"{printable(str(path))}:{line}: {half} is half of a character (a lone surrogate); mend that row") from None
 
 
 def _kind(value: object) -> str:
