@@ -139,6 +139,15 @@ class CheckContext(Context):
         return [self.raw(split) for split in ("train", "eval") if self.recipe.dataset.get(split)]
 
     @cached_property
+    def template_source(self) -> str:
+        """The recipe's chat template, or the model's; "" when there is none. Unlike `template` it can be had when the rows cannot."""
+        named = self.recipe.tokenizer.get("chat_template")
+        if named and Path(named).is_file():
+            return Path(named).read_text(encoding="utf-8", errors="replace")
+        found = self.loaded_tokenizer.chat_template
+        return str(found.get("default", "") if isinstance(found, dict) else found or "")
+
+    @cached_property
     def word_book(self) -> WordBook:
         """The numbers of words in this check."""
         return WordBook()

@@ -87,7 +87,18 @@ def read_each(path: Path) -> Iterator[Row | Broken]:
     kind = checked_format(path)
     reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
     with told_as_sentences(path):
+        if kind not in ("parquet", "arrow"):
+            _refuse_utf16(path)
         yield from reader(path)
+
+
+def _refuse_utf16(path: Path) -> None:
+    with open_text(path) as file:
+        start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise BadEncoding(
+            f"{printable(str(path))}:1: byte 0 (0x{start[0]:02x}) is not UTF-8, the file is UTF-16; convert it, iconv -f UTF-16 -t UTF-8"
+        )
 
 
 def checked_format(path: Path) -> str:
@@ -150,10 +161,9 @@ def _text(raw: bytes, path: Path, line: int, offset: int) -> str:
     except UnicodeDecodeError as error:
         byte = raw[error.start]
         line += raw.count(b"\n", 0, error.start)
-        likely = "UTF-16" if offset == 0 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "WINDOWS-1252"
         raise BadEncoding(
             f"{printable(str(path))}:{line}: byte {offset + error.start} (0x{byte:02x}) is not UTF-8; convert the file, "
-            f"e.g. iconv -f {likely} -t UTF-8"
+            f"e.g. iconv -f WINDOWS-1252 -t UTF-8"
         ) from None
     return text.removeprefix("\ufeff") if offset == 0 else text  # editors on Windows begin files with a byte order mark
 

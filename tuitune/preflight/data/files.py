@@ -153,14 +153,6 @@ def _for_another_task(context: "CheckContext", split: "RawSplit", source: "RawSo
     method, task = context.method, context.recipe.task
     targets, where = set(source.columns or ()), ("dataset", split.name, source.index)
     shape = _shape(targets)
-    if lacking := _lacking(targets):
-        yield Found(
-            f"`columns` of {printable(source.path)} names {_listed(sorted(targets))} and no {lacking}: that makes no training row. "
-            f"Say which column is the {lacking}; the file has {_listed(source.names)}",
-            context.at(*where, "columns"),
-            {"file": source.path, "lacking": lacking, "columns": source.names[:20]},
-        )
-        return
     proof = {"file": source.path, "task": task, "shape": shape, "columns": source.names[:20]}
     if shape not in method.shapes:
         likely = likely_columns(source.names, task, source.rows[0].data) if source.rows else None
@@ -192,16 +184,6 @@ def _shape(targets: set[str]) -> str:
     if {"chosen", "rejected"} & targets:
         return "preference"
     return "prompt-completion" if targets & {"user", "assistant", "completion", "prompt"} else "text"
-
-
-def _lacking(targets: set[str]) -> str:
-    """The target without which these make no row; "" when they are complete."""
-    for one, other in (("user", "assistant"), ("chosen", "rejected")):
-        if len(targets & {one, other}) == 1:
-            return other if one in targets else one
-    if "completion" in targets and "prompt" not in targets:
-        return "prompt"
-    return "completion" if "prompt" in targets and not targets & {"completion", "chosen"} else ""
 
 
 def _listed(names: Sequence[str]) -> str:

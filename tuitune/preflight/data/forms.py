@@ -69,14 +69,14 @@ def raw_strings_with_a_chat_model(context: "CheckContext") -> Iterator[Found]:
     Do: map the columns to user and assistant; or take the base model for plain text.
     Known from: trl data formats (only conversational data goes through the template).
     """
-    template = context.loaded_tokenizer.chat_template
+    template = context.template_source
     if not template:
         raise NotHere("the model has no chat template")
-    markers = [str(token) for token in context.loaded_tokenizer.added_tokens_decoder.values() if str(token) in str(template)]
+    markers = [str(token) for token in context.loaded_tokenizer.added_tokens_decoder.values() if str(token) in template]
     split = context.raw("train")
     plain = [(row, text) for row, example in split.fit if (text := "".join(v for v in example.values() if isinstance(v, str)))]
     plain = [(row, text) for row, text in plain if not row.talks and not any(marker in text for marker in markers)]
-    if not plain or len(plain) < len(split.fit) / 2:
+    if len(plain) <= len(split.fit) / 2:
         return
     names = [name for name in ("text", "prompt", "completion", "chosen", "rejected") if name in split.fit[0][1]]
     yield Found(

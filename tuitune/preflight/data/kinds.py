@@ -213,7 +213,7 @@ def _contents(context: "CheckContext", split: "RawSplit", source: "RawSource") -
             "warning",
         )
     rows = list(cases.get("parts", {}).values())
-    if rows and not KNOWS_PARTS.search(context.template):
+    if rows and not KNOWS_PARTS.search(context.template_source):
         yield Found(
             f"{share(len(rows), len(source.rows))} have a turn whose content is a list of parts, the first at {line(rows[0])}; this "
             "chat template knows texts only and prints the list as it stands in Python. Write the parts as one text",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuitune.dataset.columns import ROLES
 from tuitune.preflight.data.common import SHOWN, at, evidence, leave_out, line, rewrite, share
-from tuitune.preflight.finding import Found, NotHere
+from tuitune.preflight.finding import Found
 from tuitune.preflight.registry import Stage, check
 from tuitune.text import printable
 
@@ -98,10 +98,7 @@ def _disorder(turns: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
 
 
 def _unknown(context: "CheckContext", split: "RawSplit", rows: "list[RawRow]", names: list[str]) -> Iterator[Found]:
-    try:
-        template = context.template
-    except NotHere:
-        template = ""
+    template = context.template_source
     strange = [(row, name) for row, name in zip(rows, names) if f"'{name}'" not in template and f'"{name}"' not in template]
     if not strange:
         return
@@ -214,8 +211,7 @@ def control_tokens_in_text(context: "CheckContext") -> Iterator[Found]:
     Do: look at these rows; take the marker apart (a blank inside it is enough) or leave them out.
     Known from: transformers#29279, #47822 (sanitize_control_tokens, which TRL does not use).
     """
-    tokenizer = context.tokenizer
-    template = tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else ""
+    tokenizer, template = context.loaded_tokenizer, context.template_source
     added = {str(token): (id, token.special) for id, token in tokenizer.added_tokens_decoder.items()}
     special = {text for text, (_, marked) in added.items() if marked}
     # of the others only those that the template uses: Gemma has HTML tags, which are words like any other
