@@ -54,6 +54,7 @@ def plant(
     **sections: Any,
 ) -> Place:
     """A workspace in `folder`: a copy of `model` (changed by `change`), data files, a recipe. `sections` are laid over a sound recipe's."""
+    folder.mkdir(parents=True, exist_ok=True)
     copied = folder / "model"
     shutil.copytree(model, copied)
     if change:

@@ -42,7 +42,7 @@ class CheckContext(Context):
     @cached_property
     def tokenizer(self) -> Any:
         """As the trainer gets it."""
-        return self.built.trainer.processing_class if "proven" in self.__dict__ else make_tokenizer(self.built)
+        return self.proven.built.trainer.processing_class if "proven" in self.__dict__ else make_tokenizer(self.built)
 
     @cached_property
     def raw_tokenizer(self) -> Any:
