@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tuitune.analyst.meta_model import LoadReport, embedding_names, load_report, meta_model
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.token_facts import Rendered, Table, added_tokens, free_token, read_rows, rendered, table, texts_of, untrained
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split, load_split
-from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
@@ -87,11 +87,12 @@ class CheckContext(Context):
         prepared = self.proven.prepared
         found: dict[int, int] = {}
         for name, column in prepared.columns.items():
-            if not name.endswith("_ids"):
+            if not name.endswith("_ids") or not len(column.values):
                 continue
-            ids, first = np.unique(column.values, return_index=True)
-            ends = np.cumsum(column.lengths)
-            rows = prepared.rows[np.searchsorted(ends, first, side="right")]
+            at = np.full(int(column.values.max()) + 1, -1)
+            at[column.values[::-1]] = np.arange(len(column.values))[::-1]  # the first place stays, since it is written last
+            ids = np.flatnonzero(at >= 0)
+            rows = prepared.rows[np.searchsorted(np.cumsum(column.lengths), at[ids], side="right")]
             for id, row in zip(ids.tolist(), rows.tolist()):
                 found.setdefault(id, row)
         return found
@@ -104,14 +105,48 @@ class CheckContext(Context):
 
     def weight_rows(self, tensor: Tensor, ids: "list[int] | None" = None) -> Any:
         """Rows of a 2-D tensor out of its file as float32, (len(ids), hidden); all rows when `ids` is None."""
-        import torch
-        from safetensors import SafetensorError, safe_open
+        return read_rows(tensor, range(tensor.shape[0]) if ids is None else ids)
 
-        try:
-            with safe_open(str(tensor.file), framework="pt") as opened:
-                part = opened.get_slice(tensor.name)
-                if ids is None:
-                    return part[:].float()
-                return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
-        except SafetensorError as error:
-            raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+    @cached_property
+    def rendered(self) -> list[Rendered]:
+        """Some of the training conversations through the chat template; [] when the rows are plain text."""
+        return rendered(self.tokenizer, self.train) if "conversational" in self.train.format else []
+
+    @cached_property
+    def free_token(self) -> str | None:
+        """A special token that can be the padding: neither in the data nor in the template; None when there is none."""
+        embedding = self.model.input_embedding if self.model.headers else None
+        texts = [*texts_of(self.train), self.tokenizer.chat_template or ""]
+        return free_token(self.tokenizer, embedding.shape[0] if embedding else None, texts)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """Figures of the input embedding and of the output head, when that is a tensor of its own and the model uses it."""
+        tensors = [self.model.input_embedding, None if self.model.tied else self.model.output_embedding]
+        return [table(tensor, list(self.used)) for tensor in tensors if tensor is not None]
+
+    @cached_property
+    def untrained_ids(self) -> dict[int, str]:
+        """Special and other added tokens of the training rows whose row of the embedding (or of the head) was never trained → why."""
+        special = list(added_tokens(self.tokenizer))
+        used = [id for id in special if id in self.used]
+        found: dict[int, str] = {}
+        for known in self.tables if used else []:
+            for id, why in untrained(known, used, special).items():
+                found.setdefault(id, f"{known.tensor.name}: {why}")
+        return found
+
+    @cached_property
+    def meta_model(self) -> Any:
+        """The recipe's model on torch's meta device."""
+        return meta_model(self.recipe)
+
+    @cached_property
+    def load_report(self) -> LoadReport:
+        """What loading the weight files into it would say."""
+        return load_report(self.meta_model, self.model.tensors)
+
+    @cached_property
+    def embedding_names(self) -> tuple[str, str]:
+        """Names of the input embedding and the output head as modules; "" for none."""
+        return embedding_names(self.meta_model)
