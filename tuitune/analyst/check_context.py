@@ -1,7 +1,8 @@
 """What the later checks look at: tokenizer, rows, weights; in an analyst worker. Each is made when it is first asked for, and once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +13,13 @@ from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.render_watch import RenderWatch
 from tuitune.analyst.token_facts import Rendered, Table, added_tokens, free_token, read_rows, rendered, table, texts_of, untrained
 from tuitune.analyst.trained_rows import Trained, trained
-from tuitune.dataset.load import Split, load_split
+from tuitune.dataset.load import Split
+from tuitune.dataset.looked_at import remember
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
+from tuitune.trainer.prepared import hash_rows
 
 
 @dataclass
@@ -34,7 +37,7 @@ class CheckContext(Context):
     @cached_property
     def tokenizer(self) -> Any:
         """As the trainer gets it."""
-        return self.built.trainer.processing_class if "proven" in self.__dict__ else make_tokenizer(self.built)
+        return make_tokenizer(self.built)
 
     @cached_property
     def raw_tokenizer(self) -> Any:
@@ -56,7 +59,7 @@ class CheckContext(Context):
 
     @cached_property
     def built(self) -> Built:
-        """Method, box and rows of the recipe; its trainer is None until `proven` has been asked for."""
+        """Method, box and rows of the recipe; it has no trainer."""
         return begin(self.recipe)
 
     @cached_property
@@ -67,14 +70,15 @@ class CheckContext(Context):
     @cached_property
     def evaluation(self) -> Split:
         """The rows of dataset.eval. NotHere when the recipe names none."""
-        if not self.recipe.dataset.get("eval"):
+        if self.built.eval is None:
             raise NotHere("the recipe has no dataset.eval")
-        return load_split(self.recipe.dataset["eval"], "eval")
+        return self.built.eval
 
     @cached_property
     def proven(self) -> ProvenSet:
         """All training rows prepared as TRL does (tuitune.analyst.proven_set)."""
-        return prove(self.recipe, self.watch, self.progress)
+        mine = replace(self.recipe, training=dict(self.recipe.training))  # it takes out what asks for an evaluation
+        return prove(mine, self.watch, self.progress, begun=replace(self.built, recipe=mine))
 
     @cached_property
     def trained(self) -> Trained:
@@ -97,6 +101,12 @@ class CheckContext(Context):
                 found.setdefault(id, row)
         return found
 
+    def remember(self) -> None:
+        """Keep the hash of what will be trained, when all of it was prepared: the trainer compares (tuitune.dataset.looked_at)."""
+        if "proven" in self.__dict__ and len(self.proven.numbers) == len(self.proven.built.train.rows):
+            with suppress(OSError):  # a cache that cannot be written costs the comparison at run start, not the checks
+                remember(self.recipe, self.proven.built.train.fingerprint(), hash_rows(self.trained.dataset).sha256)
+
     def row(self, number: int, split: str = "train") -> Where:
         """The place of a row."""
         places = (self.train if split == "train" else self.evaluation).places
@@ -105,7 +115,7 @@ class CheckContext(Context):
 
     def weight_rows(self, tensor: Tensor, ids: "list[int] | None" = None) -> Any:
         """Rows of a 2-D tensor out of its file as float32, (len(ids), hidden); all rows when `ids` is None."""
-        return read_rows(tensor, range(tensor.shape[0]) if ids is None else ids)
+        return read_rows(tensor, ids)
 
     @cached_property
     def rendered(self) -> list[Rendered]:
@@ -115,9 +125,19 @@ class CheckContext(Context):
     @cached_property
     def free_token(self) -> str | None:
         """A special token that can be the padding: neither in the data nor in the template; None when there is none."""
-        embedding = self.model.input_embedding if self.model.headers else None
-        texts = [*texts_of(self.train), self.tokenizer.chat_template or ""]
-        return free_token(self.tokenizer, embedding.shape[0] if embedding else None, texts)
+        texts = [*texts_of(self.train), str(self.tokenizer.chat_template or "")]
+        return free_token(self.tokenizer, self.embedding_rows, texts)
+
+    @cached_property
+    def embedding_rows(self) -> int:
+        """How many token ids the model has rows for; by the config when the weights are still to be fetched."""
+        with suppress(NotHere):
+            if self.model.input_embedding is not None:
+                return self.model.input_embedding.shape[0]
+        rows = self.model.text_config.get("vocab_size")
+        if not isinstance(rows, int):
+            raise NotHere("neither the weights nor config.json say how many rows the embedding has")
+        return rows
 
     @cached_property
     def tables(self) -> list[Table]:

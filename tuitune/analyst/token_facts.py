@@ -68,7 +68,7 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(item)
 
 
-def free_token(tokenizer: Any, rows: int | None, texts: Sequence[str]) -> str | None:
+def free_token(tokenizer: Any, rows: int, texts: Sequence[str]) -> str | None:
     """A special token that can be the padding: with a row in the embedding, no other duty, and in none of `texts` (data, template).
 
     Tokens made for it come first, then reserved ones. None when there is none.
@@ -77,7 +77,7 @@ def free_token(tokenizer: Any, rows: int | None, texts: Sequence[str]) -> str | 
     free = [
         token.content
         for id, token in sorted(added_tokens(tokenizer).items())
-        if token.special and token.content not in busy and token.content.strip() and (rows is None or id < rows)
+        if token.special and token.content not in busy and token.content.strip() and id < rows
     ]
     order = ("pad", "endoftext", "reserved", "unused")
     free.sort(key=lambda text: next((at for at, word in enumerate(order) if word in text.lower()), len(order)))
@@ -149,13 +149,13 @@ def _chunks(tensor: Tensor, size: int = 16384) -> Iterator[tuple[int, torch.Tens
             yield start, part[start : start + size].float()
 
 
-def read_rows(tensor: Tensor, ids: Sequence[int]) -> torch.Tensor:
-    """Rows of a 2-D tensor out of its file as float32: (len(ids), hidden)."""
-    if not ids:
-        return torch.zeros(0, tensor.shape[1])
+def read_rows(tensor: Tensor, ids: Sequence[int] | None = None) -> torch.Tensor:
+    """Rows of a 2-D tensor out of its file as float32: (len(ids), hidden); all rows when `ids` is None."""
     with _open(tensor) as opened:
         part = opened.get_slice(tensor.name)
-        return torch.cat([part[id : id + 1] for id in ids]).float()
+        if ids is None:
+            return part[:].float()
+        return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
 
 
 def _open(tensor: Tensor) -> Any:
