@@ -8,10 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from tuitune.analyst.meta_model import LoadReport, embedding_names, load_report, meta_model
+from tuitune.analyst.meta_model import LoadReport, default_ends, embedding_names, load_report, meta_model
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.render_watch import RenderWatch
-from tuitune.analyst.token_facts import Rendered, Table, added_tokens, free_token, read_rows, rendered, table, texts_of, untrained
+from tuitune.analyst.token_facts import (
+    Rendered,
+    Table,
+    added_tokens,
+    free_token,
+    longest_row,
+    missing_in_template,
+    read_rows,
+    rendered,
+    same,
+    some_texts,
+    table,
+    texts_of,
+    untrained,
+)
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
@@ -125,8 +139,30 @@ class CheckContext(Context):
     @cached_property
     def free_token(self) -> str | None:
         """A special token that can be the padding: neither in the data nor in the template; None when there is none."""
-        texts = [*texts_of(self.train), str(self.tokenizer.chat_template or "")]
-        return free_token(self.tokenizer, self.embedding_rows, texts)
+        return free_token(self.tokenizer, self.embedding_rows, self.texts)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Every string of the training rows, and the chat template."""
+        return [*texts_of(self.train), str(self.tokenizer.chat_template or "")]
+
+    def some_texts(self, count: int, longest: int) -> list[str]:
+        """Texts of a sample of training rows, cut to `longest` characters."""
+        return some_texts(self.train, count, longest)
+
+    @cached_property
+    def missing_in_template(self) -> dict[str, bool]:
+        """Special tokens by their variable's name that the chat template uses and the tokenizer has not → whether rendering fails."""
+        return missing_in_template(self.tokenizer, self.train)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest training sequence before it is cut."""
+        return longest_row(self.proven.prepared)
+
+    def default_ends(self, ids: set[int]) -> bool:
+        """Whether these end tokens are only what the config's class says by itself."""
+        return ids == default_ends(str(self.model.config.get("model_type")))
 
     @cached_property
     def embedding_rows(self) -> int:
@@ -145,14 +181,20 @@ class CheckContext(Context):
         tensors = [self.model.input_embedding, None if self.model.tied else self.model.output_embedding]
         return [table(tensor, list(self.used)) for tensor in tensors if tensor is not None]
 
+    def same(self, one: Tensor, other: Tensor) -> bool:
+        """Whether two tensors hold the same numbers."""
+        return same(one, other)
+
     @cached_property
     def untrained_ids(self) -> dict[int, str]:
         """Special and other added tokens of the training rows whose row of the embedding (or of the head) was never trained → why."""
         special = list(added_tokens(self.tokenizer))
         used = [id for id in special if id in self.used]
         found: dict[int, str] = {}
-        for known in self.tables if used else []:
-            for id, why in untrained(known, used, special).items():
+        tables = self.tables if used else []
+        blank = self.model.text_config.get("pad_token_id") if len(tables) > 1 else None  # a tied row of zeros cannot be said either
+        for known in tables:
+            for id, why in untrained(known, used, special, blank if known is tables[0] else None).items():
                 found.setdefault(id, f"{known.tensor.name}: {why}")
         return found
 

@@ -69,3 +69,11 @@ def embedding_names(model: Any) -> tuple[str, str]:
         return next((name for name, known in model.named_modules() if known is module), "") if module is not None else ""
 
     return name_of(model.get_input_embeddings()), name_of(model.get_output_embeddings())
+
+
+def default_ends(model_type: str) -> set[int]:
+    """The end tokens that a class of configs has when nobody says them; {} for a class that transformers does not know."""
+    if model_type not in transformers.CONFIG_MAPPING:
+        return set()
+    found = transformers.CONFIG_MAPPING[model_type]().get_text_config().eos_token_id
+    return {id for id in (found if isinstance(found, list) else [found]) if id is not None}

@@ -2,20 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import jinja2
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from tuitune.analyst.conversation import conversations, render_options
 from tuitune.analyst.inspection import choose, subset
 from tuitune.analyst.rendering import Renderer, Talk
+from tuitune.analyst.whole_set import WholeSet
 from tuitune.dataset.load import Split
 from tuitune.errors import UserError
 from tuitune.preflight.model_files import Tensor
 from tuitune.trainer.build import rows_dataset
 
+NAMED = ("bos_token", "eos_token", "pad_token", "unk_token")
+OPTIONS = ("tools", "chat_template_kwargs", "label")  # columns that are no text of the data
 LOOKED_AT = 32  # conversations that are rendered to see how they begin and end
 WHOLE = 1 << 30  # bytes of an embedding that are read as a whole; of a larger one a sample of rows
 SAMPLED = 512  # rows, for the median
@@ -66,6 +72,54 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _strings(item)
+
+
+def some_texts(split: Split, count: int, longest: int) -> list[str]:
+    """The first strings of a seeded sample of rows, without blanks around them, cut to `longest` characters."""
+    rows = [split.rows[at] for at in choose(len(split.rows), None, count)]
+    texts = (text[:longest].strip() for row in rows for text in _strings({key: row[key] for key in row if key not in OPTIONS}))
+    return [text for text in islice(texts, count * 4) if text][:count]
+
+
+def longest_row(prepared: WholeSet) -> int:
+    """Tokens of the longest sequence before it is cut."""
+    if not len(prepared.rows):
+        return 0
+    lengths = {name: column.lengths for name, column in prepared.columns.items()}
+    if "input_ids" in lengths:
+        return int(lengths["input_ids"].max())
+    return int((lengths["prompt_ids"] + np.maximum(lengths["chosen_ids"], lengths["rejected_ids"])).max())
+
+
+def missing_in_template(tokenizer: Any, split: Split) -> dict[str, bool]:
+    """Names of special tokens that the chat template uses on these rows and the tokenizer has not → whether rendering fails on it.
+
+    Asked of the template itself with an Undefined that notes when it is printed: `{% if bos_token %}` is no use.
+    """
+    template = tokenizer.chat_template
+    names = [name for name in NAMED if name not in tokenizer.special_tokens_map]
+    if not isinstance(template, str) or not any(name in template for name in names):
+        return {}
+    printed: set[str] = set()
+
+    class Noted(jinja2.Undefined):
+        def __str__(self) -> str:
+            printed.add(str(self._undefined_name))
+            return ""
+
+    compiled = _compile_jinja_template(template).environment.overlay(undefined=Noted).from_string(template)
+    failing = set()
+    chosen = choose(len(split.rows), None, LOOKED_AT)
+    for example in rows_dataset(subset(split, chosen)):
+        for _, turns in conversations(example):
+            options = {"tools": None, "documents": None, **render_options(example), **tokenizer.special_tokens_map}
+            try:
+                compiled.render(messages=list(turns), add_generation_prompt=False, **options)
+            except jinja2.UndefinedError as error:
+                failing |= {name for name in names if f"'{name}' is undefined" in str(error)}
+            except Exception:  # templates raise what they like, and other checks tell it
+                continue
+    return {name: name in failing for name in names if name in printed | failing}
 
 
 def free_token(tokenizer: Any, rows: int, texts: Sequence[str]) -> str | None:
@@ -165,11 +219,12 @@ def _open(tensor: Tensor) -> Any:
         raise UserError(f"{tensor.file.name} cannot be read ({error}); download it again") from error
 
 
-def untrained(table: Table, used: Sequence[int], special: Sequence[int]) -> dict[int, str]:
+def untrained(table: Table, used: Sequence[int], special: Sequence[int], blank: int | None = None) -> dict[int, str]:
     """Those of `used` whose row was never trained → why that is to be seen. `special`: the rows that they are compared with.
 
     A row of zeros or far shorter than others; the same as another special token's (SmolLM2's unused tokens are copies of one row with an
-    ordinary norm); the mean of all rows, which is how transformers fills new ones.
+    ordinary norm); the mean of all rows, which is how transformers fills new ones. `blank`: the row that is zeros by construction, since
+    nn.Embedding makes and keeps its padding_idx so.
     """
     ids = sorted(id for id in {*used, *special} if id < table.tensor.shape[0])
     values = read_rows(table.tensor, ids)
@@ -183,6 +238,8 @@ def untrained(table: Table, used: Sequence[int], special: Sequence[int]) -> dict
         if not norm == norm:
             continue  # EMB06 tells it
         if float(values[at].abs().max()) <= NOTHING:
+            if id == blank:
+                continue
             found[id] = "all zeros"
         elif norm < SMALL * table.median:
             found[id] = f"norm {norm:.2g} where the median is {table.median:.2g}"
@@ -211,5 +268,5 @@ def same(one: Tensor, other: Tensor) -> bool:
         return False
     if one.end - one.begin > WHOLE:
         ids = [round(at) for at in np.linspace(0, one.shape[0] - 1, SAMPLED)]
-        return torch.equal(read_rows(one, ids), read_rows(other, ids))
+        return bool(torch.equal(read_rows(one, ids), read_rows(other, ids)))
     return all(torch.equal(mine, its) for (_, mine), (_, its) in zip(_chunks(one), _chunks(other), strict=True))

@@ -13,6 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tuitune.errors import UserError
 from tuitune.preflight.finding import NotHere
 from tuitune.text import printable
@@ -53,6 +55,15 @@ class Header:
     fault: str = ""
 
 
+class _AddedToken(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _TokenizerFile(msgspec.Struct):
+    added_tokens: list[_AddedToken] = []
+
+
 @dataclass
 class ModelFiles:
     """A folder as `from_pretrained` reads it. JSON files that are not there are None; broken ones raise UserError."""
@@ -82,9 +93,17 @@ class ModelFiles:
         return self.json("tokenizer_config.json")
 
     @cached_property
-    def tokenizer(self) -> dict[str, Any] | None:
-        """tokenizer.json as it stands."""
-        return self.json("tokenizer.json")
+    def added_tokens(self) -> list[tuple[int, str]]:
+        """(id, text) of the added tokens of tokenizer.json, as they stand there; the vocabulary, which may take seconds, is not read."""
+        try:
+            found = msgspec.json.decode((self.folder / "tokenizer.json").read_bytes(), type=_TokenizerFile)
+        except FileNotFoundError:
+            return []
+        except (OSError, msgspec.MsgspecError) as error:
+            raise UserError(
+                f"{printable(str(self.folder))}/tokenizer.json cannot be read ({printable(str(error), limit=200)}); copy it again"
+            ) from error
+        return [(token.id, token.content) for token in found.added_tokens]
 
     @cached_property
     def index(self) -> dict[str, Any] | None:
