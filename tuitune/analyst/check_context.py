@@ -29,9 +29,11 @@ from tuitune.analyst.token_facts import (
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
+from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
+from tuitune.text import printable
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.prepared import hash_rows
 
@@ -61,7 +63,11 @@ class CheckContext(Context):
         file = self.model.folder / "tokenizer.json"
         if not file.exists():
             raise NotHere("the model has no tokenizer.json")
-        return Tokenizer.from_file(str(file))
+        try:
+            return Tokenizer.from_file(str(file))
+        except Exception as error:  # the Rust side raises nothing more special
+            reason = printable(str(error), limit=200)
+            raise UserError(f"{printable(str(file))} cannot be read ({reason}); copy it again") from error
 
     @cached_property
     def template(self) -> str:

@@ -1,5 +1,6 @@
-"""What checks ask about special tokens: which are there and free, how conversations begin and end, which rows of the embedding were trained."""
+"""What checks ask about special tokens: which are free, how conversations begin and end, which rows of the embedding were trained."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -235,7 +236,7 @@ def untrained(table: Table, used: Sequence[int], special: Sequence[int], blank: 
         if id not in used:
             continue
         norm = float(norms[at])
-        if not norm == norm:
+        if math.isnan(norm):
             continue  # EMB06 tells it
         if float(values[at].abs().max()) <= NOTHING:
             if id == blank:

@@ -29,8 +29,8 @@ TIED = frozenset(
 )
 UNTIED = frozenset(
     "apertus arcee bamba codegen dbrx deepseek_v2 deepseek_v3 exaone4 falcon_h1 glm glm4 glm4_moe gpt_neox gpt_oss gptj granite granitemoe "
-    "granitemoehybrid helium internlm3 jamba llama llama4 llama4_text mamba2 ministral mistral mixtral nemotron nemotron_h olmo olmo2 olmo3 "
-    "olmoe persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_text qwen3_moe qwen3_next seed_oss stablelm".split()
+    "granitemoehybrid helium internlm3 jamba llama llama4 llama4_text mamba2 ministral mistral mixtral nemotron nemotron_h olmo olmo2 "
+    "olmo3 olmoe persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_text qwen3_moe qwen3_next seed_oss stablelm".split()
 )
 
 
@@ -152,7 +152,7 @@ class ModelFiles:
 
     @property
     def tied(self) -> bool | None:
-        """Whether input and output embedding are one: by the config, else by its class's default; None for a class that is not known here."""
+        """Whether input and output embedding are one: by the config, else by its class's default; None for a class unknown here."""
         for config in (self.config, self.text_config):
             if isinstance(config.get("tie_word_embeddings"), bool):
                 return bool(config["tie_word_embeddings"])

@@ -47,7 +47,9 @@ def head_missing(context: Context) -> Iterator[Found]:
     Known from: transformers' load report (MISSING lm_head.weight).
     """
     model = context.model
-    if context.recipe.task == "reward" or model.tied is not False or model.input_embedding is None or model.output_embedding is not None:
+    if context.recipe.task == "reward" or model.tied is not False:
+        return
+    if model.input_embedding is None or model.output_embedding is not None:
         return
     if any(name.startswith("lm_head.") or ".lm_head." in name for name in model.tensors):
         return  # stored in another form (quantised)
@@ -77,8 +79,8 @@ def tied_with_head(context: "CheckContext") -> Iterator[Found]:
     told = (
         "which is the same, so they are tied; it only takes space"
         if equal
-        else 'and it differs from the input embedding, so this training does not tie them, while other programs do. Set "tie_word_embeddings": '
-        "false in config.json if they were trained apart"
+        else "and it differs from the input embedding, so this training does not tie them, while other programs do. Set "
+        '"tie_word_embeddings": false in config.json if they were trained apart'
     )
     yield Found(
         f"the config ties the output head to the input embedding, and the weights have a {other.name} of its own, {told}",
@@ -108,7 +110,9 @@ def file_incomplete(context: Context) -> Iterator[Found]:
         if model.index is None:
             pickled = any(model.folder.glob("*.bin"))
             reason = "has only pickled weights (.bin), which are not loaded: convert them to safetensors" if pickled else "has no weights"
-            yield _broken(context, "", f"{reason}, or take another copy of the model" if pickled else f"{reason}: download model.safetensors")
+            yield _broken(
+                context, "", f"{reason}, or take another copy of the model" if pickled else f"{reason}: download model.safetensors"
+            )
         else:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             yield _broken(context, missing[0], f"is named in model.safetensors.index.json and missing{more}: download it", missing)

@@ -77,7 +77,7 @@ def new_tokens_not_trainable(context: "CheckContext") -> Iterator[Found]:
     tokens = [printable(context.tokenizer.convert_ids_to_tokens(id), limit=40) for id in sorted(untrained)[:SHOWN]]
     fix = _train_rows(context, automatic=True)
     yield Found(
-        f"{len(untrained)} tokens of the rows were never trained (e.g. {tokens[0]!r}), and the adapter leaves the {sides} embedding frozen: "
+        f"{len(untrained)} tokens of the rows were never trained (e.g. {tokens[0]!r}), and the adapter freezes the {sides} embedding: "
         f"they cannot be learnt{f'. {fix.title[0].upper()}{fix.title[1:]}' if fix else ''}",
         context.at("peft", "modules_to_save"),
         {"tokens": tokens, "ids": sorted(untrained)[:SHOWN], "count": len(untrained), "frozen": sorted(frozen)},
@@ -131,7 +131,7 @@ def _touches(peft: dict[str, Any], name: str, ids: set[int]) -> bool:
 
 
 def _listed(wanted: Any, name: str) -> bool:
-    """peft's rule: a list's entries are whole names or ends of them, a string is a regular expression ("all-linear" leaves embeddings out)."""
+    """peft's rule: a list has whole names or ends of them, a string is a regular expression ("all-linear" leaves embeddings out)."""
     if isinstance(wanted, str):
         return wanted != "all-linear" and re.fullmatch(wanted, name) is not None
     return any(name == entry or name.endswith(f".{entry}") for entry in wanted or ())

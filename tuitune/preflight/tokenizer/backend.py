@@ -18,6 +18,7 @@ PROBES = (
 )
 TEXTS = 200  # of the data, beside the probes
 LONGEST = 2000  # characters of each that are compared
+REMEDY = 'Write "tokenizer_class": "TokenizersBackend" into the model\'s tokenizer_config.json'
 UNSET = 10**12  # tokenizers without a limit say 1e30
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 FILES = ("tokenizer.json", "tekken.json", "vocab.json", "vocab.txt", *SENTENCEPIECE)
@@ -38,8 +39,18 @@ def class_changes_ids(context: "CheckContext") -> Iterator[Found]:
         return
     new = context.recipe.tokenizer.get("add_special_tokens") or ()
     texts = [text for text in (*PROBES, *context.some_texts(TEXTS, LONGEST)) if not any(token in text for token in new)]
-    ours = tokenizer(texts, add_special_tokens=False)["input_ids"]
     theirs = [encoding.ids for encoding in raw.encode_batch(texts, add_special_tokens=False)]
+    name, where = type(tokenizer).__name__, Where(str(context.model.folder / "tokenizer_config.json"), view="tokens")
+    try:
+        ours = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    except Exception as error:  # the Rust side raises nothing more special
+        yield Found(
+            f"loaded as {name} the tokenizer fails ({printable(str(error), limit=120)}), though its tokenizer.json is sound. {REMEDY}",
+            where,
+            {"class": name, "error": printable(str(error), limit=300)},
+            severity="error",
+        )
+        return
     different = [at for at, (mine, its) in enumerate(zip(ours, theirs, strict=True)) if list(mine) != its]
     if not different:
         return
@@ -49,12 +60,12 @@ def class_changes_ids(context: "CheckContext") -> Iterator[Found]:
         if tokenizer.decode(ours[at]).strip() != back.strip():
             broken.append(at)
     at = (broken or different)[0]
-    name, shown = type(tokenizer).__name__, printable(texts[at], limit=60)
+    shown = printable(texts[at], limit=60)
     consequence = f"{shown!r} comes back as {printable(tokenizer.decode(ours[at]), limit=60)!r}" if broken else f"e.g. for {shown!r}"
     yield Found(
-        f"loaded as {name} the tokenizer gives other ids than its tokenizer.json for {len(different)} of {len(texts)} texts ({consequence}): "
-        'the model reads other words than it learnt. Write "tokenizer_class": "TokenizersBackend" into its tokenizer_config.json',
-        Where(str(context.model.folder / "tokenizer_config.json"), view="tokens"),
+        f"loaded as {name} the tokenizer gives other ids than tokenizer.json for {len(different)} of {len(texts)} texts ({consequence}): "
+        f"the model reads other words than it learnt. {REMEDY}",
+        where,
         {"class": name, "text": shown, "ids": list(ours[at])[:20], "expected": theirs[at][:20], "different": len(different)},
         severity="error" if broken else "warning",
     )
@@ -109,7 +120,9 @@ def another_library(context: Context) -> Iterator[Found]:
     elif have == {"tekken.json"}:
         reason, remedy = "tekken.json is its only file and needs mistral-common", "take a copy of the model with a tokenizer.json"
     else:
-        lacking = [name for name, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf")) if not _importable(module)]
+        lacking = [
+            name for name, module in (("sentencepiece", "sentencepiece"), ("protobuf", "google.protobuf")) if not _importable(module)
+        ]
         if not lacking:
             return
         reason = f"its only file is a SentencePiece model, which needs {' and '.join(lacking)}"

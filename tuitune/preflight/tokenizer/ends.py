@@ -126,8 +126,8 @@ def double_beginning(context: "CheckContext") -> Iterator[Found]:
     if found:
         name, first = found[0]
         yield Found(
-            f"{len(found):,} rows of text start with {printable(bos)!r}, and the tokenizer adds another: take it off the texts, or give the "
-            "rows as messages",
+            f"{len(found):,} rows of text start with {printable(bos)!r}, and the tokenizer adds another: take it off the texts, or give "
+            "the rows as messages",
             context.row(first, name),
             {"rows": [at for _, at in found[:10]], "count": len(found), "token": bos},
             Fix(f"copies of the data without {printable(bos)} at the beginning", automatic=True, copies=tuple(copies)) if copies else None,
@@ -162,13 +162,15 @@ def beginning_missing(context: "CheckContext") -> Iterator[Found]:
     lacking = [talk.row for talk in context.rendered if bos not in talk.ids[:2]]
     if asked and not adds and "conversational" not in context.train.format:
         yield Found(
-            f"the model's tokenizer asks for {printable(repr(tokenizer.bos_token))} before every text (add_bos_token), and its tokenizer.json, "
+            f"the model's tokenizer asks for {printable(repr(tokenizer.bos_token))} before every text (add_bos_token), and tokenizer.json, "
             "which is what counts, adds none: the model was trained with it. Begin the texts with it",
             context.at("dataset", "train"),
             {"token": tokenizer.bos_token, "id": bos},
         )
     if lacking and (adds or asked or printed):
-        why = "the tokenizer puts it before every text" if adds else "its own template prints it" if printed else "its tokenizer asks for it"
+        why = (
+            "the tokenizer puts it before every text" if adds else "its own template prints it" if printed else "its tokenizer asks for it"
+        )
         yield Found(
             f"the chat template does not begin with {printable(repr(tokenizer.bos_token))}, which the model was trained with ({why}): put "
             "{{ bos_token }} at the beginning of the template",

@@ -118,8 +118,8 @@ def of_another_model(context: "CheckContext") -> Iterator[Found]:
     where = context.at("model", "name_or_path", view="alignment")
     if beyond > FOREIGN * len(vocabulary):
         yield Found(
-            f"{beyond:,} of the tokenizer's {len(vocabulary):,} ids are beyond the embedding's {rows:,} rows: it is the tokenizer of another "
-            "model. Copy the tokenizer's files from the model that the weights come from",
+            f"{beyond:,} of the tokenizer's {len(vocabulary):,} ids are beyond the embedding's {rows:,} rows: it is the tokenizer of "
+            "another model. Copy the tokenizer's files from the model that the weights come from",
             where,
             {"beyond": beyond, "vocabulary": len(vocabulary), "rows": rows},
         )
