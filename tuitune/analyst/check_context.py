@@ -11,10 +11,26 @@ import numpy as np
 
 from tuitune.analyst.answers import Answers, answers, cut_alike
 from tuitune.analyst.lineage import Ancestor, ancestors
+from tuitune.analyst.meta_model import LoadReport, default_ends, embedding_names, load_report, meta_model
 from tuitune.analyst.prepared_rows import READERS
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.raw_rows import RawSplit, raw_split
 from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.token_facts import (
+    Rendered,
+    Table,
+    added_tokens,
+    free_token,
+    longest_row,
+    missing_in_template,
+    read_rows,
+    rendered,
+    same,
+    some_texts,
+    table,
+    texts_of,
+    untrained,
+)
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
@@ -23,6 +39,7 @@ from tuitune.preflight.context import Context
 from tuitune.preflight.data.near import WordBook, Words
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
+from tuitune.text import printable
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.prepared import hash_rows
@@ -55,7 +72,11 @@ class CheckContext(Context):
         file = self.model.folder / "tokenizer.json"
         if not file.exists():
             raise NotHere("the model has no tokenizer.json")
-        return Tokenizer.from_file(str(file))
+        try:
+            return Tokenizer.from_file(str(file))
+        except Exception as error:  # the Rust side raises nothing more special
+            reason = printable(str(error), limit=200)
+            raise UserError(f"{printable(str(file))} cannot be read ({reason}); copy it again") from error
 
     @cached_property
     def template(self) -> str:
@@ -101,11 +122,12 @@ class CheckContext(Context):
         prepared = self.proven.prepared
         found: dict[int, int] = {}
         for name, column in prepared.columns.items():
-            if not name.endswith("_ids"):
+            if not name.endswith("_ids") or not len(column.values):
                 continue
-            ids, first = np.unique(column.values, return_index=True)
-            ends = np.cumsum(column.lengths)
-            rows = prepared.rows[np.searchsorted(ends, first, side="right")]
+            at = np.full(int(column.values.max()) + 1, -1)
+            at[column.values[::-1]] = np.arange(len(column.values))[::-1]  # the first place stays, since it is written last
+            ids = np.flatnonzero(at >= 0)
+            rows = prepared.rows[np.searchsorted(np.cumsum(column.lengths), at[ids], side="right")]
             for id, row in zip(ids.tolist(), rows.tolist()):
                 found.setdefault(id, row)
         return found
@@ -124,17 +146,7 @@ class CheckContext(Context):
 
     def weight_rows(self, tensor: Tensor, ids: "list[int] | None" = None) -> Any:
         """Rows of a 2-D tensor out of its file as float32, (len(ids), hidden); all rows when `ids` is None."""
-        import torch
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(tensor.file), framework="pt") as opened:
-                part = opened.get_slice(tensor.name)
-                if ids is None:
-                    return part[:].float()
-                return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
-        except SafetensorError as error:
-            raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+        return read_rows(tensor, ids)
 
     def raw(self, split: str) -> RawSplit:
         """The rows of dataset.<split> as they stand in their files."""
@@ -200,3 +212,85 @@ class CheckContext(Context):
         """Tokens that the model can read; None when its config does not say."""
         found = self.model.text_config.get("max_position_embeddings")
         return found if isinstance(found, int) else None
+
+    @cached_property
+    def rendered(self) -> list[Rendered]:
+        """Some of the training conversations through the chat template; [] when the rows are plain text."""
+        return rendered(self.tokenizer, self.train) if "conversational" in self.train.format else []
+
+    @cached_property
+    def free_token(self) -> str | None:
+        """A special token that can be the padding: neither in the data nor in the template; None when there is none."""
+        return free_token(self.tokenizer, self.embedding_rows, self.texts)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """Every string of the training rows, and the chat template."""
+        return [*texts_of(self.train), str(self.tokenizer.chat_template or "")]
+
+    def some_texts(self, count: int, longest: int) -> list[str]:
+        """Texts of a sample of training rows, cut to `longest` characters."""
+        return some_texts(self.train, count, longest)
+
+    @cached_property
+    def missing_in_template(self) -> dict[str, bool]:
+        """Special tokens by their variable's name that the chat template uses and the tokenizer has not → whether rendering fails."""
+        return missing_in_template(self.tokenizer, self.train)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest training sequence before it is cut."""
+        return longest_row(self.proven.prepared)
+
+    def default_ends(self, ids: set[int]) -> bool:
+        """Whether these end tokens are only what the config's class says by itself."""
+        return ids == default_ends(str(self.model.config.get("model_type")))
+
+    @cached_property
+    def embedding_rows(self) -> int:
+        """How many token ids the model has rows for; by the config when the weights are still to be fetched."""
+        with suppress(NotHere):
+            if self.model.input_embedding is not None:
+                return self.model.input_embedding.shape[0]
+        rows = self.model.text_config.get("vocab_size")
+        if not isinstance(rows, int):
+            raise NotHere("neither the weights nor config.json say how many rows the embedding has")
+        return rows
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """Figures of the input embedding and of the output head, when that is a tensor of its own and the model uses it."""
+        tensors = [self.model.input_embedding, None if self.model.tied else self.model.output_embedding]
+        return [table(tensor, list(self.used)) for tensor in tensors if tensor is not None]
+
+    def same(self, one: Tensor, other: Tensor) -> bool:
+        """Whether two tensors hold the same numbers."""
+        return same(one, other)
+
+    @cached_property
+    def untrained_ids(self) -> dict[int, str]:
+        """Special and other added tokens of the training rows whose row of the embedding (or of the head) was never trained → why."""
+        special = list(added_tokens(self.tokenizer))
+        used = [id for id in special if id in self.used]
+        found: dict[int, str] = {}
+        tables = self.tables if used else []
+        blank = self.model.text_config.get("pad_token_id") if len(tables) > 1 else None  # a tied row of zeros cannot be said either
+        for known in tables:
+            for id, why in untrained(known, used, special, blank if known is tables[0] else None).items():
+                found.setdefault(id, f"{known.tensor.name}: {why}")
+        return found
+
+    @cached_property
+    def meta_model(self) -> Any:
+        """The recipe's model on torch's meta device."""
+        return meta_model(self.recipe)
+
+    @cached_property
+    def load_report(self) -> LoadReport:
+        """What loading the weight files into it would say."""
+        return load_report(self.meta_model, self.model.tensors)
+
+    @cached_property
+    def embedding_names(self) -> tuple[str, str]:
+        """Names of the input embedding and the output head as modules; "" for none."""
+        return embedding_names(self.meta_model)
