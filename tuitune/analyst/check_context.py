@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
+
+if TYPE_CHECKING:
+    from tuitune.analyst.coverage import Coverage, Part
 
 
 @dataclass
@@ -115,3 +118,36 @@ class CheckContext(Context):
                 return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
         except SafetensorError as error:
             raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+
+    @cached_property
+    def meta_model(self) -> Any:
+        """The model's class without weights (tuitune.analyst.coverage)."""
+        from tuitune.analyst.coverage import meta_model
+
+        return meta_model(self.recipe)
+
+    @cached_property
+    def coverage(self) -> "Coverage":
+        """What an adapter trains of the model, and what of its configuration has no effect."""
+        from tuitune.analyst.coverage import coverage
+
+        return coverage(self.recipe, self.meta_model)
+
+    @property
+    def lora_coverage(self) -> "list[Part]":
+        """Every module with weights: trained, frozen or unreachable."""
+        return self.coverage.parts
+
+    @cached_property
+    def attention_refusal(self) -> str:
+        """Why the model's class refuses the attention implementation that the run takes, "" when it does not."""
+        from tuitune.analyst.coverage import attention_refusal
+
+        return attention_refusal(self.recipe, self.meta_model)
+
+    @cached_property
+    def documents_apart(self) -> tuple[str, str]:
+        """Whether packed rows see only themselves: ("yes" | "no" | "unknown", why)."""
+        from tuitune.analyst.packing import documents_apart
+
+        return documents_apart(self.proven.built)
