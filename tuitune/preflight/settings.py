@@ -6,7 +6,7 @@ from tuitune.preflight.context import DocumentContext
 from tuitune.preflight.finding import Found
 from tuitune.preflight.registry import Stage, check
 
-UNKNOWN = ("RCP011", "RCP012", "RCP020")  # unknown, renamed or removed, deprecated keys
+UNKNOWN = ("RCP011", "RCP012", "RCP013", "RCP020")  # unknown, renamed or removed, at home in another section, deprecated
 
 
 @check("TRN03", "error", "an argument the installed trainer does not have", Stage.RECIPE)
@@ -16,6 +16,4 @@ def unknown_argument(context: DocumentContext) -> Iterator[Found]:
     Do: take the name that is offered; `tuitune check --fix` writes it.
     Known from: dataclasses.fields of the installed config (transformers 5 removed max_seq_length, evaluation_strategy, warmup_ratio …).
     """
-    for problem in context.problems:
-        if problem.path[:1] == ("training",) and problem.code in UNKNOWN:
-            yield context.told_by(problem)
+    yield from context.told(UNKNOWN, ("training",))
