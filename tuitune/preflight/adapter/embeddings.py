@@ -29,14 +29,15 @@ def _sides(section: dict[str, Any]) -> tuple[set[str], set[str]]:
     return names & set(INPUT), names & set(OUTPUT)
 
 
-def whole_embeddings(context: Context, *, tied: bool) -> Fix:
-    """The way that trains, saves and merges: both embeddings whole, as one when the model has them as one."""
+def whole_embeddings(context: Context, *, tied: bool, instead_of: str = "") -> Fix:
+    """The way that trains, saves and merges: both embeddings whole, as one when the model has them as one. `instead_of`: a name that was
+    meant to be one of them."""
     section, names = lora(context), list(BOTH)
     if context.model.input_embedding is not None:
         names[0] = context.model.input_embedding.name.removesuffix(".weight").rpartition(".")[2]
     if context.model.output_embedding is not None:
         names[1] = context.model.output_embedding.name.removesuffix(".weight").rpartition(".")[2]
-    others = [name for name in section.get("modules_to_save") or [] if _last([name]).isdisjoint((*INPUT, *OUTPUT))]
+    others = [name for name in section.get("modules_to_save") or [] if name != instead_of and _last([name]).isdisjoint((*INPUT, *OUTPUT))]
     changes = [Change(("peft", "modules_to_save"), [*others, *names])]
     if tied or section.get("ensure_weight_tying") is not None:
         changes.append(Change(("peft", "ensure_weight_tying"), tied))

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tuitune.preflight.adapter.configuration import HEADS, all_linear, lora
+from tuitune.preflight.adapter.configuration import all_linear, lora
+from tuitune.preflight.adapter.embeddings import INPUT, OUTPUT, whole_embeddings
 from tuitune.preflight.finding import Change, Fix, Found
 from tuitune.preflight.registry import Stage, check
 from tuitune.text import printable
@@ -102,8 +103,8 @@ def _corrected(context: "CheckContext", key: str, entry: str, meant: str | None)
         changed = {meant if one == entry and meant else one: value for one, value in written.items() if meant or one != entry}
     title = f"Write `{meant}` for `{printable(entry)}`" if meant else f"Take `{printable(entry)}` out of `{key}`"
     sure = meant is not None and key == "modules_to_save"
-    if sure and meant in HEADS and context.model.tied:
-        sure = False  # a tied head wants its embedding beside it
+    if sure and meant in (*INPUT, *OUTPUT) and context.model.tied:
+        return whole_embeddings(context, tied=True, instead_of=entry)
     return Fix(title, sure, changes=(Change(("peft", key), changed, remove=not changed),))
 
 
