@@ -161,3 +161,13 @@ class CheckContext(Context):
         from tuitune.analyst.packing import documents_apart
 
         return documents_apart(self.proven.built)
+
+    @cached_property
+    def masks_assistant(self) -> bool:
+        """Whether the template can say which tokens are the assistant's: it has markers, or TRL a training template of its own for it."""
+        from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+        try:
+            return has_generation_markers(self.template) or bool(get_training_chat_template(self.tokenizer))
+        except ValueError:
+            return False

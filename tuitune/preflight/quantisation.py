@@ -29,7 +29,7 @@ def compute_dtype(context: Context) -> str:
 
 @check("QNT01", "warning", "4 bits with BitsAndBytesConfig's defaults", Stage.HEADERS)
 def defaults(context: Context) -> Iterator[Found]:
-    """load_in_4bit alone means fp4 and products in float32: fp4 loses more of trained weights than nf4, and float32 is several times slower.
+    """load_in_4bit alone means fp4 and products in float32: fp4 loses more of trained weights than nf4, and float32 is much slower.
 
     Rule: quant type fp4, or on a GPU a compute dtype of float32, written or by default.
     Do: nf4, and bfloat16 (float16 below compute capability 8.0).
@@ -134,8 +134,8 @@ def float32_beside(context: Context) -> Iterator[Found]:
 
 @check("QNT05", "info", "an adapter for a base that exists in 4 or 8 bits only", Stage.HEADERS)
 def merge_into_quantised(context: Context) -> Iterator[Found]:
-    """The checkpoint itself is quantised. The adapter trains well on it, but merging into such weights rounds what was learnt (weights 10 %,
-    logits 20 times as far off as merging into 16 bits): to merge, the 16-bit model is needed.
+    """The checkpoint itself is quantised. The adapter trains well on it, but merging into such weights rounds what was learnt (weights 10 %
+    off, logits 20 times as far off as merging into 16 bits): to merge, the 16-bit model is needed.
 
     Do: keep the adapter separate, or merge it into the 16-bit model that the quantised one was made of.
     Known from: peft (merge_and_unload warns of rounding); measured in training-facts.md 1.1.
@@ -145,7 +145,8 @@ def merge_into_quantised(context: Context) -> Iterator[Found]:
         return
     yield Found(
         f"{printable(str(context.recipe.model['name_or_path']))} is quantised as it is "
-        f"({printable(str(packed.get('quant_method', 'unknown')))}): the adapter can be trained and used on it, but merging into it rounds what was learnt. Merge into the 16-bit model instead",
+        f"({printable(str(packed.get('quant_method', 'unknown')))}): the adapter can be trained and used on it, "
+        "but merging into it rounds what was learnt. Merge into the 16-bit model instead",
         context.at("model", "name_or_path"),
         {"quantization_config": packed},
     )
