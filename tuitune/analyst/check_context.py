@@ -10,6 +10,7 @@ import numpy as np
 
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.rendered_rows import RenderedRows, missing_template, null_contents, rendered_rows, string_borders
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
@@ -33,7 +34,9 @@ class CheckContext(Context):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """As the trainer gets it."""
+        """As the trainer gets it. NotHere when the check of `missing_template` says that it lacks what the rows need."""
+        if self.missing_template:
+            raise NotHere(f"there is no chat template for these rows ({self.missing_template})")
         return self.built.trainer.processing_class if "proven" in self.__dict__ else make_tokenizer(self.built)
 
     @cached_property
@@ -73,7 +76,9 @@ class CheckContext(Context):
 
     @cached_property
     def proven(self) -> ProvenSet:
-        """All training rows prepared as TRL does (tuitune.analyst.proven_set)."""
+        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere when a check of the template says why it would not."""
+        if self.stopped:
+            raise NotHere(self.stopped)
         return prove(self.recipe, self.watch, self.progress)
 
     @cached_property
@@ -115,3 +120,41 @@ class CheckContext(Context):
                 return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
         except SafetensorError as error:
             raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+
+    @cached_property
+    def missing_template(self) -> str:
+        """The check that tells why conversations have no template; "" when they have one."""
+        return missing_template(self.loaded_tokenizer, self.recipe, self.built)
+
+    @cached_property
+    def renders(self) -> RenderedRows:
+        """Conversations of both splits through the chat template in force. NotHere for plain text."""
+        if "conversational" not in self.built.train.format:
+            raise NotHere("the rows are plain text: no chat template is applied to them")
+        return rendered_rows(self.recipe, self.built, self.tokenizer)
+
+    @cached_property
+    def stopped(self) -> str:
+        """Why TRL would not prepare the training rows, where a check of the template tells it and in which row; "" else."""
+        if self.missing_template:
+            return f"there is no chat template for these rows ({self.missing_template})"
+        if "conversational" not in self.built.train.format:
+            return ""
+        if self.renders.refusal:
+            return "TRL has no training variant of the chat template (TPL03)"
+        ids = [id for shape, _, ids in self.renders.explained if shape.split == "train" for id in ids]
+        return f"the chat template refuses rows ({ids[0]})" if ids else ""
+
+    @cached_property
+    def prompt_borders(self) -> list[tuple[int, tuple[str, str] | None]]:
+        """rendered_rows.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
+        if "conversational" in self.built.train.format:
+            return [(talk.row, self.renders.border(talk)) for talk in self.renders.sample]
+        if self.built.train.format != "prompt-completion (text)":
+            raise NotHere("the rows have no prompt that could be told from the answer")
+        return list(string_borders(self.tokenizer, self.built.train.rows))
+
+    @cached_property
+    def null_contents(self) -> list[tuple[int, str]]:
+        """(row, file) of the training rows that have a turn without content in their file, where it was read as ""."""
+        return null_contents(self.built.train)
