@@ -76,7 +76,7 @@ class CheckContext(Context):
 
     @cached_property
     def proven(self) -> ProvenSet:
-        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere when a check of the template says why it would not."""
+        """All training rows prepared as TRL does (analyst.proven_set). NotHere when a check of the template says why it would not."""
         if self.stopped:
             raise NotHere(self.stopped)
         return prove(self.recipe, self.watch, self.progress)
@@ -142,6 +142,8 @@ class CheckContext(Context):
             return ""
         if self.renders.refusal:
             return "TRL has no training variant of the chat template (TPL03)"
+        if self.renders.empty_masks:
+            return "TRL refuses rows whose mask of the assistant is empty (TPL18)"
         ids = [id for shape, _, ids in self.renders.explained if shape.split == "train" for id in ids]
         return f"the chat template refuses rows ({ids[0]})" if ids else ""
 

@@ -38,11 +38,12 @@ SHOWN = 10  # rows of a shape that are remembered
 
 @dataclass
 class Shape:
-    """Conversations that differ in their texts only: `count` of them in `split`, of which `talk` is the first; `rows`: the first of
-    them, `files`: where they all stand."""
+    """Conversations that differ in their texts only: `count` of them in `split`, of which `talk` is the first; the first `prompt` turns
+    are a column of their own; `rows`: the first rows, `files`: where all of them stand."""
 
     split: str
     talk: Talk
+    prompt: int = 0
     count: int = 0
     rows: list[int] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
@@ -76,15 +77,18 @@ class RenderedRows:
         """One of each shape, of both splits; of very many shapes the first MOST_SHAPES."""
         found: dict[Any, Shape] = {}
         for name, split in (("train", self.built.train), ("eval", self.built.eval)):
-            for row, example in enumerate(split.rows if split else ()):
+            if split is None:
+                continue
+            for row, example in enumerate(split.rows):
                 options = render_options(example)
+                prompt = len(example["prompt"]) if isinstance(example.get("prompt"), list) else 0
                 for side, turns in conversations(example):
-                    key = (name, bool(options["tools"]), "date_string" in options, shape_of(turns))
+                    key = (name, bool(options["tools"]), "date_string" in options, prompt, shape_of(turns))
                     shape = found.get(key)
                     if shape is None:
                         if len(found) == MOST_SHAPES:
                             continue
-                        shape = found[key] = Shape(name, Talk(row, side, turns, options))
+                        shape = found[key] = Shape(name, Talk(row, side, turns, options), prompt)
                     shape.count += 1
                     shape.files.add(split.places[row][0])
                     if len(shape.rows) < SHOWN and row not in shape.rows:
@@ -208,6 +212,14 @@ class RenderedRows:
     def end_is_masked(self) -> bool:
         """Whether the token that ends an answer is in the mask, as TRL asks it."""
         return bool(is_chat_template_stop_token_trained(self.tokenizer, chat_template=self.source.text))
+
+    @cached_property
+    def empty_masks(self) -> list[Shape]:
+        """Shapes of training rows that have an answer and an empty mask."""
+        if not self.masks:
+            return []
+        answered = [shape for shape, _ in self.rendered if any(turn.get("role") == ASSISTANT for turn in shape.talk.turns)]
+        return [shape for shape in answered if shape.split == "train" and not self.mask(shape.talk).masked]
 
     def mask(self, talk: Talk) -> Mask:
         """The assistant's mask of a conversation, as TRL gets it."""

@@ -1,12 +1,11 @@
 """Checks of what of a render is the assistant's: the mask of assistant_only_loss, and the token that ends an answer."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tuitune.preflight.finding import Fix, Found
 from tuitune.preflight.registry import Stage, check
-from tuitune.preflight.template.places import new_template, of_row, of_template
-from tuitune.template.prefix import ASSISTANT
+from tuitune.preflight.template.places import counted, new_template, of_row, of_template
 from tuitune.template.report import marked_path
 from tuitune.text import printable
 
@@ -65,7 +64,7 @@ def end_not_trained(context: "CheckContext") -> Iterator[Found]:
             of_template(context),
             {"behind_the_answer": ends[0][1][:100], "eos_token": renders.tokenizer.eos_token},
         )
-    elif renders.masks and renders.end_is_masked is False:
+    elif renders.masks and not renders.empty_masks and not renders.end_is_masked:
         unmarked = without_markers(renders.source.text)
         marking = renders.marked(unmarked) if unmarked else None
         yield Found(
@@ -102,29 +101,21 @@ def mask_sanity(context: "CheckContext") -> Iterator[Found]:
     renders = context.renders
     if not renders.masks:
         return
+    for shape in renders.empty_masks[:1]:
+        row = shape.rows[0]
+        yield Found(
+            f"row {row} has an answer and its mask is empty: TRL stops there. Correct {{% generation %}} in the chat template",
+            of_row(context, row),
+            {"rows": shape.rows, "conversations": counted(renders.empty_masks)},
+            severity="error",
+        )
     talks = [shape.talk for shape, _ in renders.rendered if shape.split == "train"] + renders.sample[:MASKED]
-    seen: set[str] = set()
-    for talk in talks:
-        if not any(turn.get("role") == ASSISTANT for turn in talk.turns):
-            continue
-        fault, evidence = _fault(renders.mask(talk))
-        if fault and fault not in seen:
-            seen.add(fault)
-            empty = fault == "empty"
-            yield Found(
-                f"row {talk.row} has an answer and its mask is empty: TRL stops there. Correct {{% generation %}} in the chat template"
-                if empty
-                else f"in row {talk.row} the mask of assistant_only_loss has text of the {fault} in it, which would be trained: correct "
-                "{% generation %} in the chat template",
-                of_row(context, talk.row),
-                {"row": talk.row, **evidence},
-                severity="error" if empty else None,
-            )
-
-
-def _fault(mask: Any) -> tuple[str, dict[str, Any]]:
-    """("empty" or whose text is masked, evidence), ("", {}) when nothing is wrong."""
-    if not mask.masked:
-        return "empty", {}
-    share = round(mask.masked / mask.tokens, 2)
-    return (mask.others, {"masked": mask.excerpt, "share": share}) if mask.others else ("", {})
+    wrong = next((found for found in ((talk.row, renders.mask(talk)) for talk in talks) if found[1].others), None)
+    if wrong:
+        row, mask = wrong
+        yield Found(
+            f"in row {row} the mask of assistant_only_loss has text of the {printable(mask.others, limit=40)} in it, which would be trained: "
+            "correct {% generation %} in the chat template",
+            of_row(context, row),
+            {"row": row, "masked": mask.excerpt, "share": round(mask.masked / mask.tokens, 2)},
+        )

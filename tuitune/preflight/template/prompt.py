@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tuitune.preflight.finding import Fix, Found
 from tuitune.preflight.registry import Stage, check
 from tuitune.preflight.template.places import new_template, of_row, of_template
-from tuitune.template.difference import Difference, cut_short
+from tuitune.template.document import Difference
 from tuitune.text import printable
 
 if TYPE_CHECKING:

@@ -49,16 +49,16 @@ def reasoning_dropped(context: "CheckContext") -> Iterator[Found]:
     Known from: ms-swift#4939, LlamaFactory#8634, trl#6361.
     """
     renders = context.renders
-    shapes = _lost(context, lambda word, turn: word.source == "reasoning")
+    shapes = [
+        shape for shape, words in renders.unprinted if any(word.source == "reasoning" and word.turn >= shape.prompt for word in words)
+    ]
     if shapes:
-        talks = [shape.talk for shape in shapes]
         yield _found(
             context,
             shapes,
             "the chat template leaves out the reasoning of answers, so it is not trained. Make one row of each answer, take a template that "
             "keeps the reasoning, or put it into the content",
             _with_reasoning(context, shapes),
-            lost=sum(word.source == "reasoning" for talk in talks for word in renders.words_lost(talk)),
         )
 
 
@@ -69,11 +69,8 @@ def _with_reasoning(context: "CheckContext", shapes: Sequence["Shape"]) -> Fix |
 
     def keeps(shape: "Shape", template: str | None, parts: bool) -> bool:
         ends = [at + 1 for at, turn in enumerate(shape.talk.turns) if turn.get("role") == ASSISTANT] if parts else [len(shape.talk.turns)]
-        return all(
-            word.source != "reasoning" or (parts and word.turn != end - 1)
-            for end in ends
-            for word in renders.words_lost(renders.until(shape.talk, end), template)
-        )
+        lost = [(end, word) for end in ends for word in renders.words_lost(renders.until(shape.talk, end), template)]
+        return not any(word.source == "reasoning" and word.turn >= (end - 1 if parts else shape.prompt) for end, word in lost)
 
     if variant is not None and all(keeps(shape, variant.text, parts=False) for shape in shapes):
         return new_template(context, "write TRL's training variant of the template, which keeps it, and use it", variant.text, "training")
