@@ -10,7 +10,7 @@ import numpy as np
 
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.render_watch import RenderWatch
-from tuitune.analyst.rendered_rows import RenderedRows, missing_template, null_contents, rendered_rows, string_borders
+from tuitune.analyst.rendered_rows import Border, RenderedRows, missing_template, null_contents, rendered_rows, string_borders
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
@@ -148,13 +148,13 @@ class CheckContext(Context):
         return f"the chat template refuses rows ({ids[0]})" if ids else ""
 
     @cached_property
-    def prompt_borders(self) -> list[tuple[int, tuple[str, str] | None]]:
+    def prompt_borders(self) -> list[tuple[int, Border | None]]:
         """rendered_rows.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
         if "conversational" in self.built.train.format:
-            return [(talk.row, self.renders.border(talk)) for talk in self.renders.sample]
+            return self.renders.borders()
         if self.built.train.format != "prompt-completion (text)":
             raise NotHere("the rows have no prompt that could be told from the answer")
-        return list(string_borders(self.tokenizer, self.built.train.rows))
+        return string_borders(self.tokenizer, self.built.train.rows)
 
     @cached_property
     def null_contents(self) -> list[tuple[int, str]]:

@@ -30,8 +30,9 @@ from tuitune.template.spans import UNKNOWN, text_sources
 from tuitune.template.words import Word, in_words, shape_of, unprinted
 from tuitune.trainer.build import Built
 
-SAMPLE = 200  # rows whose texts are looked at
-MOST_SHAPES = 400
+SAMPLE = 100  # rows whose texts are looked at
+MOST_SHAPES = 2_000  # that are rendered at all
+MOST_LOOKED = 200  # shapes that are looked into
 BLANKS = "tuitune-blanks"
 SHOWN = 10  # rows of a shape that are remembered
 
@@ -58,6 +59,23 @@ class Mask:
     masked: int
     others: str
     excerpt: str
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A conversation; `prompt`: its prompt rendered alone, None where the template refuses that; `text`: all of it."""
+
+    talk: Talk
+    prompt: str | None
+    text: str
+
+    @property
+    def parts(self) -> Difference | None:
+        """Where the prompt stops being the beginning of the whole; None when it never does."""
+        return None if self.prompt is None else cut_short(self.prompt, self.text)
+
+
+Border = tuple[str, str]  # the prompt's last tokens when it is encoded alone, and the token that stands there in the whole
 
 
 @dataclass
@@ -105,7 +123,7 @@ class RenderedRows:
     def explained(self) -> list[tuple[Shape, Exception, list[str]]]:
         """Of the refused ones those for which a check has an explanation, with the ids of these checks."""
         found = []
-        for shape, error in self.refused:
+        for shape, error in self.refused[:MOST_LOOKED]:
             ids = causes(shape.talk.turns, error, lambda turns, talk=shape.talk: self.error(talk, turns) is not None)  # type: ignore[misc]
             if ids:
                 found.append((shape, error, ids))
@@ -113,9 +131,10 @@ class RenderedRows:
 
     @cached_property
     def rendered(self) -> list[tuple[Shape, str]]:
-        """Shapes that it renders, with the text of the first."""
+        """The first MOST_LOOKED shapes that it renders, with the text of the first conversation."""
         refused = {id(shape) for shape, _ in self.refused}
-        return [(shape, self.renderer.text(shape.talk)) for shape in self.shapes if id(shape) not in refused]
+        looked = [shape for shape in self.shapes if id(shape) not in refused][:MOST_LOOKED]
+        return [(shape, self.renderer.text(shape.talk)) for shape in looked]
 
     @cached_property
     def unprinted(self) -> list[tuple[Shape, list[Word]]]:
@@ -143,12 +162,21 @@ class RenderedRows:
         return None
 
     @cached_property
-    def sample(self) -> list[Talk]:
+    def sample(self) -> list[Sampled]:
         """Conversations of at most SAMPLE training rows that end with an answer and can be rendered."""
         rows = self.built.train.rows
-        chosen = sorted(Random(0).sample(range(len(rows)), min(SAMPLE, len(rows))))
-        talks = [Talk(row, name, turns, render_options(rows[row])) for row in chosen for name, turns in conversations(rows[row])]
-        return [talk for talk in talks if talk.turns[-1].get("role") == ASSISTANT and self.error(talk) is None]
+        found = []
+        for row in _chosen(rows):
+            for name, turns in conversations(rows[row]):
+                talk = Talk(row, name, turns, render_options(rows[row]))
+                if turns and turns[-1].get("role") == ASSISTANT and self.error(talk) is None:
+                    found.append(self.sampled(talk))
+        return found
+
+    def sampled(self, talk: Talk, template: str | None = None) -> Sampled:
+        """A conversation and its prompt, with the template in force or another one."""
+        prompt = self.renderer.prompted(talk, talk.turns[: self.prompt_length(talk)], template)
+        return Sampled(talk, prompt, self.renderer.text(talk, template=template))
 
     def prompt_length(self, talk: Talk) -> int:
         """How many turns the prompt of a conversation is: the column's, else all before the last answer."""
@@ -191,17 +219,11 @@ class RenderedRows:
         places = [text.index(word) for word in last if word in text]
         return text[len(prompt) : min(places)] if prompt and places and text.startswith(prompt) else ""
 
-    def prompt_parts(self, talk: Talk, template: str | None = None) -> Difference | None:
-        """Where the prompt of a conversation, rendered alone, stops being the beginning of the whole; None when it never does."""
-        prompt = self.renderer.prompted(talk, talk.turns[: self.prompt_length(talk)], template)
-        return None if prompt is None else cut_short(prompt, self.renderer.text(talk, template=template))
-
-    def border(self, talk: Talk) -> tuple[str, str] | None:
-        """As `string_borders`, of a conversation whose prompt's text is the beginning of the whole."""
-        prompt, text = self.renderer.prompted(talk, talk.turns[: self.prompt_length(talk)]), self.renderer.text(talk)
-        if prompt is None or not text.startswith(prompt):
-            return None
-        return _border(self.tokenizer, self.renderer.ids(prompt), self.renderer.ids(text))
+    def borders(self) -> list[tuple[int, Border | None]]:
+        """As `string_borders`, of the sampled conversations whose prompt's text is the beginning of the whole."""
+        whole = [(one.talk.row, one.prompt, one.text) for one in self.sample if one.prompt is not None and one.text.startswith(one.prompt)]
+        texts = [text for _, *both in whole for text in both]
+        return list(zip([row for row, *_ in whole], _borders(self.tokenizer, texts, add_special_tokens=False)))
 
     @property
     def masks(self) -> bool:
@@ -278,7 +300,7 @@ class RenderedRows:
     def marked(self, template: str) -> Marking:
         """`template` with {% generation %} in it, proven on the sample and on one conversation of every shape."""
         shapes = [shape.talk for shape, _ in self.rendered if shape.split == "train"]
-        return mark_generation(Renderer(self.tokenizer), template, [*shapes, *self.sample])
+        return mark_generation(Renderer(self.tokenizer), template, [*shapes, *(sampled.talk for sampled in self.sample)])
 
     def on(self, day: datetime, talk: Talk, **options: Any) -> str:
         """The render that a conversation has on that day, with `options` for the template laid over the row's."""
@@ -322,19 +344,24 @@ def missing_template(loaded: Any, recipe: Recipe, built: Built) -> str:
     return "" if templates else "TPL01"
 
 
-def string_borders(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, tuple[str, str] | None]]:
-    """(row, what the prompt's last tokens are alone and in the whole; None when they are the same) of a sample of prompts and completions
-    that are strings."""
-    for row in sorted(Random(0).sample(range(len(rows)), min(SAMPLE, len(rows)))):
-        prompt, answer = rows[row].get("prompt"), rows[row].get("completion")
-        if isinstance(prompt, str) and isinstance(answer, str):
-            alone, whole = tokenizer(prompt)["input_ids"], tokenizer(prompt + answer)["input_ids"]
-            yield row, _border(tokenizer, alone, whole)
+def _chosen(rows: Sequence[Any]) -> list[int]:
+    """A seeded sample of row numbers."""
+    return sorted(Random(0).sample(range(len(rows)), min(SAMPLE, len(rows))))
 
 
-def _border(tokenizer: Any, alone: list[int], whole: list[int]) -> tuple[str, str] | None:
-    at = common_prefix_length(alone, whole)
-    return None if at == len(alone) else (tokenizer.decode(alone[at:]), tokenizer.decode(whole[at : at + 1]))
+def string_borders(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Border | None]]:
+    """(row, where a token reaches from the prompt into the answer, None when none does), of a sample of rows that are strings."""
+    chosen = [row for row in _chosen(rows) if isinstance(rows[row].get("prompt"), str) and isinstance(rows[row].get("completion"), str)]
+    texts = [text for row in chosen for text in (rows[row]["prompt"], rows[row]["prompt"] + rows[row]["completion"])]
+    return list(zip(chosen, _borders(tokenizer, texts)))
+
+
+def _borders(tokenizer: Any, texts: Sequence[str], **options: Any) -> Iterator[Border | None]:
+    """Of texts by twos, the first of which is the beginning of the second."""
+    ids = tokenizer(texts, **options)["input_ids"] if texts else []
+    for alone, whole in zip(ids[::2], ids[1::2]):
+        at = common_prefix_length(alone, whole)
+        yield None if at == len(alone) else (tokenizer.decode(alone[at:]), tokenizer.decode(whole[at : at + 1]))
 
 
 def null_contents(split: Split) -> list[tuple[int, str]]:
@@ -353,4 +380,5 @@ def null_contents(split: Split) -> list[tuple[int, str]]:
 
 def _has_null_turn(item: Row | Broken) -> bool:
     talks = [value for value in item.data.values() if is_talk(value)] if isinstance(item, Row) else []
-    return any(turn.get("content", turn.get("value")) is None for turns in talks for turn in turns)
+    turns = [turn for talk in talks for turn in talk if "role" in turn or "from" in turn]
+    return any(turn.get("content", turn.get("value")) is None for turn in turns)

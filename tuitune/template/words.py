@@ -30,15 +30,19 @@ class Word:
 
 def shape_of(turns: Sequence[Message]) -> Shape:
     """What two conversations have in common that differ in their texts only."""
-    return tuple(
-        (turn.get("role"), _kind(turn.get("content")), tuple(sorted(key for key, value in turn.items() if value)), _calls(turn))
-        for turn in turns
-    )
+    return tuple([_turn_shape(turn) for turn in turns])
+
+
+def _turn_shape(turn: Message) -> Any:
+    content = turn.get("content")
+    if len(turn) == 2:  # role and content: nearly all turns there are
+        return turn.get("role"), _kind(content)
+    return turn.get("role"), _kind(content), tuple(sorted(key for key, value in turn.items() if value)), _calls(turn)
 
 
 def _kind(content: Any) -> Any:
     if isinstance(content, str):
-        return "blank" if not content.strip() else "thought" if "<think>" in content and THOUGHT.search(content) else "text"
+        return "blank" if not content or content.isspace() else "thought" if "<think>" in content and THOUGHT.search(content) else "text"
     if isinstance(content, list):
         return tuple(part.get("type") if isinstance(part, dict) else type(part).__name__ for part in content)
     return type(content).__name__

@@ -32,8 +32,8 @@ def no_mask(context: "CheckContext") -> Iterator[Found]:
     fix = _marked(context, marking.text) if marking.text else None
     way = "A template with the markers can be written" if fix else f"Markers cannot be put in ({marking.refused})"
     yield Found(
-        "training.assistant_only_loss is set, and the chat template does not say what the assistant writes ({% generation %}) nor has TRL a "
-        f"variant of it that does: the trainer refuses to start. {way}; else leave assistant_only_loss out",
+        "training.assistant_only_loss is set, and the chat template does not say what the assistant writes ({% generation %}) nor has "
+        f"TRL a variant of it that does: the trainer refuses to start. {way}; else leave assistant_only_loss out",
         context.at("training", "assistant_only_loss"),
         {"proven": marking.proven, "refused": marking.refused, "trl": renders.refusal},
         fix,
@@ -92,7 +92,8 @@ def without_markers(template: str) -> str:
 
 @check("TPL18", "warning", "the assistant's mask is not the assistant's text", Stage.DATA)
 def mask_sanity(context: "CheckContext") -> Iterator[Found]:
-    """With training.assistant_only_loss the mask of a row with an answer is empty (an error: TRL stops there), or has text of the user in it.
+    """With training.assistant_only_loss the mask of a row with an answer is empty (an error: TRL stops there), or has text of the user in
+    it.
 
     Then the model is trained on nothing, or on questions. Looked at: one conversation of every shape, and a sample of the rows.
     Do: correct {% generation %} in tokenizer.chat_template; `tuitune template --mark-generation` puts it in anew, with a proof.
@@ -109,13 +110,14 @@ def mask_sanity(context: "CheckContext") -> Iterator[Found]:
             {"rows": shape.rows, "conversations": counted(renders.empty_masks)},
             severity="error",
         )
-    talks = [shape.talk for shape, _ in renders.rendered if shape.split == "train"] + renders.sample[:MASKED]
+    talks = [shape.talk for shape, _ in renders.rendered if shape.split == "train"]
+    talks += [sampled.talk for sampled in renders.sample[:MASKED]]
     wrong = next((found for found in ((talk.row, renders.mask(talk)) for talk in talks) if found[1].others), None)
     if wrong:
         row, mask = wrong
         yield Found(
-            f"in row {row} the mask of assistant_only_loss has text of the {printable(mask.others, limit=40)} in it, which would be trained: "
-            "correct {% generation %} in the chat template",
+            f"in row {row} the mask of assistant_only_loss has text of the {printable(mask.others, limit=40)} in it, which would be "
+            "trained: correct {% generation %} in the chat template",
             of_row(context, row),
             {"row": row, "masked": mask.excerpt, "share": round(mask.masked / mask.tokens, 2)},
         )

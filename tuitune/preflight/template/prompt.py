@@ -19,19 +19,20 @@ MERGED = 0.01  # share of rows from which on a merged token is no accident of a 
 def prompt_not_prefix(context: "CheckContext") -> Iterator[Found]:
     """The template renders a prompt alone (with its generation prompt) otherwise than as the beginning of the whole conversation.
 
-    So the model answers behind a text that it was never trained on. Reasoning models do it: R1's distillates, DeepSeek-V3.1 and Nemotron-3 end
-    the prompt with <think>, which the whole conversation does not have. TRL cuts where the two part and warns once. Looked at: a sample.
+    So the model answers behind a text that it was never trained on. Reasoning models do it: R1's distillates, DeepSeek-V3.1 and Nemotron-3
+    end the prompt with <think>, which the whole conversation does not have. TRL cuts where the two part and warns once. Looked at: a
+    sample.
     Do: train with TRL's variant of the template where there is one, or put the think block into the data.
     Known from: LlamaFactory#6987, trl#6766, trl.data_utils.common_prefix_length.
     """
     renders = context.renders
-    parted = [(talk, difference) for talk in renders.sample for difference in [renders.prompt_parts(talk)] if difference is not None]
+    parted = [(sampled.talk, difference) for sampled in renders.sample for difference in [sampled.parts] if difference is not None]
     if parted:
         talk, first = parted[0]
         yield Found(
-            f"in {len(parted)} of {len(renders.sample)} rows the prompt alone goes on with {_shown(first.one)}, where the whole conversation "
-            f"has {_shown(first.other)}: the model answers behind a text that it is not trained on. Train with a template that prints both "
-            "alike, or put what the prompt prints into the answers",
+            f"in {len(parted)} of {len(renders.sample)} rows the prompt alone goes on with {_shown(first.one)}, where the whole "
+            f"conversation has {_shown(first.other)}: the model answers behind a text that it is not trained on. Train with a template "
+            "that prints both alike, or put what the prompt prints into the answers",
             of_row(context, talk.row),
             {"rows": [talk.row for talk, _ in parted[:10]], "failing": len(parted), "looked": len(renders.sample), **_evidence(first)},
             _variant(context, [talk for talk, _ in parted]),
@@ -41,7 +42,7 @@ def prompt_not_prefix(context: "CheckContext") -> Iterator[Found]:
 def _variant(context: "CheckContext", talks: Sequence[Any]) -> Fix | None:
     """The proposal of TRL's training variant, where that renders these prompts as it renders the whole."""
     variant = context.renders.variant()
-    if variant is None or any(context.renders.prompt_parts(talk, variant.text) is not None for talk in talks):
+    if variant is None or any(context.renders.sampled(talk, variant.text).parts for talk in talks):
         return None
     return new_template(context, "write TRL's training variant of the template, and use it", variant.text, "training")
 
@@ -68,9 +69,9 @@ def boundary_merge(context: "CheckContext") -> Iterator[Found]:
     if looked and len(merged) > MERGED * looked:
         row, prompt, whole = merged[0]
         yield Found(
-            f"in {len(merged)} of {looked} rows the end of the prompt and the beginning of the answer become one token ({_shown(prompt)} alone, "
-            f"{_shown(whole)} together): the prompt's end is trained, and the model is asked in other tokens than it learnt. End the prompt at "
-            "the border of a token: no blank there, but at the answer's beginning, or a line feed",
+            f"in {len(merged)} of {looked} rows the end of the prompt and the beginning of the answer become one token ({_shown(prompt)} "
+            f"alone, {_shown(whole)} together): the prompt's end is trained, and the model is asked in other tokens than it learnt. End "
+            "the prompt at the border of a token: no blank there, but at the answer's beginning, or a line feed",
             of_row(context, row),
             {"rows": [row for row, _, _ in merged[:10]], "failing": len(merged), "looked": looked, "prompt": prompt, "whole": whole},
         )
@@ -102,8 +103,8 @@ def always_prompts(context: "CheckContext") -> Iterator[Found]:
             return
         if header.strip():
             yield Found(
-                f"the chat template prints no generation prompt, though answers begin with {_shown(header)}: whoever asks the model must add "
-                "that",
+                f"the chat template prints no generation prompt, though answers begin with {_shown(header)}: whoever asks the model must "
+                "add that",
                 of_template(context),
                 {"header": header},
                 severity="info",

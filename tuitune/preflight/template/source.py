@@ -66,9 +66,9 @@ def no_template(context: "CheckContext") -> Iterator[Found]:
     if context.missing_template == "TPL01":
         fix = new_template(context, "write a plain template with the model's own end token, and use it", PLAIN, "chat")
         yield Found(
-            f"the rows are conversations, and the tokenizer of {printable(str(context.recipe.model['name_or_path']))} has no chat template: "
-            "the run stops before its first step. Name a Jinja file in tokenizer.chat_template, take the model's instruct version, or map "
-            "the columns to prompt and completion",
+            f"the rows are conversations, and the tokenizer of {printable(str(context.recipe.model['name_or_path']))} has no chat "
+            "template: the run stops before its first step. Name a Jinja file in tokenizer.chat_template, take the model's instruct "
+            "version, or map the columns to prompt and completion",
             context.at("tokenizer", "chat_template", view="template"),
             {"format": context.train.format},
             fix if context.loaded_tokenizer.eos_token else None,
@@ -98,7 +98,8 @@ def no_default(context: "CheckContext") -> Iterator[Found]:
 
 @check("TPL19", "info", "TRL trains with a template of its own", Stage.DATA)
 def training_template(context: "CheckContext") -> Iterator[Found]:
-    """With training.assistant_only_loss TRL puts a variant of its own in the template's place while training; what is saved is the original.
+    """With training.assistant_only_loss TRL puts a variant of its own in the template's place while training; what is saved is the
+    original.
 
     The render is meant to be the same but for what the variant keeps (reasoning of earlier turns). Do: nothing, if the difference is
     what you want; `tuitune template --diff training` shows both on your rows.

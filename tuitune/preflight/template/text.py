@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from tuitune.preflight.finding import Found
 from tuitune.preflight.registry import Stage, check
 from tuitune.preflight.template.places import copied, counted, of_row, of_template, rows_of
-from tuitune.template.prefix import ASSISTANT
 from tuitune.text import printable
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ def marker_is_no_token(context: "CheckContext") -> Iterator[Found]:
             ids = renders.renderer.ids(marker)
             if len(ids) > 1:
                 yield Found(
-                    f"the chat template ends answers with {printable(repr(marker), limit=60)}, which is {len(ids)} tokens of this tokenizer and "
-                    "not one: nothing stops the model there. Take the model's own template, or print eos_token there",
+                    f"the chat template ends answers with {printable(repr(marker), limit=60)}, which is {len(ids)} tokens of this "
+                    "tokenizer and not one: nothing stops the model there. Take the model's own template, or print eos_token there",
                     of_template(context),
                     {"marker": marker, "ids": ids[:20]},
                 )
@@ -65,7 +64,8 @@ def blanks_stripped(context: "CheckContext") -> Iterator[Found]:
     if rows:
         serious = indented > SHARE * total
         yield Found(
-            f"{len(rows):,} of {total:,} answers begin or end with blanks or line feeds, first row {rows[0]}, and the chat template takes them off"
+            f"{len(rows):,} of {total:,} answers begin or end with blanks or line feeds, first row {rows[0]}, and the chat template "
+            "takes them off"
             + (
                 f"; {indented:,} of them lose their indentation. Take a template without trim, if the model shall write it"
                 if serious
@@ -87,6 +87,8 @@ def date_printed(context: "CheckContext") -> Iterator[Found]:
     Known from: Llama-3.1 and 3.2, gpt-oss, Mistral-Small-3.1.
     """
     renders = context.renders
+    if not any(name in renders.source.text for name in ("strftime_now", "date_string")):
+        return
     moving: list[Shape] = []
     standing: list[Shape] = []
     pinnable = True

@@ -56,8 +56,8 @@ def reasoning_dropped(context: "CheckContext") -> Iterator[Found]:
         yield _found(
             context,
             shapes,
-            "the chat template leaves out the reasoning of answers, so it is not trained. Make one row of each answer, take a template that "
-            "keeps the reasoning, or put it into the content",
+            "the chat template leaves out the reasoning of answers, so it is not trained. Make one row of each answer, take a template "
+            "that keeps the reasoning, or put it into the content",
             _with_reasoning(context, shapes),
         )
 
@@ -107,8 +107,8 @@ def tools_dropped(context: "CheckContext") -> Iterator[Found]:
         yield _found(
             context,
             beside,
-            "the chat template leaves out what the assistant says beside a tool call, so it is not trained: make a turn of its own of it, or "
-            "take another template",
+            "the chat template leaves out what the assistant says beside a tool call, so it is not trained: make a turn of its own of "
+            "it, or take another template",
             severity="warning",
         )
     renders = context.renders
@@ -117,8 +117,8 @@ def tools_dropped(context: "CheckContext") -> Iterator[Found]:
         yield _found(
             context,
             unseen,
-            "the chat template does not print the definitions of the tools, so the model never sees what it may call: take a template that knows "
-            "tools in tokenizer.chat_template, or leave the column out",
+            "the chat template does not print the definitions of the tools, so the model never sees what it may call: take a template "
+            "that knows tools in tokenizer.chat_template, or leave the column out",
             severity="warning",
         )
 
@@ -156,8 +156,8 @@ def alternation(context: "CheckContext") -> Iterator[Found]:
         yield _found(
             context,
             shapes,
-            f"the chat template wants user and assistant in turn ({said}), and these have {_roles(shapes[0])}: the run stops there. Join turns of "
-            "one role that follow each other, and begin with the user",
+            f"the chat template wants user and assistant in turn ({said}), and these have {_roles(shapes[0])}: the run stops there. Join "
+            "turns of one role that follow each other, and begin with the user",
             copied(context, title, shapes, "merge-turns") if joined else None,
             said=said,
             roles=[turn.get("role") for turn in shapes[0].talk.turns],
@@ -186,8 +186,8 @@ def unknown_role(context: "CheckContext") -> Iterator[Found]:
         yield _found(
             context,
             shapes,
-            f"the chat template does not know the role {', '.join(printable(repr(name), limit=40) for name in names)}{reason}: such turns are "
-            "left out, or stand under a header that no model knows. Write user, assistant, system or tool",
+            f"the chat template does not know the role {', '.join(printable(repr(name), limit=40) for name in names)}{reason}: such "
+            "turns are left out, or stand under a header that no model knows. Write user, assistant, system or tool",
             copied(context, "a copy of the data with the roles user and assistant", shapes, "roles", automatic=True)
             if all(known_role(name) in KNOWN for name in names)
             else None,
@@ -242,7 +242,8 @@ def null_content(context: "CheckContext") -> Iterator[Found]:
     rows = [row for row, _ in places]
     files: dict[str, set[str]] = {"train": {file for _, file in places}}
     yield Found(
-        f"in {len(rows):,} rows, first row {rows[0]}, a turn has no content (null): tuitune trains it as an empty text, other programs fail "
+        f"in {len(rows):,} rows, first row {rows[0]}, a turn has no content (null): tuitune trains it as an empty text, other programs "
+        "fail "
         'on such rows; write "" there if they shall read the file too',
         of_row(context, rows[0]),
         {"rows": rows[:10], "count": len(rows)},
