@@ -20,24 +20,23 @@ END_OUTSIDE = (
     f"{{% else %}}{{{{ m['content'] }}}}{{% endif %}}{END}"
 )
 NOTHING_MARKED = END_OUTSIDE.replace("== 'assistant'", "== 'model'")
-ALL_MARKED = f"{{% for m in messages %}}{{% generation %}}{PLAIN.removeprefix('{% for m in messages %}').replace('{% endfor %}', '{% endgeneration %}{% endfor %}')}"
+ALL_MARKED = (
+    "{% for m in messages %}{% generation %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endgeneration %}{% endfor %}"
+)
 THINKING = f"{PLAIN.removesuffix('{% endif %}')}<think>\n{{% endif %}}"  # the prompt has what the whole conversation has not
-DATED = f"{{%- if not date_string is defined %}}{{%- set date_string = strftime_now('%d %b %Y') %}}{{%- endif %}}It is {{{{ date_string }}}}.\n{PLAIN}"
+DATED = (
+    "{%- if not date_string is defined %}{%- set date_string = strftime_now('%d %b %Y') %}{%- endif %}"
+    f"It is {{{{ date_string }}}}.\n{PLAIN}"
+)
+BRACKETS = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% else %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
 STANDING = DATED.replace("strftime_now('%d %b %Y')", "'26 Jul 2024'")
 MARKERS = (
-    *(
-        "<start_of_turn>",
-        "<end_of_turn>",
-        "<|begin_of_text|>",
-        "<|start_header_id|>",
-        "<|end_header_id|>",
-        "<|eot_id|>",
-        "<think>",
-        "</think>",
-    ),
-    *("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"),
-    *("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>"),
-)
+    "<start_of_turn> <end_of_turn> <|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <think> </think> <tool_call> </tool_call> "
+    "<tool_response> </tool_response> <｜User｜> <｜Assistant｜> <｜end▁of▁sentence｜> <|start|> <|end|> <|message|> <|channel|> <|return|> <|call|>"
+).split()
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 3, "b": "four"}}}
 
 
@@ -95,21 +94,10 @@ def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
 
 
 def talks(*turns: tuple[str, str], count: int = 12, **answer: Any) -> list[dict[str, Any]]:
-    """Rows of these (role, content) turns; {n} in a content is the row's number; `answer`: more keys of the assistant's turns."""
-    return [
-        {
-            "messages": [
-                said(
-                    role,
-                    content.replace("{n}", str(n)),
-                    **({key: _numbered(value, n) for key, value in answer.items()} if role == "assistant" else {}),
-                )
-                for role, content in turns
-            ]
-        }
-        for n in range(count)
-    ]
+    """Rows of these (role, content) turns; {n} in a text is the row's number; `answer`: more keys of the assistant's turns."""
 
+    def turn(role: str, content: str, n: int) -> dict[str, Any]:
+        more = answer if role == "assistant" else {}
+        return {key: value.replace("{n}", str(n)) for key, value in said(role, content, **more).items()}
 
-def _numbered(value: Any, n: int) -> Any:
-    return value.replace("{n}", str(n)) if isinstance(value, str) else value
+    return [{"messages": [turn(role, content, n) for role, content in turns]} for n in range(count)]

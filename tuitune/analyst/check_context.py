@@ -154,6 +154,8 @@ class CheckContext(Context):
             return "TRL has no training variant of the chat template (TPL03)"
         if self.renders.empty_masks:
             return "TRL refuses rows whose mask of the assistant is empty (TPL18)"
+        if self.renders.prints_nothing:
+            return "the chat template prints nothing of the rows (TPL11)"
         ids = [id for shape, _, ids in self.renders.explained if shape.split == "train" for id in ids]
         return f"the chat template refuses rows ({ids[0]})" if ids else ""
 

@@ -136,6 +136,12 @@ class RenderedRows:
         looked = [shape for shape in self.shapes if id(shape) not in refused][:MOST_LOOKED]
         return [(shape, self.renderer.text(shape.talk)) for shape in looked]
 
+    @property
+    def prints_nothing(self) -> bool:
+        """Whether the render of every training row is empty."""
+        texts = [text for shape, text in self.rendered if shape.split == "train"]
+        return not any(texts) and not self.refused and bool(texts)
+
     @cached_property
     def unprinted(self) -> list[tuple[Shape, list[Word]]]:
         """Shapes of which the template leaves texts out, with these."""

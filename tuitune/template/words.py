@@ -81,9 +81,9 @@ class _Turn:
 
     def copy(self) -> dict[str, Any]:
         copied = dict(self.turn)
-        for name in REASONING:
-            if isinstance(copied.get(name), str) and copied[name].strip():
-                copied[name] = self._word("reasoning")
+        thoughts = [name for name in REASONING if isinstance(copied.get(name), str) and copied[name].strip()]
+        if thoughts:  # names for one and the same: transformers hands on the first under the others
+            copied |= dict.fromkeys(thoughts, self._word("reasoning"))
         if "content" in copied:
             copied["content"] = self._content(copied["content"])
         if isinstance(copied.get("tool_calls"), list):

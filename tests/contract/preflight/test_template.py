@@ -35,6 +35,9 @@ CALLED = [
 UNSAID = [{"messages": [turn if "tool_calls" not in turn else {**turn, "content": None} for turn in row["messages"]]} for row in CALLED]
 INDENTED = talks(ASKED, ("assistant", "    return {n}\n"))
 TRAILING = talks(ASKED, ("assistant", "It is {n} and no more.\n"))
+PAIRS = [{"s": "Be brief.", "q": f"{n}?", "a": f"It is {n}."} for n in range(12)]
+KWARGS = "chat_template_kwargs"
+PINNED = [{**row, KWARGS: {"date_string": "1 May 2025"}} for row in talks(ASKED, ANSWERED)]
 STRINGS = {"prompt": "prompt", "completion": "completion"}
 
 
@@ -87,7 +90,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
         "TPL05",
         {
             "change": having(t.THINKING),
-            "rows": [{"q": f"{n}?", "a": f"It is {n}."} for n in range(12)],
+            "rows": PAIRS,
             "columns": {"user": "q", "assistant": "a"},
         },
         "warning",
@@ -130,13 +133,13 @@ SOUND: list[tuple[str, dict[str, Any]]] = [
     ("TPL09 TPL11", {"change": of("gemma3"), "rows": SYSTEM}),
     ("TPL10", {"rows": TWICE}),
     ("TPL11", {"rows": [{"messages": [{"from": "human", "value": f"{n}?"}, {"from": "gpt", "value": f"It is {n}."}]} for n in range(12)]}),
-    ("TPL12 TPL13", {"change": having("{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]{% else %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}")}),
+    ("TPL12 TPL13", {"change": having(t.BRACKETS)}),
     ("TPL14", {"rows": INDENTED}),
-    ("TPL15", {"change": having(t.DATED), "rows": [{**row, "chat_template_kwargs": {"date_string": "1 May 2025"}} for row in talks(ASKED, ANSWERED)], "columns": {"messages": "messages", "chat_template_kwargs": "chat_template_kwargs"}}),
+    ("TPL15", {"change": having(t.DATED), "rows": PINNED, "columns": {"messages": "messages", KWARGS: KWARGS}}),
     ("TPL16", {"change": configured(f"{t.PLAIN}\r\n")}),
     ("TPL17", {"change": of("qwen3"), "rows": CALLED}),
     ("TPL19", {"training": MASKED}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("id", "planted", "severity"), FAULTS, ids=[f"{number}-{id}" for number, (id, *_) in enumerate(FAULTS)])
@@ -179,13 +182,13 @@ REPAIRABLE = [
     ("TPL07", {"change": of("qwen3"), "rows": THOUGHT}),
     ("TPL07", {"change": of("qwen3.jinja"), "rows": THOUGHT}),
     ("TPL09", {"change": of("gemma"), "rows": SYSTEM}),
-    ("TPL09", {"change": of("gemma"), "rows": [{"s": "Be brief.", "q": f"{n}?", "a": f"It is {n}."} for n in range(12)], "columns": {"system": "s", "user": "q", "assistant": "a"}}),
+    ("TPL09", {"change": of("gemma"), "rows": PAIRS, "columns": {"system": "s", "user": "q", "assistant": "a"}}),
     ("TPL10", {"change": of("gemma"), "rows": TWICE}),
     ("TPL11", {"change": of("qwen3"), "rows": MISNAMED}),
     ("TPL15", {"change": having(t.DATED)}),
     ("TPL15", {"change": having(t.STANDING)}),
     ("TPL17", {"change": of("qwen3"), "rows": UNSAID}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("id", "planted"), REPAIRABLE, ids=[f"{number}-{id}" for number, (id, _) in enumerate(REPAIRABLE)])
