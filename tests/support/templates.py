@@ -34,8 +34,9 @@ BRACKETS = (
 )
 STANDING = DATED.replace("strftime_now('%d %b %Y')", "'26 Jul 2024'")
 MARKERS = (
-    "<start_of_turn> <end_of_turn> <|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <think> </think> <tool_call> </tool_call> "
-    "<tool_response> </tool_response> <｜User｜> <｜Assistant｜> <｜end▁of▁sentence｜> <|start|> <|end|> <|message|> <|channel|> <|return|> <|call|>"
+    "<start_of_turn> <end_of_turn> <|begin_of_text|> <|start_header_id|> <|end_header_id|> <|eot_id|> <think> </think> "
+    "<tool_call> </tool_call> <tool_response> </tool_response> <｜User｜> <｜Assistant｜> <｜end▁of▁sentence｜> "
+    "<|start|> <|end|> <|message|> <|channel|> <|return|> <|call|>"
 ).split()
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 3, "b": "four"}}}
 

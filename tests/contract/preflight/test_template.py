@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tests.support import templates as t
-from tests.support.planted import Place, alarms, check, finding, ids, plant
+from tests.support.planted import CARD, Place, alarms, check, finding, ids, plant, sound_box
 from tests.support.templates import having, said, small, talks, template_of
-from tuitune.preflight.preflight import Report
+from tuitune.analyst.render_watch import STUCK
+from tuitune.errors import UserError
+from tuitune.preflight.preflight import Report, preflight
 from tuitune.preflight.repair import apply_fixes
 
 MASKED = {"assistant_only_loss": True}
@@ -197,3 +199,55 @@ def test_after_its_repair_the_fault_is_gone_and_no_other_is_there(tmp_path: Path
     after = repaired(place, check(place.recipe), id)
     assert id not in ids(after)
     assert alarms(after) == []
+
+
+def test_a_template_that_does_not_return_is_told_with_its_file(tmp_path: Path, model: Path) -> None:
+    class Ended:
+        """The analyst, when its server has ended a render."""
+
+        def request(self, op: str, args: dict[str, Any], **hooks: Any) -> dict[str, Any]:
+            raise UserError(STUCK)
+
+    (tmp_path / "loops.jinja").write_text("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}")
+    for number, (section, file) in enumerate([({}, "model/chat_template.jinja"), ({"chat_template": "../loops.jinja"}, "loops.jinja")]):
+        (folder := tmp_path / str(number)).mkdir()
+        place = plant(folder, model=model, tokenizer=section)
+        found = finding(preflight(place.recipe, Ended(), CARD, look=sound_box), "PRE01")
+        assert found.where.file.endswith(file)
+        assert "did not return within 2 s" in found.message
+
+
+def test_rows_of_the_evaluation_are_looked_at_too(tmp_path: Path, model: Path) -> None:
+    place = plant(tmp_path, model=model, change=of("gemma"), evaluation=SYSTEM, training={"eval_strategy": "epoch"})
+    report = check(place.recipe)
+    found = finding(report, "TPL09")
+    assert found.where.file.endswith("eval.jsonl")
+    assert found.where.split == "eval"
+    assert "TPL09" not in ids(repaired(place, report, "TPL09"))
+
+
+def test_both_sides_of_preference_pairs_are_looked_at(tmp_path: Path, model: Path) -> None:
+    rows = [
+        {
+            "prompt": [said("user", f"How much is {n}?")],
+            "chosen": [said("assistant", f"It is {n}.")],
+            "rejected": [said("assistant", f"No idea about {n}.", reasoning_content="hm") if n == 7 else said("assistant", f"No {n}.")],
+        }
+        for n in range(12)
+    ]
+    columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    report = check(plant(tmp_path, model=model, task="dpo", rows=rows, columns=columns, training={"learning_rate": 1e-6}).recipe)
+    assert finding(report, "TPL07").evidence["rows"] == [7]
+    assert {id for id in ids(report, "error", "warning") if id.startswith("TPL")} == {"TPL07"}
+
+
+def test_a_repair_names_only_the_sources_that_need_it(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in SYSTEM))
+    sound = talks(ASKED, ANSWERED)
+    place = plant(tmp_path, model=model, change=of("gemma"), rows=sound)
+    text = place.recipe.read_text()
+    more = "  - path: more.jsonl\n    columns:\n      messages: messages\n"
+    place.recipe.write_text(text.replace("training:\n", f"{more}training:\n", 1))
+    fix = finding(check(place.recipe), "TPL09").fix
+    assert fix is not None
+    assert [(copy.split, copy.source) for copy in fix.copies] == [("train", 1)]
