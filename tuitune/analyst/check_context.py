@@ -16,6 +16,7 @@ from tuitune.analyst.prepared_rows import READERS
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.raw_rows import RawSplit, raw_split
 from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.rendered_rows import Border, RenderedRows, missing_template, null_contents, rendered_rows, string_borders
 from tuitune.analyst.token_facts import (
     Rendered,
     Table,
@@ -64,7 +65,9 @@ class CheckContext(Context):
 
     @cached_property
     def tokenizer(self) -> Any:
-        """As the trainer gets it."""
+        """As the trainer gets it. NotHere when the check of `missing_template` says that it lacks what the rows need."""
+        if self.missing_template:
+            raise NotHere(f"there is no chat template for these rows ({self.missing_template})")
         return make_tokenizer(self.built)
 
     @cached_property
@@ -111,6 +114,8 @@ class CheckContext(Context):
         """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere for tasks whose rows cannot be prepared yet."""
         if self.recipe.task not in READERS:
             raise NotHere(f"rows of task {self.recipe.task} are checked as they stand in their files only")
+        if self.stopped:
+            raise NotHere(self.stopped)
         mine = replace(self.recipe, training=dict(self.recipe.training))  # it takes out what asks for an evaluation
         return prove(mine, self.watch, self.progress, begun=replace(self.built, recipe=mine))
 
@@ -333,3 +338,52 @@ class CheckContext(Context):
             return has_generation_markers(self.template) or bool(get_training_chat_template(self.tokenizer))
         except ValueError:
             return False
+            with safe_open(str(tensor.file), framework="pt") as opened:
+                part = opened.get_slice(tensor.name)
+                if ids is None:
+                    return part[:].float()
+                return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
+        except SafetensorError as error:
+            raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+
+    @cached_property
+    def missing_template(self) -> str:
+        """The check that tells why conversations have no template; "" when they have one."""
+        return missing_template(self.loaded_tokenizer, self.recipe, self.built)
+
+    @cached_property
+    def renders(self) -> RenderedRows:
+        """Conversations of both splits through the chat template in force. NotHere for plain text."""
+        if "conversational" not in self.built.train.format:
+            raise NotHere("the rows are plain text: no chat template is applied to them")
+        return rendered_rows(self.recipe, self.built, self.tokenizer)
+
+    @cached_property
+    def stopped(self) -> str:
+        """Why TRL would not prepare the training rows, where a check of the template tells it and in which row; "" else."""
+        if self.missing_template:
+            return f"there is no chat template for these rows ({self.missing_template})"
+        if "conversational" not in self.built.train.format:
+            return ""
+        if self.renders.refusal:
+            return "TRL has no training variant of the chat template (TPL03)"
+        if self.renders.empty_masks:
+            return "TRL refuses rows whose mask of the assistant is empty (TPL18)"
+        if self.renders.prints_nothing:
+            return "the chat template prints nothing of the rows (TPL11)"
+        ids = [id for shape, _, ids in self.renders.explained if shape.split == "train" for id in ids]
+        return f"the chat template refuses rows ({ids[0]})" if ids else ""
+
+    @cached_property
+    def prompt_borders(self) -> list[tuple[int, Border | None]]:
+        """rendered_rows.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
+        if "conversational" in self.built.train.format:
+            return self.renders.borders()
+        if self.built.train.format != "prompt-completion (text)":
+            raise NotHere("the rows have no prompt that could be told from the answer")
+        return string_borders(self.tokenizer, self.built.train.rows)
+
+    @cached_property
+    def null_contents(self) -> list[tuple[int, str]]:
+        """(row, file) of the training rows that have a turn without content in their file, where it was read as ""."""
+        return null_contents(self.built.train)
