@@ -338,13 +338,6 @@ class CheckContext(Context):
             return has_generation_markers(self.template) or bool(get_training_chat_template(self.tokenizer))
         except ValueError:
             return False
-            with safe_open(str(tensor.file), framework="pt") as opened:
-                part = opened.get_slice(tensor.name)
-                if ids is None:
-                    return part[:].float()
-                return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
-        except SafetensorError as error:
-            raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
 
     @cached_property
     def missing_template(self) -> str:
