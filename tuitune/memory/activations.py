@@ -19,7 +19,12 @@ def layer_bytes(shape: Shape, settings: Settings) -> int:
         + sum(input_bytes(shape, settings).values())
         + rank_bytes(shape, settings)
     )
-    return each_token * settings.tokens + layer_mask_bytes(shape, settings) + cast_bytes(shape, settings) + merged_expert_bytes(shape, settings)
+    return (
+        each_token * settings.tokens
+        + layer_mask_bytes(shape, settings)
+        + cast_bytes(shape, settings)
+        + merged_expert_bytes(shape, settings)
+    )
 
 
 def checkpoint_bytes(shape: Shape, settings: Settings) -> int:
@@ -106,11 +111,11 @@ def _source(linear: Linear) -> str:
 
 
 def _expert_inputs(shape: Shape, settings: Settings) -> dict[str, int]:
-    """Inputs of trained experts, sorted by expert (h and f for each one used); the router's own when it is trained."""
+    """Inputs of trained experts, sorted by expert (h and f for each one used), and the router's."""
     if shape.experts is None or (settings.lora and not shape.adapts_experts(settings.targets)):
         return {}
     c, used = settings.compute_bytes, shape.experts.used
-    return {"mlp norm": c * shape.hidden * used + (0 if settings.lora else c * shape.hidden), "mlp": c * shape.experts.width * used}
+    return {"mlp norm": c * shape.hidden * (used + 1), "mlp": c * shape.experts.width * used}
 
 
 def own_copies(settings: Settings) -> bool:

@@ -30,7 +30,9 @@ def read_shape(config: Config) -> Shape:
     try:
         shape = reader(inner)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise UserError(f"config.json of this {printable(family)} model lacks or garbles a size ({printable(str(error))}); copy it again") from error
+        raise UserError(
+            f"config.json of this {printable(family)} model lacks or garbles a size ({printable(str(error))}); copy it again"
+        ) from error
     return replace(shape, family=family, tied=shape.tied if tied is None else tied)
 
 
@@ -108,7 +110,11 @@ def _gemma2(config: Config) -> Shape:
 
 
 def _gemma3(config: Config) -> Shape:
-    usual = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208}  # Gemma3TextConfig's; published configs leave them out
+    usual = {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 262_208,
+    }  # Gemma3TextConfig's; published configs leave them out
     return replace(_gemma2({**usual, **config}), qk_norm=True)
 
 
@@ -136,7 +142,9 @@ def _phi3(config: Config) -> Shape:
 
 def _phi(config: Config) -> Shape:
     sizes = _sizes(config)
-    linears = _attention(sizes, True, output="dense") + _plain(sizes["hidden"], sizes["mlp_width"], ("mlp.fc1", "mlp.fc2"), "attention norm")
+    linears = _attention(sizes, True, output="dense") + _plain(
+        sizes["hidden"], sizes["mlp_width"], ("mlp.fc1", "mlp.fc2"), "attention norm"
+    )
     return Shape(
         **sizes,
         tied=False,
@@ -208,7 +216,9 @@ def _mixtral(config: Config) -> Shape:
 
 def _qwen3_moe(config: Config) -> Shape:
     if config.get("mlp_only_layers") or int(config.get("decoder_sparse_step") or 1) != 1:
-        raise UserError("no memory plan yet for a mixture-of-experts model of which some layers have no experts; train a few steps and look")
+        raise UserError(
+            "no memory plan yet for a mixture-of-experts model of which some layers have no experts; train a few steps and look"
+        )
     experts = Experts(int(config["num_experts"]), int(config["num_experts_per_tok"]), int(config["moe_intermediate_size"]), lora=True)
     return _mixture(_qwen3(config), experts)
 

@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, replace
 
-from tuitune.memory import activations, loss, static, working
+from tuitune.memory import activations, backward, loss, static, working
 from tuitune.memory.settings import Device, Settings
 from tuitune.memory.shape import Shape
 
@@ -62,7 +62,9 @@ def plan(shape: Shape, settings: Settings, device: Device) -> Plan:
     unused = int(totals[peak] * UNUSED) + loss.idle_bytes(shape, settings)
     process = {"CUDA context and kernels": device.context, "unused by the allocator": unused, "paged optimizer states": paged}
     return Plan(
-        components=tuple(Component(key, size, name) for name, parts in (phases | {"process": process}).items() for key, size in parts.items()),
+        components=tuple(
+            Component(key, size, name) for name, parts in (phases | {"process": process}).items() for key, size in parts.items()
+        ),
         phases=totals,
         peak=peak,
         allocated=totals[peak],
@@ -75,7 +77,7 @@ def _moving(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
     """Phase → what is there beside what stays."""
     gradients = static.gradient_bytes(shape, settings)
     accumulated = gradients if settings.accumulation > 1 else 0
-    kept = _kept(shape, settings)
+    kept = backward.kept(shape, settings)
     phases = {
         "forward": {
             **kept,
@@ -84,7 +86,7 @@ def _moving(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
             "loss": loss.forward_bytes(shape, settings),
         },
         "loss": {**kept, "gradients": accumulated, "loss": loss.backward_bytes(shape, settings)},
-        **_backward(shape, settings, gradients),
+        **backward.phases(shape, settings),
         "optimizer step": {"gradients": gradients, "optimizer's copies": static.optimizer(settings).copies * gradients},
     }
     if settings.reference != "none":
@@ -94,72 +96,11 @@ def _moving(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
     return phases
 
 
-def _kept(shape: Shape, settings: Settings) -> dict[str, int]:
-    """What the whole forward pass has kept when it ends."""
-    checkpoints = _checkpointed(shape, settings)
-    return {
-        "checkpoints": checkpoints * activations.checkpoint_bytes(shape, settings),
-        "activations": (shape.layers - checkpoints) * activations.layer_bytes(shape, settings) + loss.final_norm_bytes(shape, settings),
-        "mask": activations.mask_bytes(shape, settings),
-        "positions": 2 * settings.weight_bytes * settings.length * shape.head_dim if shape.rotary else 0,
-    }
-
-
-def _checkpointed(shape: Shape, settings: Settings) -> int:
-    """Layers of which only the input is kept: every n-th, the first included (transformers' activation_checkpointing_enable)."""
-    return -(-shape.layers // settings.checkpoint_every) if settings.checkpoint_every else 0
-
-
 def _cached_casts(shape: Shape, settings: Settings) -> int:
     """Autocast keeps the 16-bit copies of trained float32 weights to the end of the forward pass, also those of checkpointed layers."""
     if not settings.casts or settings.lora:
         return 0
-    return 2 * (shape.linear_weights + shape.expert_weights) * _checkpointed(shape, settings)
-
-
-def _backward(shape: Shape, settings: Settings, gradients: int) -> dict[str, dict[str, int]]:
-    """The backward pass at its ends: the last layer (all activations, few gradients), the first one (few, all), the embedding.
-
-    Between them both change in proportion to the layers, so one of the ends is the highest.
-    """
-    every, checkpointed = settings.checkpoint_every, _checkpointed(shape, settings)
-    alone, full = shape.layers - checkpointed, not settings.lora
-    kept, each = activations.checkpoint_bytes(shape, settings), activations.layer_bytes(shape, settings)
-    head = 0 if settings.lora or settings.loss == "none" else shape.embedding * settings.trained_bytes
-    twice = head if shape.tied else 0  # two gradients of one matrix: the head's waits for the embedding's
-    around = {"mask": activations.mask_bytes(shape, settings), "positions": _kept(shape, settings)["positions"]}
-    accumulated = settings.accumulation > 1
-    before = gradients + twice if accumulated else head
-    last_checkpointed = every > 0 and (shape.layers - 1) % every == 0
-    below = alone - (0 if last_checkpointed or not every else (shape.layers - 1) % every)  # those above the last checkpointed layer are freed
-    phases = {
-        "backward, last layer": {
-            **around,
-            "gradients": before,
-            "checkpoints": checkpointed * kept,
-            "activations": (alone if last_checkpointed else alone - 1) * each,
-            "one layer": working.layer_peak(shape, settings, last_checkpointed),
-        },
-        "backward, first layer": {
-            **around,
-            "gradients": gradients + twice if accumulated or settings.lora else gradients - shape.embedding * settings.trained_bytes + twice,
-            "checkpoints": kept if checkpointed else 0,
-            "one layer": working.layer_peak(shape, settings, checkpointed > 0),
-        },
-    }
-    if every > 1 and not last_checkpointed:
-        phases["backward, last checkpointed layer"] = {
-            **around,
-            "gradients": before,
-            "checkpoints": checkpointed * kept,
-            "activations": below * each,
-            "one layer": working.layer_peak(shape, settings, True),
-        }
-    if full:
-        embedding = shape.embedding * settings.trained_bytes
-        extra = (twice + embedding if accumulated else twice)
-        phases["backward, embedding"] = {"gradients": gradients + extra, "one layer": kept}
-    return phases
+    return 2 * (shape.linear_weights + shape.expert_weights) * backward.checkpointed_layers(shape, settings)
 
 
 def _reference(shape: Shape, settings: Settings) -> dict[str, int]:

@@ -19,7 +19,7 @@ class Settings:
     `attention`: "sdpa", "eager", or "flash" for every kernel that needs no mask. `loss`: "fused" (TRL's tiles), "full" (all logits at once),
     "none" (reward models score the last position only). `scored`: share of positions that count for the loss. `reference`: DPO's and KTO's
     other model: "shared" (the base without its adapter), "adapter" (a frozen copy of it), "model" (a copy of everything).
-    `eval_batch` 0: no evaluation. `expandable`: PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True.
+    `eval_batch` 0: no evaluation.
     """
 
     length: int
@@ -42,7 +42,6 @@ class Settings:
     scored: float = 1.0
     reference: Reference = "none"
     eval_batch: int = 0
-    expandable: bool = False
 
     @property
     def rows_each(self) -> int:

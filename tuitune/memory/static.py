@@ -46,10 +46,11 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Trained:
-    """`count` trained tensors of `size` elements each. `embedding`: bitsandbytes keeps its states in 32 bits."""
+    """`count` trained tensors of `size` elements each. `embedding`: bitsandbytes keeps its
+    states in 32 bits."""
 
     size: int
-    count: int
+    count: int = 1
     embedding: bool = False
 
 
@@ -70,14 +71,16 @@ def model_bytes(shape: Shape, settings: Settings) -> int:
 
 
 def trained_tensors(shape: Shape, settings: Settings) -> Iterator[Trained]:
-    """Every trained tensor. LoRA: A (rank × in) and B (out × rank) of each target; peft gives each expert of a stacked tensor its own rank."""
+    """Every trained tensor. LoRA: A (rank × in) and B (out × rank) of each target; peft
+    gives each expert of a stacked tensor its own rank, twice for gate and up together, and adapts their router."""
     if settings.lora:
         for linear in shape.targets(settings.targets):
             yield Trained(settings.rank * linear.inputs, shape.layers)
             yield Trained(settings.rank * linear.outputs, shape.layers)
         if shape.experts and shape.adapts_experts(settings.targets):
             rank, width = settings.rank * shape.experts.count, shape.experts.width
-            for size in (2 * rank * shape.hidden, 2 * rank * 2 * width, rank * width, rank * shape.hidden):
+            router = (settings.rank * shape.hidden, settings.rank * shape.experts.count)
+            for size in (2 * rank * shape.hidden, 2 * rank * 2 * width, rank * width, rank * shape.hidden, *router):
                 yield Trained(size, shape.layers)
         return
     for linear in shape.linears:
@@ -107,6 +110,12 @@ def adapter_bytes(shape: Shape, settings: Settings) -> int:
 def gradient_bytes(shape: Shape, settings: Settings) -> int:
     """All gradients at once, in the type of their weights."""
     return trained_parameters(shape, settings) * settings.trained_bytes
+
+
+def layer_gradient_bytes(shape: Shape, settings: Settings) -> int:
+    """The gradients of one layer."""
+    each = sum(tensor.size for tensor in trained_tensors(shape, settings) if tensor.count == shape.layers and not tensor.embedding)
+    return each * settings.trained_bytes
 
 
 def reference_bytes(shape: Shape, settings: Settings) -> int:

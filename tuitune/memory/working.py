@@ -4,7 +4,7 @@ Followed operation by operation through autograd (a node's saved tensors are fre
 the first node that needs a saved tensor, and stop at the last one saved). h hidden, f MLP width, c bytes of a product's operand, T tokens.
 """
 
-from tuitune.memory.activations import input_bytes, layer_bytes, mlp_bytes, norm_output_bytes, own_copies
+from tuitune.memory.activations import checkpoint_bytes, input_bytes, layer_bytes, mlp_bytes, norm_output_bytes, own_copies
 from tuitune.memory.settings import Settings
 from tuitune.memory.shape import Linear, Shape
 
@@ -12,9 +12,12 @@ from tuitune.memory.shape import Linear, Shape
 def layer_peak(shape: Shape, settings: Settings, checkpointed: bool) -> int:
     """The most that one layer's backward pass holds: what it kept and the largest moment."""
     moments = [product_moment(shape, settings), down_moment(shape, settings), attention_moment(shape, settings)]
-    if checkpointed:
-        moments.append(recompute_moment(shape, settings))
-    return layer_bytes(shape, settings) + max(moments)
+    if shape.norms == 4:  # the MLP's own output is normalised: that norm is differentiated first
+        moments.append(norm_bytes(shape, settings) + _incoming(shape, settings) * settings.tokens)
+    if not checkpointed:
+        return layer_bytes(shape, settings) + max(moments)
+    shared = checkpoint_bytes(shape, settings) if settings.weight_bytes == 4 else 0  # a float32 norm keeps its input: the checkpoint
+    return layer_bytes(shape, settings) - shared + max(*moments, recompute_moment(shape, settings))
 
 
 def product_moment(shape: Shape, settings: Settings) -> int:
@@ -27,7 +30,12 @@ def product_moment(shape: Shape, settings: Settings) -> int:
         gradients = 3 * c * width
     else:
         gradients = (2 * c if shape.activation == "gelu" or not settings.amp else 12) * width
-    return (gradients - input_bytes(shape, settings).get("mlp", 0) + _incoming(shape, settings)) * settings.tokens
+    down = _down(shape)
+    weights = 0 if down is None else down.weights
+    made = 0 if settings.lora or settings.accumulation > 1 else settings.trained_bytes  # down's gradient, unless it was added to an older one
+    cast = 2 if settings.casts else 0  # down's 16-bit copy is gone with its node
+    each_token = gradients - input_bytes(shape, settings).get("mlp", 0) + _incoming(shape, settings)
+    return each_token * settings.tokens + (made - cast) * weights
 
 
 def down_moment(shape: Shape, settings: Settings) -> int:
@@ -39,7 +47,7 @@ def down_moment(shape: Shape, settings: Settings) -> int:
     each_token = c * width + _incoming(shape, settings)
     if settings.lora and _down_adapted(shape, settings):
         each_token += c * width - input_bytes(shape, settings).get("mlp", 0)
-    return each_token * settings.tokens + dequantised_bytes(_down(shape), settings) + _new_gradient(shape, settings)
+    return each_token * settings.tokens + dequantised_bytes(_down(shape), settings) + _down_gradient(shape, settings)
 
 
 def attention_moment(shape: Shape, settings: Settings) -> int:
@@ -53,26 +61,38 @@ def attention_moment(shape: Shape, settings: Settings) -> int:
 
 def recompute_moment(shape: Shape, settings: Settings) -> int:
     """The end of a checkpointed layer's second forward pass: the gradient that came in and the scaled one for the adapter, the residual, what
-    the norm handed on unless kept, down's input unless kept, in float32 for a float32 adapter (twice with dropout), down's output.
+    the norm handed on unless kept, and the last product's operands.
 
-    A down projection without adapter needs nothing kept: it is not computed again. In 4 bits its backward runs before the rest is recomputed
-    (bitsandbytes' MatMul4Bit keeps its tensors outside of autograd), so the product's gradient is there already.
+    With adapters on them: base and low-rank part of up, before it becomes the sum that is kept; down's input in float32 for a float32 adapter
+    (twice with dropout); or its matrix out of 4 bits. A down projection without adapter needs nothing kept: it is not computed again. In 4 bits
+    its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its tensors outside of autograd), so the product's
+    gradient is there already.
     """
     c, width, tokens = settings.compute_bytes, _width(shape), settings.tokens
     inputs = input_bytes(shape, settings)
-    stream = settings.weight_bytes * shape.hidden
+    residual = 0 if settings.weight_bytes == 4 else settings.weight_bytes * shape.hidden  # a float32 one is what the norm keeps
     handed_on = norm_output_bytes(shape, settings)
-    shared = inputs.get("mlp norm", 0) > 0 and not (settings.dropout and settings.lora) and not own_copies(settings) and handed_on == c
-    around = _incoming(shape, settings) + stream + (0 if shared else handed_on * shape.hidden)
-    if settings.lora and not _down_adapted(shape, settings):
-        held = around + c * width
-        return held * tokens + _scratch(_up(shape), settings)
-    around += c * shape.hidden * (2 if settings.lora else 1)
     own = settings.lora and (own_copies(settings) or settings.dropout > 0)
+    shared = inputs.get("mlp norm", 0) > 0 and not own and handed_on == c
+    around = _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+    if settings.lora and not _down_adapted(shape, settings):
+        return (around + c * width) * tokens + _scratch(_up(shape), settings)
+    around += c * shape.hidden * (2 if settings.lora else 1)
     product = c * width if own else 0
     in_adapter = product + (4 * width * (2 if settings.dropout else 1) if own_copies(settings) else 0)
     in_base = product - (inputs.get("mlp", 0) if own else 0)  # the adapter has not made its copy yet
-    return max((around + in_adapter) * tokens, (around + in_base) * tokens + _scratch(_down(shape), settings))
+    moments = [(around + in_adapter) * tokens, (around + in_base) * tokens + _scratch(_down(shape), settings)]
+    up = _up(shape)
+    if settings.lora and up is not None and shape.activation == "gated":
+        later = inputs.get("mlp", 0) + (c * width if up.outputs > width else 0)  # act(gate) comes after a fused gate and up
+        moments.append((around + 2 * c * up.outputs - later) * tokens)
+    return max(moments)
+
+
+def norm_bytes(shape: Shape, settings: Settings) -> int:
+    """A norm's backward pass. Written-out RMS norms have five float32 gradients at once: x's, that of the mean of x², and three on the way
+    from it (20h); the fused LayerNorm what came in and what goes out (8h)."""
+    return (8 if shape.norm == "layer" else 20) * shape.hidden * settings.tokens
 
 
 def forward_bytes(shape: Shape, settings: Settings, tokens: int, adapted: bool) -> int:
@@ -95,16 +115,14 @@ def _scratch(linear: Linear | None, settings: Settings) -> int:
 
 
 def _incoming(shape: Shape, settings: Settings) -> int:
-    """A token's gradient of the residual stream."""
-    return settings.weight_bytes * shape.hidden
+    """A token's gradient of the residual stream, and its 16-bit copy for the products when the stream is in float32."""
+    return (settings.weight_bytes + (settings.compute_bytes if settings.casts else 0)) * shape.hidden
 
 
-def _new_gradient(shape: Shape, settings: Settings) -> int:
-    """Full fine-tuning: down's gradient before it is added to what an earlier micro-batch left, or cast to float32."""
+def _down_gradient(shape: Shape, settings: Settings) -> int:
+    """Full fine-tuning: the gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight."""
     down = _down(shape)
-    if settings.lora or down is None:
-        return 0
-    return down.weights * (settings.trained_bytes if settings.accumulation > 1 else 0) + (2 * down.weights if settings.casts else 0)
+    return 0 if settings.lora or down is None else down.weights * (2 if settings.casts else settings.trained_bytes)
 
 
 def _width(shape: Shape) -> int:
