@@ -213,7 +213,9 @@ def plan(args: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        report.print_plan(document, Console(highlight=False, soft_wrap=True))
+        from tuitune.memory.printing import print_plan
+
+        print_plan(document, Console(highlight=False, soft_wrap=True))
     return 1 if document["fits"] is False else 0
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tuitune.errors import UserError
+from tuitune.errors import NotHere, UserError
 from tuitune.memory.families import read_shape
 from tuitune.memory.settings import Reference, Settings, Weights
 from tuitune.memory.shape import Shape
@@ -120,8 +120,6 @@ def _with_all_weights(shape: Shape, files: ModelFiles) -> Shape:
 
     Weights that are not here yet, or are in parts, leave the shape as it is.
     """
-    from tuitune.preflight.finding import NotHere
-
     try:
         held = sum(_count(tensor.shape) for tensor in files.tensors.values() if not (shape.tied and tensor.name.endswith("lm_head.weight")))
     except NotHere:

@@ -15,8 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tuitune.errors import UserError
-from tuitune.preflight.finding import NotHere
+from tuitune.errors import NotHere, UserError
 from tuitune.text import printable
 
 MOST_HEADER = 100_000_000  # bytes; the format's own limit
