@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tuitune.errors import NotHere, UserError
 from tuitune.memory.families import read_shape
@@ -15,7 +15,7 @@ from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.recipe.schema import Schema, load_schema
 from tuitune.text import printable
-from tuitune.trainer.box import Box, attention, model_dtype, training_fill_ins
+from tuitune.trainer.box import Box, model_dtype, training_fill_ins
 
 # Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
 UNPLANNED = {
@@ -48,7 +48,9 @@ def read_recipe(path: Path, card: Card | None) -> Planned:
     schema = load_schema()
     recipe = load_recipe(path, schema=schema)
     if wants_cpu(recipe.launch, recipe.training):
-        raise UserError(f"{printable(str(path))} trains on the CPU, and the plan is about GPU memory; remove launch.gpus and use_cpu to plan it")
+        raise UserError(
+            f"{printable(str(path))} trains on the CPU, and the plan is about GPU memory; remove launch.gpus and use_cpu to plan it"
+        )
     _refuse_unplanned(recipe)
     usable = None if card is None or not card.gpu else card
     files = _model_files(recipe)
@@ -88,7 +90,9 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings
         attention=_attention(recipe),
         loss="none" if recipe.task == "reward" else "full" if recipe.task == "sft" and training.get("label_smoothing_factor") else "fused",
         reference=_reference(recipe, training, adapts),
-        eval_batch=int(training["per_device_eval_batch_size"]) if training.get("eval_strategy", "no") != "no" and recipe.dataset["eval"] else 0,
+        eval_batch=int(training["per_device_eval_batch_size"])
+        if training.get("eval_strategy", "no") != "no" and recipe.dataset["eval"]
+        else 0,
     )
 
 
@@ -137,7 +141,9 @@ def _count(sizes: tuple[int, ...]) -> int:
 def _length(recipe: Recipe, training: dict[str, Any]) -> int:
     length = training.get("max_length")
     if not isinstance(length, int) or length < 1:
-        raise UserError(f"{printable(str(recipe.file))}: training.max_length says nothing, so rows may have any length; set it to plan memory")
+        raise UserError(
+            f"{printable(str(recipe.file))}: training.max_length says nothing, so rows may have any length; set it to plan memory"
+        )
     return length
 
 
@@ -184,10 +190,12 @@ def _checkpoint_every(training: dict[str, Any]) -> int:
     return int((training.get("activation_checkpointing_kwargs") or {}).get("every_n_layers") or 1)
 
 
-def _attention(recipe: Recipe) -> Any:
-    fill = attention(recipe.model.get("attn_implementation"))
-    name = fill.value if fill else recipe.model["attn_implementation"]
-    return name if name in ("sdpa", "eager") else "flash"
+def _attention(recipe: Recipe) -> Literal["sdpa", "eager", "flash"]:
+    """What the recipe names; else sdpa, which transformers takes for every family that has a plan."""
+    name = recipe.model.get("attn_implementation")
+    if name in (None, "auto", "sdpa"):
+        return "sdpa"
+    return "eager" if name == "eager" else "flash"
 
 
 def _reference(recipe: Recipe, training: dict[str, Any], adapts: bool) -> Reference:

@@ -10,7 +10,6 @@ from tuitune.text import printable
 
 # One 4-bit layer's own tables: 16 + 256 floats of code, nested offset and scale, in blocks of 512 bytes (bitsandbytes QuantState)
 TABLES = 3 << 10
-MANAGED_PAGE = 2 << 20  # CUDA's managed memory lies on the GPU in blocks of 2 MiB
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def state_bytes(shape: Shape, settings: Settings) -> tuple[int, int]:
     """(bytes in torch's memory, bytes in managed memory) of the optimizer's states.
 
     8 bits (bitsandbytes/optim/optimizer.py): a byte a weight and state, and 4 for each block of 256; tensors under 4096 elements and
-    embeddings (transformers' Trainer registers them so) in 32. Paged: tensors of 100,000 elements and more, each in pages of 2 MiB.
+    embeddings (transformers' Trainer registers them so) in 32. Paged: tensors of 100,000 elements and more.
     """
     kind = optimizer(settings)
     device = managed = 0
@@ -146,7 +145,7 @@ def state_bytes(shape: Shape, settings: Settings) -> tuple[int, int]:
         small = kind.bits == 8 and tensor.size >= 4096 and not tensor.embedding
         each = tensor.size * (1 if small else 4 if kind.bits else settings.trained_bytes)
         if kind.paged and tensor.size >= 100_000:
-            managed += -(-each // MANAGED_PAGE) * MANAGED_PAGE * kind.states * tensor.count
+            managed += each * kind.states * tensor.count
         else:
             device += each * kind.states * tensor.count
         if small:

@@ -32,7 +32,9 @@ def product_moment(shape: Shape, settings: Settings) -> int:
         gradients = (2 * c if shape.activation == "gelu" or not settings.amp else 12) * width
     down = _down(shape)
     weights = 0 if down is None else down.weights
-    made = 0 if settings.lora or settings.accumulation > 1 else settings.trained_bytes  # down's gradient, unless it was added to an older one
+    made = (
+        0 if settings.lora or settings.accumulation > 1 else settings.trained_bytes
+    )  # down's gradient, unless it was added to an older one
     cast = 2 if settings.casts else 0  # down's 16-bit copy is gone with its node
     each_token = gradients - input_bytes(shape, settings).get("mlp", 0) + _incoming(shape, settings)
     return each_token * settings.tokens + (made - cast) * weights
