@@ -29,11 +29,9 @@ from tuitune.analyst.token_facts import (
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
-from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
-from tuitune.text import printable
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.prepared import hash_rows
 
@@ -57,7 +55,7 @@ class CheckContext(Context):
 
     @cached_property
     def raw_tokenizer(self) -> Any:
-        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none."""
+        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none that can be read."""
         from tokenizers import Tokenizer
 
         file = self.model.folder / "tokenizer.json"
@@ -66,8 +64,7 @@ class CheckContext(Context):
         try:
             return Tokenizer.from_file(str(file))
         except Exception as error:  # the Rust side raises nothing more special
-            reason = printable(str(error), limit=200)
-            raise UserError(f"{printable(str(file))} cannot be read ({reason}); copy it again") from error
+            raise NotHere("tokenizer.json cannot be read, which loading the tokenizer tells") from error
 
     @cached_property
     def template(self) -> str:
@@ -136,6 +133,16 @@ class CheckContext(Context):
     def weight_rows(self, tensor: Tensor, ids: "list[int] | None" = None) -> Any:
         """Rows of a 2-D tensor out of its file as float32, (len(ids), hidden); all rows when `ids` is None."""
         return read_rows(tensor, ids)
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token of the tokenizer → id."""
+        return dict(self.tokenizer.get_vocab())
+
+    @cached_property
+    def raw_vocabulary(self) -> dict[str, int]:
+        """The same of tokenizer.json as it stands."""
+        return dict(self.raw_tokenizer.get_vocab())
 
     @cached_property
     def rendered(self) -> list[Rendered]:
