@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -210,6 +211,17 @@ class RenderedRows:
             (text.rfind(word.word) + len(word.word) for word in words if word.turn == len(turns) - 1 and word.word in text), default=None
         )
         return None if last is None else text[last:]
+
+    def next_begins(self, talk: Talk) -> list[int]:
+        """The first special token behind each answer that is followed by another turn."""
+        turns, words = in_words(talk.turns)
+        text = self.renderer.text(talk, turns)
+        places = {turn: [text.find(word.word) for word in words if word.turn == turn] for turn in range(len(turns))}
+        found = []
+        for turn, (answer, following) in enumerate(pairwise(turns)):
+            if answer.get("role") == ASSISTANT and following.get("role") != ASSISTANT and places[turn] and places[turn + 1]:
+                found += self.control_ids(text[max(places[turn]) : min(places[turn + 1])])[:1]
+        return found
 
     def behind_the_end(self, ending: str) -> str:
         """What of an `ending` stands behind its first special token; "" when it has none."""

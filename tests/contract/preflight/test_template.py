@@ -217,6 +217,17 @@ def test_a_template_that_does_not_return_is_told_with_its_file(tmp_path: Path, m
         assert "did not return within 2 s" in found.message
 
 
+def test_where_the_next_turn_ends_an_answer_it_is_trained_when_there_is_one(tmp_path: Path, model: Path) -> None:
+    header = t.NO_END.replace("<|im_start|>{{ m['role'] }}", "{{ '<|im_end|>' if m['role'] == 'user' else '<|im_start|>' }}")
+    once, twice = talks(ASKED, ANSWERED), talks(ASKED, ANSWERED, ASKED, ANSWERED)
+    found = []
+    for number, rows in enumerate((once, twice)):
+        (folder := tmp_path / str(number)).mkdir()
+        report = check(plant(folder, model=model, change=having(header), rows=rows).recipe)
+        found.append([found.severity for found in report.findings if found.id == "TPL04"])
+    assert found == [["warning"], []]
+
+
 def test_rows_of_the_evaluation_are_looked_at_too(tmp_path: Path, model: Path) -> None:
     place = plant(tmp_path, model=model, change=of("gemma"), evaluation=SYSTEM, training={"eval_strategy": "epoch"})
     report = check(place.recipe)
