@@ -144,3 +144,25 @@ def mask_sanity(context: "CheckContext") -> Iterator[Found]:
             of_row(context, row),
             {"row": row, "masked": mask.excerpt, "share": round(mask.masked / mask.tokens, 2)},
         )
+
+
+@check("TPL20", "warning", "a template with markers that the model never learnt", Stage.WEIGHTS)
+def untrained_markers(context: "CheckContext") -> Iterator[Found]:
+    """Markers that the chat template prints have untrained rows in the embedding: it is the template of an instruct model on a base model.
+
+    Base models of Llama-3 have the template's tokens in their vocabulary and nothing behind them. EMB04 tells which rows, and why.
+    Do: take the instruct model; a template whose tokens the model knows; or train the rows (peft.modules_to_save).
+    Known from: llama3#77, unsloth#1056, axolotl#1666, torchtune#2429.
+    """
+    renders, untrained = context.renders, context.untrained_ids
+    printed = {id for shape, _ in renders.rendered for id in renders.markers(shape.talk)} if untrained else set()
+    ids = sorted(printed.intersection(untrained))
+    if ids:
+        names = [str(name) for name in context.tokenizer.convert_ids_to_tokens(ids)]
+        shown = ", ".join(printable(name, limit=40) for name in names[:4]) + (" …" if len(names) > 4 else "")
+        yield Found(
+            f"the chat template prints {shown}, whose rows of the embedding were never trained: this is a base model with the template "
+            "of an instruct model. Take the instruct model, or a template whose tokens this one knows",
+            of_template(context),
+            {"tokens": names[:10], "ids": ids[:10], "why": [untrained[id] for id in ids[:10]]},
+        )
