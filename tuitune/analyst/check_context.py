@@ -13,10 +13,11 @@ from tuitune.analyst.answers import Answers, answers, cut_alike
 from tuitune.analyst.lineage import Ancestor, ancestors
 from tuitune.analyst.meta_model import LoadReport, default_ends, embedding_names, load_report, meta_model
 from tuitune.analyst.prepared_rows import READERS
+from tuitune.analyst.prompt_borders import Border, string_borders
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.raw_rows import RawSplit, raw_split
 from tuitune.analyst.render_watch import RenderWatch
-from tuitune.analyst.rendered_rows import Border, RenderedRows, missing_template, null_contents, rendered_rows, string_borders
+from tuitune.analyst.rendered_rows import RenderedRows, missing_template, rendered_rows
 from tuitune.analyst.token_facts import (
     Rendered,
     Table,
@@ -108,7 +109,8 @@ class CheckContext(Context):
 
     @cached_property
     def proven(self) -> ProvenSet:
-        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere for tasks whose rows cannot be prepared yet."""
+        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere for tasks whose rows cannot be prepared yet,
+        and where a check of the template says why they would not be."""
         if self.recipe.task not in READERS:
             raise NotHere(f"rows of task {self.recipe.task} are checked as they stand in their files only")
         if self.stopped:
@@ -376,14 +378,9 @@ class CheckContext(Context):
 
     @cached_property
     def prompt_borders(self) -> list[tuple[int, Border | None]]:
-        """rendered_rows.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
+        """prompt_borders.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
         if "conversational" in self.built.train.format:
             return self.renders.borders()
         if self.built.train.format != "prompt-completion (text)":
             raise NotHere("the rows have no prompt that could be told from the answer")
         return string_borders(self.tokenizer, self.built.train.rows)
-
-    @cached_property
-    def null_contents(self) -> list[tuple[int, str]]:
-        """(row, file) of the training rows that have a turn without content in their file, where it was read as ""."""
-        return null_contents(self.built.train)
