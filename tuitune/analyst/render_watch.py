@@ -11,7 +11,7 @@ import time
 
 LIMIT_S = 2.0  # of work for one render; a real conversation takes some 0.1 ms
 PATIENCE_S = 30.0  # until a render is given up that hardly gets to work: a box may be busy, a process may be stopped
-SLOTS = 9  # a worker and the processes it forks itself
+SLOTS = 10  # a worker, the processes it forks for its rows (from 1), and one beside it (the last)
 _SLOT = struct.Struct("=ddi")  # when the render began by the monotonic clock, 0.0 while there is none; CPU seconds then; whose
 
 
