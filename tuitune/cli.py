@@ -207,7 +207,7 @@ def train(args: argparse.Namespace) -> int:
     from tuitune.preflight.gate import pass_gate
     from tuitune.runs.listing import reference
 
-    leave = pass_gate(Path(args.recipe), force=args.force, as_json=args.json, plain=args.plain, say=_say)
+    leave = pass_gate(Path(args.recipe), Path.cwd(), force=args.force, as_json=args.json, plain=args.plain, say=_say)
     with interrupts_held() as held:  # a Ctrl-C in the moment of starting must not leave a run without a name
         run = launch_recipe(Path(args.recipe).resolve(), Path.cwd(), checked=leave.checked, overridden=leave.overridden)
     if args.detach:

@@ -31,7 +31,7 @@ def run_headless(recipe_path: Path) -> int:
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
     workspace = recipe_path.parent
-    leave = pass_gate(recipe_path, force=False, as_json=False, say=lambda text: console.print(text, markup=False, style="dim"))
+    leave = pass_gate(recipe_path, workspace, force=False, as_json=False, say=lambda text: console.print(text, markup=False, style="dim"))
     run = launch_recipe(recipe_path, workspace, checked=leave.checked)
     story = Story()
     try:

@@ -61,8 +61,9 @@ def warned(report: Report) -> list[Finding]:
     return [finding for finding in report.findings if finding.severity == "warning"]
 
 
-def pass_gate(recipe: Path, *, force: bool, as_json: bool, plain: bool = False, say: Callable[[str], None]) -> Passed:
+def pass_gate(recipe: Path, workspace: Path, *, force: bool, as_json: bool, plain: bool = False, say: Callable[[str], None]) -> Passed:
     """Check a recipe on the command line and print errors and warnings as they come, with `as_json` on stderr.
+    `workspace` is where the run would be started.
 
     Warnings wait for a yes when somebody sits at the terminal. UserError when the run must not start or is not wanted.
     """
@@ -77,7 +78,7 @@ def pass_gate(recipe: Path, *, force: bool, as_json: bool, plain: bool = False, 
 
     try:
         analyst.start()  # its imports take seconds: meanwhile document and headers are read
-        report = preflight(recipe, analyst, found=show, progress=lambda text: say(f"{text} …"))
+        report = preflight(recipe, analyst, workspace=workspace, found=show, progress=lambda text: say(f"{text} …"))
     finally:
         analyst.close()
     leave = passed(report, force=force)

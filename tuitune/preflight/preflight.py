@@ -88,6 +88,8 @@ def preflight(
         began = monotonic()
 
     def add(finding: Finding) -> None:
+        if finding in report.findings:
+            return  # what cannot be looked at stops checks on both sides of the analyst
         report.findings.append(finding)
         found(finding)
 

@@ -28,7 +28,7 @@ def finds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr("tuitune.analyst.client.Analyst", lambda: Namespace(start=lambda: None, close=lambda: None))
 
     def find(*findings: Finding, valid: bool = True) -> None:
-        def report(recipe: Path, analyst: object, *, found, progress) -> Report:
+        def report(recipe: Path, analyst: object, *, workspace: Path, found, progress) -> Report:
             progress("checking: rows")
             for finding in findings:
                 found(finding)
