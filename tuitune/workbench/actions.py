@@ -85,13 +85,6 @@ class Actions(App[int]):
 
     # Runs
 
-    def action_run_start(self) -> None:
-        """Check, ask, save, launch."""
-        from tuitune.workbench import run_control
-
-        if self.editor.active is not None and self.editor.active.kind == "recipe":
-            self.run_worker(run_control.start(self, self.editor.active), group="run-start", exclusive=True, exit_on_error=False)
-
     def action_run_stop(self) -> None:
         """Stop the run on screen, else the newest living one."""
         from tuitune.workbench import run_control
@@ -305,26 +298,6 @@ class Actions(App[int]):
     def action_focus_editor(self) -> None:
         """Escape in the panel."""
         self.focus_editor()
-
-    # Problems
-
-    def action_next_problem(self) -> None:
-        """Go to the problem after the last one visited."""
-        self._step_problem(1)
-
-    def action_previous_problem(self) -> None:
-        """Go to the problem before the last one visited."""
-        self._step_problem(-1)
-
-    def _step_problem(self, by: int) -> None:
-        view = self.editor.active
-        if view is None or not view.problems:
-            self.notify("No problems here." if view is None or view.checked else "Not checked yet: the options are still being read.")
-            return
-        problem = self.panel.step_problem(by)
-        if problem is not None:
-            view.go_to(problem.line, problem.column)
-            view.focus_content()
 
     # The rest
 

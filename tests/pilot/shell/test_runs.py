@@ -7,17 +7,23 @@ import pytest
 
 from tests.pilot.shell.conftest import workbench
 from tests.pilot.shell.plain_recipe import PlainRecipe
+from tests.support.fake_preflight import FakePreflight
 from tests.support.journals import write_run
 from tuitune.errors import UserError
+from tuitune.preflight.gate import Passed
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest, write_manifest
-from tuitune.workbench import run_control
+from tuitune.workbench import check_control, run_control
 from tuitune.workbench.views import catalog
 
 
 @pytest.fixture(autouse=True)
-def _plain_recipes(monkeypatch):
+def preflight(monkeypatch):
+    """Finds nothing unless a test says so; the recipe editor is a plain one."""
     monkeypatch.setitem(catalog.KINDS, "recipe", f"{PlainRecipe.__module__}:PlainRecipe")
+    fake = FakePreflight()
+    monkeypatch.setattr(check_control, "run_preflight", fake)
+    return fake
 
 
 def living_run(folder: Path, name: str = "demo-20261121-090000") -> Path:
@@ -34,8 +40,9 @@ def launched(folder, monkeypatch):
     """What was handed to the hub: recipe text at that moment."""
     texts: list[str] = []
 
-    def launch(path: Path, workspace: Path) -> Path:
+    def launch(path: Path, workspace: Path, leave: Passed) -> Path:
         texts.append(path.read_text())
+        assert leave.checked == texts[-1]
         return living_run(workspace)
 
     monkeypatch.setattr(run_control, "_launch", launch)
@@ -103,7 +110,7 @@ async def test_errors_refuse_and_lead_to_the_first(folder, launched):
 
 
 async def test_what_the_hub_says_when_it_does_not_start_is_shown(folder, monkeypatch):
-    def refuse(path: Path, workspace: Path) -> Path:
+    def refuse(path: Path, workspace: Path, leave: Passed) -> Path:
         raise UserError("the hub did not start: no space left")
 
     monkeypatch.setattr(run_control, "_launch", refuse)
