@@ -137,9 +137,11 @@ async def fix(app: ProblemActions, recipe: Path, entry: Entry) -> None:
         if view is not None:
             view.go_to(entry.problem.line, entry.problem.column)
             await app.run_action("fix", view)  # the editor's own, which one undo takes back
+    elif not _may_write(app, recipe):
+        return
     elif entry.stale:
         app.notify(f"{recipe.name} has changed since it was checked: {key_of('check.run')} checks it again.", title="Not fixed")
-    elif _may_write(app, recipe):
+    else:
         await _fix_file(app, recipe, entry)
 
 

@@ -135,8 +135,10 @@ def headline(check: Check | None, stale: bool, key: str) -> str:
         return f"preflight did not come to its end ({key} checks again)"
     report = check.report
     counts = [f"{count} {severity}{'s' * (count != 1)}" for severity in ORDER if (count := report.count(severity))]  # type: ignore[arg-type]
-    words = f"preflight for {printable(report.card.name)}: {', '.join(counts) or 'nothing found'}, {len(report.ran)} checks made"
-    return f"{words}; the recipe has changed since ({key} checks again)" if stale else words
+    words = ", ".join(counts) or "nothing found"
+    if stale:
+        return f"the recipe has changed since preflight ({key} checks again), which had found: {words}"
+    return f"preflight for {printable(report.card.name)}: {words}, {len(report.ran)} checks made"
 
 
 def target_of(finding: Finding, recipe: Path, text: str | None, kinds: Collection[str]) -> Target:

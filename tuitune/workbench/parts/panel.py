@@ -196,7 +196,7 @@ def entry_line(entry: Entry) -> Content:
         (f"  fix: {printable(entry.fix)}" if entry.fix else "", "$success"),
     ]
     if entry.stale:
-        return Content.styled("".join(text for text, _ in pieces).replace(f" {sign} ", f" {sign}?", 1), "$text-disabled")
+        return Content.styled("".join(text for text, _ in pieces), "$text-disabled")
     return Content.assemble(*pieces)
 
 
