@@ -110,7 +110,7 @@ def quick(tokenizer: Any) -> Any:
     found = copy.copy(tokenizer)
     found._tokenizer.no_truncation()
     found._tokenizer.no_padding()
-    found.calls, found.borders = [], borders(found)
+    found.calls, found.borders = [], borders(found._tokenizer)
     found.__class__ = Quick
     Quick.__name__ = own.__name__
     return found

@@ -1,9 +1,9 @@
 """Texts that begin alike are encoded once up to where they part.
 
-TRL encodes a prompt, and then the prompt with its answer. A fast tokenizer cuts a text at its added tokens before it does anything else, and
-treats the pieces apart: what stands behind `<|im_start|>` changes nothing of what stands before it. So behind the last such token that two
-texts share, only the rest need be encoded. Where a tokenizer may do otherwise, nothing is shared (`borders`); tests/contract/
-test_shared_beginning.py compares with whole encodings, and every survey with TRL's own on a sample.
+TRL encodes a prompt, and then the prompt with its answer. A fast tokenizer cuts a text at its added tokens before it does anything
+else, and treats the pieces apart: what stands behind `<|im_start|>` changes nothing of what stands before it. So behind the last such
+token that two texts share, only the rest need be encoded. Where a tokenizer may do otherwise nothing is shared (`borders`);
+tests/contract/test_shared_beginning.py compares with whole encodings, every survey compares with TRL's own on a sample.
 """
 
 import json
@@ -22,11 +22,12 @@ PIECEWISE = frozenset(
 )  # fmt: skip
 
 
-def borders(tokenizer: Any) -> Mapping[int, str]:
-    """id → text of the added tokens of a fast tokenizer behind which it begins anew; none when that is not certain."""
-    rust = tokenizer._tokenizer
+def borders(rust: Any) -> Mapping[int, str]:
+    """id → text of the added tokens of a `tokenizers.Tokenizer` behind which it begins anew; none when that is not certain."""
     if rust.encode_special_tokens or not all(_piecewise(part) for part in (rust.normalizer, rust.pre_tokenizer)):
         return {}
+    if rust.post_processor is not None and b'"trim_offsets":true' in rust.post_processor.__getstate__():
+        return {}  # it gives the text's first blanks other places than later ones
     added = rust.get_added_tokens_decoder()
     if any(token.lstrip or token.rstrip or token.single_word for token in added.values()):
         return {}  # these look at what stands beside them

@@ -100,7 +100,9 @@ def _flat(dataset: Dataset, name: str) -> Numbers:
 
 def _pairs(built: Built, prepared: WholeSet) -> Trained:
     """Both sides of preference pairs count together. The collator cuts, so its batches say what remains."""
-    kept = {name: [row.tolist() for row, lost in zip(column.rows(), prepared.lost) if not lost] for name, column in prepared.columns.items()}
+    kept = {
+        name: [row.tolist() for row, lost in zip(column.rows(), prepared.lost) if not lost] for name, column in prepared.columns.items()
+    }
     seen, counted = np.zeros(len(prepared.rows), np.int64), np.zeros(len(prepared.rows), np.int64)
     order = np.flatnonzero(~prepared.lost)
     examples = [dict(zip(kept, values)) for values in zip(*kept.values())]

@@ -43,7 +43,7 @@ class Column:
 
     def rows(self) -> list[memoryview]:
         """Each row's integers. A slice of them copies nothing, and they come out as Python's own."""
-        values, ends = memoryview(self.values), np.cumsum(self.lengths).tolist()
+        values, ends = self.values.data, np.cumsum(self.lengths).tolist()
         return [values[start:stop] for start, stop in zip([0, *ends], ends)]
 
 
@@ -81,7 +81,8 @@ def prepare(
 
 
 def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], skeletons: Skeletons, matches: Matches | None = None) -> RowList:
-    """These rows of built.train through TRL's code, with a `quick` tokenizer; `skeletons` learns its template. UserError names file and line of one that fails."""
+    """These rows of built.train through TRL's code, with a `quick` tokenizer; `skeletons` learns its template. UserError names
+    file and line of one that fails."""
     render = renderer(built, tokenizer)
 
     def note(example: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import psutil
 
 from tuitune.hub.gpu import GpuSampler
 from tuitune.network import can_reach, hub_host
+from tuitune.processes import our_environment
 from tuitune.text import printable
 from tuitune.versions import installed
 
@@ -52,7 +53,8 @@ class Box:
 
 def look_at_box() -> Box:
     """This box. Takes some seconds, most of them for the libraries' imports; never raises."""
-    probe = subprocess.Popen(PROBE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    probe = subprocess.Popen(PROBE, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=our_environment())
     sampler = GpuSampler()
     sample = sampler.sample()
     memory = psutil.virtual_memory()

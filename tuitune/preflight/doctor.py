@@ -44,6 +44,8 @@ def diagnose(workspace: Path) -> Diagnosis:
 def facts(box: Box, workspace: Path) -> list[tuple[str, str]]:
     """What is here, a line each."""
     torch, quantising = box.libraries.get("torch", {}), box.libraries.get("bitsandbytes", {})
+    if box.libraries.get("error"):
+        torch = quantising = {"version": "could not be asked"}
     cuda = f"CUDA {torch['cuda']}" if torch.get("cuda") else "CPU build"
     speaks = f", CUDA {box.driver_cuda[0]}.{box.driver_cuda[1]}" if box.driver_cuda else ""
     found = [("GPU", _gpu(device)) for device in box.devices] or [("GPU", box.nvml_error or "none")]

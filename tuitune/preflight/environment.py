@@ -97,7 +97,8 @@ def bitsandbytes_works(context: BoxContext) -> Iterator[Found]:
     found = context.box.libraries.get("bitsandbytes")
     if found is None or found["works"]:
         return
-    where, reason = context.at("quantization"), printable(str(found.get("error")), limit=400)
+    words = str(found.get("error")).rpartition("Original error: ")[2]  # before it stand general words
+    where, reason = context.at("quantization"), printable(words, limit=300)
     if found.get("version") is None:
         wanted = "this recipe needs it" if context.asked else "4-bit and 8-bit training needs it"
         remedy = "`pip install bitsandbytes` in this environment" + (", or take `quantization:` out" if context.asked else "")

@@ -78,7 +78,7 @@ def found(box: Box, context: Context | None = None, card: Card = HOPPER, workspa
 QUANTISED = "quantization: {load_in_4bit: true}\npeft: {r: 8}\n"
 WORKERS = "training: {dataloader_num_workers: 4}\n"
 COMPILE = "training: {torch_compile: true}\n"
-BROKEN_BNB = {**torch(), "bitsandbytes": {"version": "0.50.2", "works": False, "error": "libbitsandbytes_cuda130.so: not found"}}
+BROKEN_BNB = {**torch(), "bitsandbytes": {"version": "0.50.2", "works": False, "error": "Something typical. Original error: libbitsandbytes_cuda130.so: not found"}}
 NO_BNB = {**torch(), "bitsandbytes": {"version": None, "works": False, "error": "ModuleNotFoundError: No module named 'bitsandbytes'"}}
 NEIGHBOUR = {"pid": 4711, "user": "mia", "name": "python", "mem": 70 * GIB}
 
@@ -190,7 +190,7 @@ def test_doctor_tells_of_a_card_without_bfloat16() -> None:
 
 def test_the_tested_sets_are_those_of_the_constraints_files() -> None:
     for tested, name in zip(TESTED, ("constraints.txt", "constraints-gpu.txt")):
-        lines = Path(name).read_text().splitlines()
+        lines = (Path(__file__).parents[3] / name).read_text().splitlines()
         for package, version in tested.items():
             assert [line for line in lines if line.partition("==")[0] == package] == [f"{package}=={version}"], (name, package)
 
@@ -213,3 +213,13 @@ def test_the_clock_of_this_test_is_right() -> None:
 )
 def test_a_card_is_named_by_parts_in_any_order(text: str, card: Card) -> None:
     assert parse_card(text) == card
+
+
+def test_the_probe_finds_tuitune_wherever_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tuitune.preflight.box import look_at_box
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    box = look_at_box()
+    assert box.libraries["torch"]["version"]
+    assert box.libraries["bitsandbytes"]["works"]
