@@ -278,7 +278,11 @@ def workspace(root: Path, run: Path) -> Path:
 
 def doubtful(recipe: str) -> str:
     """The demo's recipe with faults that only preflight sees: rows that are cut, training rows in the evaluation, a learning rate out of range."""
-    changes = {"max_length: 256 ": "max_length: 48 ", "data/test.jsonl": "data/train.jsonl", "learning_rate: 1.0e-3": "learning_rate: 5.0e-2"}
+    changes = {
+        "max_length: 256 ": "max_length: 48 ",
+        "data/test.jsonl": "data/train.jsonl",
+        "learning_rate: 1.0e-3": "learning_rate: 5.0e-2",
+    }
     for old, new in changes.items():
         recipe = recipe.replace(old, new)
     return recipe

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from textual.app import App
 from textual.widget import Widget
 
+from tuitune.workbench.commands.registry import PROBLEMS
 from tuitune.workbench.parts_shown import GPU, NARROW, SHORT, SIDE, Wishes
 from tuitune.workbench.settings import Settings, save_settings
 
@@ -69,7 +70,8 @@ class Actions(App[int]):
         """All keys that hold here."""
         from tuitune.workbench.parts.help import Help
 
-        self.push_screen(Help(self.editor.active.kind if self.editor.active else ""))
+        in_panel = self.panel.display and self.panel in (self.focused.ancestors if self.focused is not None else ())
+        self.push_screen(Help(PROBLEMS if in_panel else self.editor.active.kind if self.editor.active else ""))
 
     def _pick(self, text: str) -> None:
         from tuitune.workbench.parts.picker import Picker

@@ -5,6 +5,7 @@ Everything here is called from workers of the app; what a check finds comes as C
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tuitune.workbench.views.view import View
 
 LISTED = 4  # findings that a question lists
+BLANKS = re.compile(r"(?<=\S) {3,}")  # before a comment: the question is narrow
 DIFF_LINES = 12  # changed lines that a question shows
 
 
@@ -207,5 +209,7 @@ def changes(before: str, after: str) -> list[str]:
     """The lines that differ, with - and +, at most DIFF_LINES of them."""
     from tuitune.workbench.views.recipe.compare import diff_lines
 
-    found = [f"{line.sign} {printable(line.text, limit=200)}" for line in diff_lines(before, after) if line.sign in "-+"]
+    found = [
+        f"{line.sign} {re.sub(BLANKS, '  ', printable(line.text, limit=200))}" for line in diff_lines(before, after) if line.sign in "-+"
+    ]
     return found[:DIFF_LINES] + ([f"and {len(found) - DIFF_LINES} more lines"] if len(found) > DIFF_LINES else [])

@@ -103,7 +103,9 @@ async def test_enter_opens_a_row_in_the_token_view(recipe: Path, preflight: Fake
 
     monkeypatch.setattr(token_view, "analyst_of", lambda app: Analyst())
     data = str(recipe.parent / "train.jsonl")
-    preflight.find = lambda text: [Finding("DAT14", "error", "t", "nothing is trained", Where(data, 18, split="train", row=17, view="tokens"))]
+    preflight.find = lambda text: [
+        Finding("DAT14", "error", "t", "nothing is trained", Where(data, 18, split="train", row=17, view="tokens"))
+    ]
     async with editing(recipe) as driver:
         await check(driver)
         driver.app.panel.focus_list()

@@ -170,7 +170,7 @@ class Panel(Vertical):
         if self.page != "problems" or not self.entries:
             return ""
         own = [command for command in registry.all_commands() if command.when == registry.PROBLEMS]
-        return "  ".join(["Enter go there", *(f"{registry.key_label(command.keys[0])} {command.title.lower()}" for command in own)])
+        return "  ".join(f"{registry.key_label(command.keys[0])} {command.title.lower()}" for command in own)
 
     def _show_entries(self) -> None:
         lines = [entry_line(entry) for entry in self.entries]
@@ -186,13 +186,14 @@ class Panel(Vertical):
 
 
 def entry_line(entry: Entry) -> Content:
-    """✗ EMB01  model.safetensors  message  (fix: …); dimmed when the recipe has changed since."""
+    """✗ EMB01  fix  message  model.safetensors; dimmed when the recipe has changed since. What must be read stands where it is not cut."""
     sign, style = SEVERITIES[entry.severity]
     pieces = [
         (f"  {sign} ", f"bold {style}"),
-        (f"{entry.id:<7}", "bold"),
-        (f"{entry.place} ", "$text-muted"),
+        (f"{entry.id:<6} ", "bold"),
+        ("fix " if entry.fix else "    ", "$success"),
         (printable(entry.message), ""),
+        (f"  {entry.place}", "$text-muted"),
         (f"  fix: {printable(entry.fix)}" if entry.fix else "", "$success"),
     ]
     if entry.stale:
