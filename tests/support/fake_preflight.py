@@ -12,7 +12,8 @@ from tuitune.workbench.problem_list import Check
 
 
 class FakePreflight:
-    """Put it in the place of check_control.run_preflight. `find` says what there is in a recipe's text; it does not end while `go_on` is not set."""
+    """Put it in the place of check_control.run_preflight. `find` says what there is in a recipe's text; while `go_on` is not set it does
+    not end."""
 
     def __init__(self, *findings: Finding) -> None:
         self.find: Callable[[str], list[Finding]] = lambda text: list(findings)

@@ -277,7 +277,7 @@ def workspace(root: Path, run: Path) -> Path:
 
 
 def doubtful(recipe: str) -> str:
-    """The demo's recipe with faults that only preflight sees: rows that are cut, training rows in the evaluation, a learning rate out of range."""
+    """The demo's recipe with faults that only preflight sees: rows that are cut, training rows in the evaluation, a wild learning rate."""
     changes = {
         "max_length: 256 ": "max_length: 48 ",
         "data/test.jsonl": "data/train.jsonl",
