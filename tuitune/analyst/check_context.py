@@ -36,12 +36,10 @@ from tuitune.analyst.token_facts import (
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
-from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.data.near import WordBook, Words
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
-from tuitune.text import printable
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.prepared import hash_rows
@@ -73,7 +71,7 @@ class CheckContext(Context):
 
     @cached_property
     def raw_tokenizer(self) -> Any:
-        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none."""
+        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none that can be read."""
         from tokenizers import Tokenizer
 
         file = self.model.folder / "tokenizer.json"
@@ -82,8 +80,7 @@ class CheckContext(Context):
         try:
             return Tokenizer.from_file(str(file))
         except Exception as error:  # the Rust side raises nothing more special
-            reason = printable(str(error), limit=200)
-            raise UserError(f"{printable(str(file))} cannot be read ({reason}); copy it again") from error
+            raise NotHere("tokenizer.json cannot be read, which loading the tokenizer tells") from error
 
     @cached_property
     def template(self) -> str:
@@ -222,6 +219,16 @@ class CheckContext(Context):
         """Tokens that the model can read; None when its config does not say."""
         found = self.model.text_config.get("max_position_embeddings")
         return found if isinstance(found, int) else None
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token of the tokenizer → id."""
+        return dict(self.tokenizer.get_vocab())
+
+    @cached_property
+    def raw_vocabulary(self) -> dict[str, int]:
+        """The same of tokenizer.json as it stands."""
+        return dict(self.raw_tokenizer.get_vocab())
 
     @cached_property
     def rendered(self) -> list[Rendered]:
