@@ -31,19 +31,25 @@ class LoadReport:
     mismatched: list[tuple[str, list[int], list[int]]]
 
 
-def meta_model(recipe: Recipe) -> Any:
-    """The model of the recipe's config on torch's meta device. UserError when there is no such model."""
-    name = str(recipe.model["name_or_path"])
-    shared = {key: recipe.model[key] for key in ("revision", "trust_remote_code") if recipe.model.get(key) is not None}
-    sequences = method_for(recipe.task).sequence_model
-    auto = transformers.AutoModelForSequenceClassification if sequences else transformers.AutoModelForCausalLM
+def meta_model(recipe: Recipe, attention: str | None = None) -> Any:
+    """The recipe's model class on the meta device, with this attention implementation. UserError when the config cannot be had or its class
+    cannot be made; ValueError or ImportError when the class refuses `attention`."""
+    section = recipe.model
+    name = str(section["name_or_path"])
+    shared = {key: section[key] for key in ("revision", "trust_remote_code") if section.get(key) is not None}
+    sequence = method_for(recipe.task).sequence_model
+    auto = transformers.AutoModelForSequenceClassification if sequence else transformers.AutoModelForCausalLM
+    more = {"attn_implementation": attention} if attention else {}
     try:
-        config = transformers.AutoConfig.from_pretrained(name, **shared)
+        config = transformers.AutoConfig.from_pretrained(name, **shared, **({"num_labels": 1} if sequence else {}))
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
         with torch.device("meta"):
-            return auto.from_config(config, trust_remote_code=bool(recipe.model.get("trust_remote_code")))
+            return auto.from_config(config, trust_remote_code=bool(section.get("trust_remote_code")), **more)
     except Exception as error:
-        place = f"{recipe.file}:{recipe.line('model', 'name_or_path')}"
-        raise UserError(f"{place}: {why_not_loaded(name, error)}") from error
+        if attention and isinstance(error, ValueError | ImportError):
+            raise
+        raise UserError(f"{recipe.file}:{recipe.line('model', 'name_or_path')}: {why_not_loaded(name, error)}") from error
 
 
 def load_report(model: Any, tensors: Mapping[str, Tensor]) -> LoadReport:
