@@ -94,15 +94,15 @@ class ModelFiles:
 
     @cached_property
     def added_tokens(self) -> list[tuple[int, str]]:
-        """(id, text) of the added tokens of tokenizer.json, as they stand there; the vocabulary, which may take seconds, is not read."""
+        """(id, text) of the added tokens of tokenizer.json, as they stand there, without reading the vocabulary, which takes long.
+
+        NotHere when the file is damaged."""
         try:
             found = msgspec.json.decode((self.folder / "tokenizer.json").read_bytes(), type=_TokenizerFile)
         except FileNotFoundError:
             return []
         except (OSError, msgspec.MsgspecError) as error:
-            raise UserError(
-                f"{printable(str(self.folder))}/tokenizer.json cannot be read ({printable(str(error), limit=200)}); copy it again"
-            ) from error
+            raise NotHere("tokenizer.json cannot be read, which loading the tokenizer tells") from error
         return [(token.id, token.content) for token in found.added_tokens]
 
     @cached_property
