@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.support.planted import TALK
+from tests.support.planted import TALK, check, finding
 from tests.support.planted_data import ASKED, PAIRS, of_data, pairs, plant_data, questions, talk, told
 from tuitune.preflight.repair import apply_fixes
 
@@ -297,3 +297,9 @@ def test_dates_of_a_parquet_file_are_found_and_written_as_text(tmp_path: Path, t
     apply_fixes(place.recipe, place.recipe.read_text(), [fix])
     assert told(of_data(place)) == {"DAT04": "info"}
     assert '"answer": "2024-01-01"' in (tmp_path / "train.fixed.jsonl").read_text()
+
+
+def test_a_stream_is_told_as_such(tmp_path: Path, tiny_model: Path) -> None:
+    sections = {"dataset": {"train": [{"path": "train.jsonl", "columns": ASKED, "streaming": True}]}}
+    found = finding(check(plant_data(tmp_path, tiny_model, SOUND, **sections).recipe), "DAT22")
+    assert found.where.key == "dataset.train[0].streaming"
