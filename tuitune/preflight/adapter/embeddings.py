@@ -97,7 +97,7 @@ def token_indices(context: Context) -> Iterator[Found]:
     indices = section.get("trainable_token_indices")
     if not indices or context.recipe.task == "reward":
         return
-    tied, head = context.model.tied, bool(_last(indices) & set(OUTPUT))
+    tied, head = bool(context.model.tied), bool(_last(indices) & set(OUTPUT))
     if tied or head:
         because = "the head is tied to the embedding" if tied else "it names the head"
         yield Found(
@@ -165,10 +165,9 @@ def resized_not_saved(context: DocumentContext | Context) -> Iterator[Found]:
 def _lost_rows(context: Context) -> Iterator[Found]:
     """An earlier run's adapter whose tokenizer grew while its embedding stayed behind."""
     folder, embedding = context.adapter.folder, context.model.input_embedding
-    tokenizer = ModelFiles(folder).tokenizer
-    if tokenizer is None or embedding is None:
+    if embedding is None:
         return
-    ids = [token["id"] for token in tokenizer.get("added_tokens") or [] if isinstance(token.get("id"), int)]
+    ids = [id for id, _ in ModelFiles(folder).added_tokens]
     saved = any(name in tensor for tensor in context.adapter.tensors for name in (*INPUT, *OUTPUT))
     if ids and max(ids) >= embedding.shape[0] and not saved:
         yield Found(
