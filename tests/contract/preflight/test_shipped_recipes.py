@@ -40,6 +40,12 @@ def answer(number: int, wrong: bool = False) -> str:
     )
 
 
+def pair(number: int) -> dict[str, Any]:
+    """A preference, as lists of turns."""
+    asked, preferred = turns(question(number), answer(number))["messages"]
+    return {"prompt": [asked], "chosen": [preferred], "rejected": [{**preferred, "content": answer(number, wrong=True)}]}
+
+
 def card_of(header: str) -> Card:
     """The smallest card that the header's line `Card:` allows."""
     said = re.search(r"# Card: +(.*)", header)
@@ -82,7 +88,7 @@ def workspace(folder: Path, recipe: Path, models: dict[str, Path]) -> Path:
     place = folder / "recipes" / recipe.name
     data, count = place.parent / "data", 880
     talks = [turns(question(n), answer(n) * (8 if "long" in recipe.name else 1)) for n in range(count + 60)]
-    pairs = [{"prompt": question(n), "chosen": answer(n), "rejected": answer(n, wrong=True)} for n in range(count + 60)]
+    pairs = [pair(n) for n in range(count + 60)]
     plain = [{"question": question(n), "answer": answer(n)} for n in range(count + 60)]
     for names, rows in ((("train", "test"), talks), (("pairs", "pairs-test"), pairs)):
         write(data / f"{names[0]}.jsonl", rows[:count])
