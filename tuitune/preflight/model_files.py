@@ -18,6 +18,8 @@ from tuitune.text import printable
 
 MOST_HEADER = 100_000_000  # bytes; the format's own limit
 LFS = b"version https://git-lfs"
+INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
+OUTPUTS = ("lm_head.weight", "embed_out.weight", "output.weight")
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,12 @@ class ModelFiles:
     @cached_property
     def input_embedding(self) -> Tensor | None:
         """The input embedding: (rows, hidden). None when no tensor has one of the usual names."""
-        return self._ending("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
+        return ending(self.tensors, *INPUTS)
 
     @cached_property
     def output_embedding(self) -> Tensor | None:
         """The output head, when it is a tensor of its own: (rows, hidden)."""
-        return self._ending("lm_head.weight", "embed_out.weight", "output.weight")
+        return ending(self.tensors, *OUTPUTS)
 
     @property
     def tied(self) -> bool:
@@ -126,13 +128,6 @@ class ModelFiles:
             raise UserError(f"{printable(str(path))} is no JSON object; copy it again")
         return found
 
-    def _ending(self, *endings: str) -> Tensor | None:
-        for ending in endings:
-            for name, tensor in self.tensors.items():
-                if (name == ending or name.endswith(f".{ending}")) and len(tensor.shape) == 2:
-                    return tensor
-        return None
-
 
 @dataclass
 class AdapterFiles:
@@ -153,6 +148,20 @@ class AdapterFiles:
         """Every tensor of the adapter; {} when there is no safetensors file."""
         file = self.folder / "adapter_model.safetensors"
         return read_header(file).tensors if file.exists() else {}
+
+    @cached_property
+    def input_embedding(self) -> Tensor | None:
+        """The whole input embedding, when the adapter brings one: (rows, hidden)."""
+        return ending(self.tensors, *INPUTS)
+
+
+def ending(tensors: Mapping[str, Tensor], *endings: str) -> Tensor | None:
+    """The first matrix whose name is one of `endings`, below whatever modules."""
+    for wanted in endings:
+        for name, tensor in tensors.items():
+            if (name == wanted or name.endswith(f".{wanted}")) and len(tensor.shape) == 2:
+                return tensor
+    return None
 
 
 def locate_model(section: Mapping[str, Any]) -> Path | None:
