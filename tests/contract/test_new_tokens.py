@@ -219,6 +219,13 @@ def test_dpo_goes_on_with_an_adapter_that_has_new_tokens(models: dict[str, Path]
     assert torch.equal(logits(built.trainer.model), told)
     assert built.trainer.processing_class.convert_tokens_to_ids(["<|tool|>", "<|call|>"]) == IDS, "the adapter brings its tokenizer"
     assert ledger_of(built)["model", "embedding_rows"].value == 384
+    built.trainer.model.set_adapter("ref")
+    measured = logits(built.trainer.model)
+    built.trainer.model.set_adapter("default")
+    follow(built, run)
+    assert not torch.equal(logits(built.trainer.model), told)
+    built.trainer.model.set_adapter("ref")
+    assert torch.equal(logits(built.trainer.model), measured), "the reference does not learn along"
     trained, after = train(workspace, second)
     assert losses(trained)[0] == pytest.approx(math.log(2), abs=1e-3)
     assert torch.equal(logits(trained.trainer.model), logits(loaded(models["tied full"], after.adapter)))

@@ -16,7 +16,9 @@ from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import Tensor
+from tuitune.recipe.new_tokens import rows_for
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
+from tuitune.trainer.new_tokens import TOKENIZER, adapter_file, added_ids, grown_to
 
 
 @dataclass
@@ -41,7 +43,7 @@ class CheckContext(Context):
         """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none."""
         from tokenizers import Tokenizer
 
-        file = self.model.folder / "tokenizer.json"
+        file = self.tokenizer_folder / "tokenizer.json"
         if not file.exists():
             raise NotHere("the model has no tokenizer.json")
         return Tokenizer.from_file(str(file))
@@ -115,3 +117,28 @@ class CheckContext(Context):
                 return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
         except SafetensorError as error:
             raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+
+    # New tokens (tuitune.recipe.new_tokens): what the trainer makes of the model before the first step
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer comes from: the model's folder, or the adapter's when it was saved with one."""
+        named = self.recipe.model.get("adapter")
+        brought = adapter_file(named, TOKENIZER) if named else None
+        return brought.parent if brought else self.model.folder
+
+    @cached_property
+    def new_ids(self) -> list[int]:
+        """Ids of tokenizer.add_special_tokens, whose rows are made at the mean and trained whatever the weights hold there."""
+        return added_ids(self.recipe, self.tokenizer)
+
+    @cached_property
+    def embedding_rows(self) -> int | None:
+        """Rows of the input embedding as it is trained: with those of new tokens, or as the adapter brings them. None without weights."""
+        embedding = self.model.input_embedding
+        if embedding is None:
+            return None
+        rows = embedding.shape[0]
+        if not self.recipe.model.get("adapter"):
+            return rows_for(rows, self.new_ids)
+        return grown_to(rows, self.adapter, self.tokenizer) or rows

@@ -11,7 +11,7 @@ from tuitune.errors import UserError
 from tuitune.preflight.finding import Found
 from tuitune.recipe.problems import Severity
 
-MODULES = ("tokenizer", "embeddings", "template", "data", "preference", "adapter", "quantisation", "settings", "environment")
+MODULES = ("tokenizer", "embeddings", "new_tokens", "template", "data", "preference", "adapter", "quantisation", "settings", "environment")
 
 
 class Stage(IntEnum):

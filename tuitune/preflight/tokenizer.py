@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 def id_out_of_range(context: "CheckContext") -> Iterator[Found]:
     """A token of the data has an id for which the embedding has no row: IndexError on the CPU, an assert somewhere later on a GPU.
 
-    The largest id that is used is compared with the rows of the embedding's tensor, never with len(tokenizer): ids can have gaps.
+    The largest id that is used is compared with the rows that the embedding has in training, never with len(tokenizer): ids can have gaps.
     Do: choose a pad token and markers that the model knows, or declare new ones in tokenizer.add_special_tokens, which adds their rows.
     Known from: transformers#24698, llama-cookbook#189.
     """
-    embedding = context.model.input_embedding
-    if embedding is None:
+    rows, tokenizer = context.embedding_rows, context.tokenizer
+    if rows is None:
         return
-    rows, tokenizer = embedding.shape[0], context.tokenizer
     added = {"padding": tokenizer.pad_token_id, "end": tokenizer.eos_token_id, "beginning": tokenizer.bos_token_id}
     beyond = [(id, f"row {row}", context.row(row)) for id, row in context.used.items() if id >= rows]
     beyond += [(id, use, context.at("tokenizer")) for use, id in added.items() if id is not None and id >= rows]

@@ -94,14 +94,19 @@ def modules_of(model: Any) -> Modules:
 
 
 def fit_to_adapter(model: Any, recipe: Recipe, tokenizer: Any) -> FillIn | None:
-    """Grow the model to the embedding that its adapter brings, when the adapter's tokenizer has tokens that the model has no rows for."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    """Give the model as many rows as the embedding has that its adapter brings with new tokens; None when it has them."""
     weights = adapter_file(recipe.model["adapter"], "adapter_model.safetensors")
-    brought = AdapterFiles(weights.parent).input_embedding if weights else None
-    if brought is None or not rows <= max(tokenizer.get_vocab().values()) < brought.shape[0]:
+    rows = grown_to(model.get_input_embeddings().weight.shape[0], AdapterFiles(weights.parent), tokenizer) if weights else None
+    if rows is None:
         return None
-    model.resize_token_embeddings(brought.shape[0], mean_resizing=False)  # the adapter holds the whole embedding
-    return FillIn(brought.shape[0], "the adapter was trained with new tokens and brings its own embedding")
+    model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter holds all of them
+    return FillIn(rows, "the adapter was trained with new tokens and brings its own embedding")
+
+
+def grown_to(rows: int, adapter: AdapterFiles, tokenizer: Any) -> int | None:
+    """Rows of the adapter's embedding, when it has more than the model's `rows` because its tokenizer has more tokens; else None."""
+    brought = adapter.input_embedding
+    return brought.shape[0] if brought and rows <= max(tokenizer.get_vocab().values()) < brought.shape[0] else None
 
 
 def adapter_file(adapter: str, name: str) -> Path | None:
