@@ -124,7 +124,7 @@ def check(args: argparse.Namespace) -> int:
     shown = (lambda finding: None) if args.json else (lambda finding: report.print_finding(finding, console))
 
     def look() -> Report:
-        return preflight(recipe, analyst, card, found=shown, progress=lambda text: _say(f"{text} …"))
+        return preflight(recipe, analyst, card, workspace=Path.cwd(), found=shown, progress=lambda text: _say(f"{text} …"))
 
     try:
         analyst.start()  # its imports take seconds: meanwhile document and headers are read
@@ -140,6 +140,21 @@ def check(args: argparse.Namespace) -> int:
     else:
         report.print_summary(found, console)
     return 1 if found.count("error") else 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """`tuitune doctor`: GPU, driver, libraries, disk and limits of this computer, with a remedy for whatever is wrong."""
+    from tuitune.preflight import doctor
+
+    _say("looking at this box …")
+    diagnosis = doctor.diagnose(Path.cwd())
+    if args.json:
+        _print_json(doctor.document(diagnosis))
+    else:
+        from rich.console import Console
+
+        doctor.print_diagnosis(diagnosis, Console(highlight=False, soft_wrap=True))
+    return 1 if diagnosis.errors else 0
 
 
 def inspect(args: argparse.Namespace) -> int:
@@ -252,6 +267,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "attach": attach,
     "runs": runs,
     "send": send,
+    "doctor": doctor,
 }
 
 
@@ -324,6 +340,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("op", metavar="OP")
     sub.add_argument("args", nargs="*", metavar="KEY=VALUE")
     _runs_option(sub)
+    _json_option(sub)
+    sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")
     _json_option(sub)
     return parser
 

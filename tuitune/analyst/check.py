@@ -26,6 +26,7 @@ def check(recipe: Recipe, watch: RenderWatch, progress: Told, card: dict[str, An
 
     context = CheckContext(recipe, read_document(recipe.file), msgspec.convert(card, Card), watch, progress)
     outcome = run_checks(all_checks(), context, STAGES, found, progress)
+    context.remember()
     made = asdict(outcome)
     del made["findings"]  # they have been sent
     return made

@@ -1,7 +1,8 @@
 """What the later checks look at: tokenizer, rows, weights; in an analyst worker. Each is made when it is first asked for, and once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.render_watch import RenderWatch
 from tuitune.analyst.trained_rows import Trained, trained
-from tuitune.dataset.load import Split, load_split
+from tuitune.dataset.load import Split
+from tuitune.dataset.looked_at import remember
 from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
@@ -19,6 +21,7 @@ from tuitune.preflight.model_files import Tensor
 from tuitune.recipe.new_tokens import rows_for
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.new_tokens import TOKENIZER, adapter_file, added_ids, grown_to
+from tuitune.trainer.prepared import hash_rows
 
 
 @dataclass
@@ -36,7 +39,7 @@ class CheckContext(Context):
     @cached_property
     def tokenizer(self) -> Any:
         """As the trainer gets it."""
-        return self.built.trainer.processing_class if "proven" in self.__dict__ else make_tokenizer(self.built)
+        return make_tokenizer(self.built)
 
     @cached_property
     def raw_tokenizer(self) -> Any:
@@ -58,7 +61,7 @@ class CheckContext(Context):
 
     @cached_property
     def built(self) -> Built:
-        """Method, box and rows of the recipe; its trainer is None until `proven` has been asked for."""
+        """Method, box and rows of the recipe; it has no trainer."""
         return begin(self.recipe)
 
     @cached_property
@@ -69,14 +72,15 @@ class CheckContext(Context):
     @cached_property
     def evaluation(self) -> Split:
         """The rows of dataset.eval. NotHere when the recipe names none."""
-        if not self.recipe.dataset.get("eval"):
+        if self.built.eval is None:
             raise NotHere("the recipe has no dataset.eval")
-        return load_split(self.recipe.dataset["eval"], "eval")
+        return self.built.eval
 
     @cached_property
     def proven(self) -> ProvenSet:
         """All training rows prepared as TRL does (tuitune.analyst.proven_set)."""
-        return prove(self.recipe, self.watch, self.progress)
+        mine = replace(self.recipe, training=dict(self.recipe.training))  # it takes out what asks for an evaluation
+        return prove(mine, self.watch, self.progress, begun=replace(self.built, recipe=mine))
 
     @cached_property
     def trained(self) -> Trained:
@@ -97,6 +101,12 @@ class CheckContext(Context):
             for id, row in zip(ids.tolist(), rows.tolist()):
                 found.setdefault(id, row)
         return found
+
+    def remember(self) -> None:
+        """Keep the hash of what will be trained, when all of it was prepared: the trainer compares (tuitune.dataset.looked_at)."""
+        if "proven" in self.__dict__ and len(self.proven.numbers) == len(self.proven.built.train.rows):
+            with suppress(OSError):  # a cache that cannot be written costs the comparison at run start, not the checks
+                remember(self.recipe, self.proven.built.train.fingerprint(), hash_rows(self.trained.dataset).sha256)
 
     def row(self, number: int, split: str = "train") -> Where:
         """The place of a row."""

@@ -5,7 +5,6 @@
 
 import contextlib
 import itertools
-import os
 import queue
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 from tuitune.bus.envelope import VERSION, decode, encode
 from tuitune.errors import UserError
+from tuitune.processes import our_environment
 from tuitune.text import printable
 
 Answers = queue.SimpleQueue[dict[str, Any] | None]  # None: the process has ended
@@ -115,7 +115,7 @@ class Service:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,  # a Ctrl-C at the terminal is not meant for it
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env=our_environment(),
             )
             for target in (self._read_answers, self._read_words):
                 threading.Thread(target=target, args=(self._process,), name=f"tuitune-{self._name}", daemon=True).start()
@@ -163,9 +163,3 @@ class Analyst(Service):
 
     def __init__(self) -> None:
         super().__init__(COMMAND, "analyst")
-
-
-def _python_path() -> str:
-    ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    inherited = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join([ours, inherited]) if inherited else ours

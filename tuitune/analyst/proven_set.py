@@ -40,12 +40,18 @@ class ProvenSet:
 
 
 def prove(
-    recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], most: int = MOST, matches: Matches | None = None
+    recipe: Recipe,
+    watch: RenderWatch,
+    progress: Callable[[str], None],
+    most: int = MOST,
+    matches: Matches | None = None,
+    begun: Built | None = None,
 ) -> ProvenSet:
-    """Prepare a recipe's training set. UserError when it cannot be, with TRL's own reason and the row's place."""
+    """Prepare a recipe's training set, whose rows `begun` has when somebody has read them already. UserError when it cannot be, with
+    TRL's own reason and the row's place."""
     clock = Clock()
     progress("reading the rows")
-    built = begin(recipe)
+    built = begun or begin(recipe)
     evaluation, built.eval = built.eval, None
     recipe.training.pop("eval_strategy", None)  # it asks for evaluation data
     whole = built.train

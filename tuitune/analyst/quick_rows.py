@@ -12,6 +12,8 @@ from typing import Any
 from datasets import Dataset
 from transformers import BatchEncoding
 
+from tuitune.analyst.shared_beginning import borders, shared
+
 Example = dict[str, Any]
 Note = Callable[[Example], Example]  # from an example just tokenised: columns of our own to put beside TRL's
 
@@ -89,7 +91,7 @@ class FaultAt(Exception):
 def quick(tokenizer: Any) -> Any:
     """A copy of a fast tokenizer whose call for a single plain text goes straight to the Rust tokenizer; any other call is its own.
 
-    `calls` has (text, encoding) of each such call until it is emptied.
+    `calls` has (text, encoding) of each such call until it is emptied; texts that begin like one of these share its encoding.
     """
     own = type(tokenizer)
 
@@ -98,14 +100,17 @@ def quick(tokenizer: Any) -> Any:
             plain = isinstance(text, str) and all(not value for name, value in options.items() if name != "add_special_tokens")
             if not plain:
                 return super().__call__(text, **options)
-            encoding = self._tokenizer.encode(text, add_special_tokens=options.get("add_special_tokens", True))
+            if options.get("add_special_tokens", True):
+                encoding = self._tokenizer.encode(text)
+            else:
+                encoding = shared(self._tokenizer, text, self.calls, self.borders)
             self.calls.append((text, encoding))
-            return BatchEncoding({"input_ids": encoding.ids}, encoding)
+            return BatchEncoding({"input_ids": encoding.ids}, [encoding])
 
     found = copy.copy(tokenizer)
     found._tokenizer.no_truncation()
     found._tokenizer.no_padding()
-    found.calls = []
+    found.calls, found.borders = [], borders(found._tokenizer)
     found.__class__ = Quick
     Quick.__name__ = own.__name__
     return found

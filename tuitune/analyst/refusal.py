@@ -7,6 +7,7 @@ from tuitune.analyst.hollow import hollow_model
 from tuitune.analyst.quick_rows import quick
 from tuitune.analyst.whole_set import tokenised
 from tuitune.errors import UserError
+from tuitune.template.skeletons import Skeletons
 from tuitune.trainer.build import Built, assemble, make_tokenizer
 
 
@@ -21,7 +22,7 @@ def with_place(built: Built, config: Any, rows: Any, refused: UserError) -> User
         return refused
     try:
         assemble(built, unprepared, tokenizer, hollow_model(built, tokenizer), None, rows)
-        tokenised(built, quick(tokenizer), range(len(built.train.rows)))
+        tokenised(built, quick(tokenizer), range(len(built.train.rows)), Skeletons())
     except UserError as error:
         return error
     return refused

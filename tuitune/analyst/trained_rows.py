@@ -56,7 +56,7 @@ def _cut(built: Built, prepared: WholeSet) -> Trained:
     seen, counted = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
     for row in kept:
         seen[row[ROW]] = len(row["input_ids"])
-        counted[row[ROW]] = len(row["labels"]) - row["labels"].count(IGNORED)
+        counted[row[ROW]] = np.count_nonzero(np.asarray(row["labels"]) != IGNORED)
     dataset = as_dataset({name: Column.of([row[name] for row in kept]) for name in names})
     return Trained(prepared.columns["input_ids"].lengths, seen, counted, (seen > 0).astype(np.int64), dataset)
 
@@ -100,7 +100,9 @@ def _flat(dataset: Dataset, name: str) -> Numbers:
 
 def _pairs(built: Built, prepared: WholeSet) -> Trained:
     """Both sides of preference pairs count together. The collator cuts, so its batches say what remains."""
-    kept = {name: [row for row, lost in zip(column.rows(), prepared.lost) if not lost] for name, column in prepared.columns.items()}
+    kept = {
+        name: [row.tolist() for row, lost in zip(column.rows(), prepared.lost) if not lost] for name, column in prepared.columns.items()
+    }
     seen, counted = np.zeros(len(prepared.rows), np.int64), np.zeros(len(prepared.rows), np.int64)
     order = np.flatnonzero(~prepared.lost)
     examples = [dict(zip(kept, values)) for values in zip(*kept.values())]

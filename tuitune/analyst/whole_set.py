@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from tuitune.analyst.quick_rows import LOST, FaultAt, RowList, quick
 from tuitune.analyst.render_watch import RenderWatch
 from tuitune.analyst.shards import sharded
 from tuitune.errors import UserError
-from tuitune.template.spans import TEMPLATE, UNKNOWN, text_sources
+from tuitune.template.skeletons import Skeletons
+from tuitune.template.spans import TEMPLATE, UNKNOWN
 from tuitune.text import printable
 from tuitune.trainer.build import Built, reason_of
 
@@ -36,14 +36,14 @@ class Column:
     lengths: Numbers
 
     @classmethod
-    def of(cls, rows: Sequence[list[int]]) -> "Column":
-        """From lists."""
-        lengths = np.array([len(row) for row in rows], dtype=np.int64)
-        return cls(np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum())), lengths)
+    def of(cls, rows: Sequence[Sequence[int]]) -> "Column":
+        """From lists, or from rows of another column."""
+        arrays = [np.asarray(row, dtype=np.int32) for row in rows]
+        return cls(np.concatenate([np.zeros(0, np.int32), *arrays]), np.array([len(row) for row in rows], dtype=np.int64))
 
-    def rows(self) -> list[list[int]]:
-        """As lists."""
-        values, ends = self.values.tolist(), np.cumsum(self.lengths).tolist()
+    def rows(self) -> list[memoryview]:
+        """Each row's integers. A slice of them copies nothing, and they come out as Python's own."""
+        values, ends = self.values.data, np.cumsum(self.lengths).tolist()
         return [values[start:stop] for start, stop in zip([0, *ends], ends)]
 
 
@@ -64,14 +64,14 @@ def prepare(
 ) -> WholeSet:
     """Rows `numbers` of built.train through the code of built.trainer, uncut. `matches`: of a text and its ids, whether somebody looks for
     it. UserError names file and line of a row on which TRL or the template fails."""
-    tokenizer = quick(built.trainer.processing_class)
+    tokenizer, skeletons = quick(built.trainer.processing_class), Skeletons()
 
     def part(slot: int, indices: range) -> WholeSet:
         watch.slot = slot
         found = []
         for start in range(indices.start, indices.stop, BATCH):
             batch = [numbers[at] for at in range(start, min(start + BATCH, indices.stop))]
-            found.append(_arrays(built, tokenised(built, tokenizer, batch, matches)))
+            found.append(_arrays(built, tokenised(built, tokenizer, batch, skeletons, matches)))
             if slot == 1:
                 done = (start + len(batch) - indices.start) / len(indices)
                 progress(f"preparing {len(numbers):,} rows: {100 * done:.0f} %")
@@ -80,8 +80,9 @@ def prepare(
     return joined(sharded(len(numbers), part, most=min(SHARDS, len(numbers))))
 
 
-def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], matches: Matches | None = None) -> RowList:
-    """These rows of built.train through TRL's code, with a `quick` tokenizer. UserError names file and line of one that fails."""
+def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], skeletons: Skeletons, matches: Matches | None = None) -> RowList:
+    """These rows of built.train through TRL's code, with a `quick` tokenizer; `skeletons` learns its template. UserError names
+    file and line of one that fails."""
     render = renderer(built, tokenizer)
 
     def note(example: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], matches: Mat
         names = ("input",) if "input_ids" in example else ("chosen", "rejected")
         calls = calls[-len(names) :]
         matched = matches is not None and any(matches(text, encoding.ids) for text, encoding in calls)
-        return {ROLES: _roles(example, names, calls, render), MATCHED: matched}
+        return {ROLES: _roles(example, names, calls, render, skeletons), MATCHED: matched}
 
     trainer = built.trainer
     rows = RowList([{**built.train.rows[number], ROW: number} for number in numbers], note)
@@ -113,7 +114,9 @@ def without_limit(args: Any) -> Any:
     return free
 
 
-def _roles(example: dict[str, Any], names: Sequence[str], calls: Sequence[Any], render: Callable[..., str]) -> dict[str, int]:
+def _roles(
+    example: dict[str, Any], names: Sequence[str], calls: Sequence[Any], render: Callable[..., str], skeletons: Skeletons
+) -> dict[str, int]:
     """role → tokens of a row. Tokens of the data's texts belong to their turn's role, all others to the template."""
     counts: dict[str, int] = {}
     for name, (text, encoding) in zip(names, calls):
@@ -122,7 +125,7 @@ def _roles(example: dict[str, Any], names: Sequence[str], calls: Sequence[Any], 
             counts[UNKNOWN] = counts.get(UNKNOWN, 0) + len(encoding)
             continue
         rest = len(encoding)
-        for start, end, source, role in text_sources([dict(turn) for turn in turns], lambda marked: render(example, marked), text):
+        for start, end, source, role in skeletons.sources(turns, lambda marked: render(example, marked), text):
             tokens = _tokens_in(encoding, start, end)
             rest -= tokens
             whose = UNKNOWN if source == UNKNOWN else role

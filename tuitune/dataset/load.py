@@ -1,6 +1,5 @@
 """All rows of one split of a recipe, in the order in which the trainer gets them."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -8,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import msgspec
 
 from tuitune.dataset.columns import convert, mapping_for
 from tuitune.dataset.sources import Row, data_format, read_rows
@@ -45,7 +46,7 @@ class Split:
         """sha256 over the rows as they go to the trainer: the same data, the same hash."""
         digest = sha256()
         for row in self.rows:
-            digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass"))
+            digest.update(msgspec.json.encode(row, enc_hook=str, order="sorted"))
             digest.update(b"\n")
         return digest.hexdigest()
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
+
 from tuitune.errors import UserError
 from tuitune.text import printable
 
@@ -63,19 +65,24 @@ def data_format(path: Path) -> str | None:
 
 def read_rows(path: Path, limit: int | None = None) -> Iterator[Row]:
     """The rows of a data file, at most `limit` of them. UserError says file, line and remedy for whatever is wrong."""
-    kind = checked_format(path)
-    reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
     found = 0
-    with told_as_sentences(path):
-        for row in reader(path):
-            if limit is not None and found >= limit:
-                return
-            if isinstance(row, Broken):
-                raise row.error
-            found += 1
-            yield row
+    for row in read_each(path):
+        if limit is not None and found >= limit:
+            return
+        if isinstance(row, Broken):
+            raise row.error
+        found += 1
+        yield row
     if not found:
         raise no_rows(path)
+
+
+def read_each(path: Path) -> Iterator[Row | Broken]:
+    """The rows of a data file, those that cannot be read among them. UserError when the file as a whole cannot be read."""
+    kind = checked_format(path)
+    reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
+    with told_as_sentences(path):
+        yield from reader(path)
 
 
 def checked_format(path: Path) -> str:
@@ -145,19 +152,26 @@ def _text(raw: bytes, path: Path, line: int, offset: int) -> str:
     return text.removeprefix("\ufeff") if offset == 0 else text  # editors on Windows begin files with a byte order mark
 
 
-def _jsonl(path: Path) -> Iterator[Row]:
+def _jsonl(path: Path) -> Iterator[Row | Broken]:
     offset = 0
     with open_text(path) as file:
         for line, raw in enumerate(file, 1):
             if raw.strip():
-                yield jsonl_row(raw, path, line, offset)
+                try:
+                    yield jsonl_row(raw, path, line, offset)
+                except UserError as error:
+                    yield Broken(error, str(path), line)
             offset += len(raw)
 
 
 def jsonl_row(raw: bytes, path: Path, line: int, offset: int) -> Row:
     """The row on one line of a jsonl file, which begins `offset` bytes into it; UserError when there is none."""
     text = _text(raw, path, line, offset).strip()
-    return Row(_object(_loads(text, path, line), path, line), str(path), line)
+    try:
+        value = msgspec.json.decode(text)  # takes less than json does (no NaN, no half characters), the same way and three times as fast
+    except (msgspec.DecodeError, RecursionError):
+        value = None
+    return Row(value if isinstance(value, dict) else _object(_loads(text, path, line), path, line), str(path), line)
 
 
 def _json(path: Path) -> Iterator[Row | Broken]:

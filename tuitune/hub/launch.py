@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tuitune.errors import UserError
+from tuitune.processes import our_environment
 from tuitune.recipe.document import read_document
 from tuitune.recipe.recipe import from_document
 from tuitune.recipe.report import one_line
@@ -66,7 +67,7 @@ def start_hub(run: RunDirectory, workspace: Path, hub_command: Sequence[str] | N
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": _python_path()},
+            env=our_environment(),
         )
     deadline = time.monotonic() + START_LIMIT_S
     while not run.connection.exists():
@@ -94,10 +95,3 @@ def _failed(run: RunDirectory, why: str) -> UserError:
         manifest.state, manifest.why, manifest.ended = "failed", why, time.time()
         write_manifest(run, manifest)
     return UserError(f"the hub of {run.name} did not start: {why} (see {run.log / 'hub.txt'})")
-
-
-def _python_path() -> str:
-    """Where this tuitune is, first: the hub must be of the same version even when it runs from a checkout that is not installed."""
-    ours = str(Path(__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join([ours, inherited]) if inherited else ours

@@ -1,28 +1,44 @@
-"""What checks of this computer look at: GPU, driver, libraries, disk."""
+"""What checks of this computer look at. Without a recipe (`tuitune doctor`) the box is judged for any run."""
 
-from dataclasses import dataclass
-from functools import cached_property
-from types import TracebackType
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from tuitune.preflight.box import Box
+from tuitune.preflight.cards import Card
 from tuitune.preflight.context import Context
+from tuitune.preflight.finding import NotHere, Where
+from tuitune.recipe.devices import wants_cpu
 
 
 @dataclass
-class BoxContext(Context):
-    """For checks of Stage.BOX. With a card that the user named, what this box's own GPU is like is no question (`card.named`)."""
+class BoxContext:
+    """`asked`: the recipe's context, None for doctor; `workspace`: where its runs would go. With a card that the user named
+    (`card.named`) nothing is said about this box's own GPU."""
 
-    def __enter__(self) -> "BoxContext":
-        return self
+    box: Box
+    card: Card
+    workspace: Path
+    asked: Context | None = None
+    training: dict[str, Any] = field(init=False, default_factory=dict)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if "gpu" in self.__dict__:
-            self._sampler.close()
+    def __post_init__(self) -> None:
+        if self.asked is not None:
+            self.training = self.asked.training
 
-    @cached_property
-    def gpu(self) -> dict[str, Any]:
-        """What NVML says now: of tuitune.hub.gpu.GpuSampler.sample()."""
-        from tuitune.hub.gpu import GpuSampler
+    def at(self, *path: str | int) -> Where:
+        """The place of a recipe's key; nowhere for doctor."""
+        return self.asked.at(*path) if self.asked else Where()
 
-        self._sampler = GpuSampler()
-        return self._sampler.sample()
+    def gpu_wanted(self) -> None:
+        """NotHere when this box's GPUs are no question: another card is meant, or the recipe keeps off them."""
+        if self.card.named:
+            raise NotHere("another card is meant than this box's")
+        if self.asked and wants_cpu(self.asked.recipe.launch, self.asked.recipe.training):
+            raise NotHere("the recipe trains on the CPU")
+
+    @property
+    def runs(self) -> Path:
+        """Where the run directories go."""
+        named = self.asked.recipe.output.get("runs") if self.asked else None
+        return self.workspace / str(named or "runs")

@@ -71,7 +71,7 @@ def parse_card(text: str) -> Card:
             memory = int(float(found[1]) * GIB)
         elif found := re.fullmatch(r"(?:cc|sm_?)\s*(\d+)[.]?(\d)", part, re.IGNORECASE):
             capability = (int(found[1]), int(found[2]))
-        elif not name and re.search("[A-Za-z]", part):
+        elif not name and (re.search("[A-Za-z]", part) or _known(part)):
             name = part
         else:
             raise UserError(f"--gpu: {part!r} is no name, memory (24GiB) or compute capability (cc8.9)", exit_code=2)

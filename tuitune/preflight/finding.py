@@ -48,14 +48,15 @@ class NewFile:
 class DataCopy:
     """A repaired copy of one source's file, written beside it and named in the recipe instead of it.
 
-    `source`: its number under dataset.<split>; `drop`: numbers of the source's rows (from 0) that are left out;
-    `steps`: names of repair_data.STEPS, applied to every row in this order.
+    `source`: its number under dataset.<split>; `drop`: numbers of the file's rows (from 0, unreadable ones counted) that are left out;
+    `steps`: names of data_steps.STEPS, applied to every row in the order they have there; `options`: what a step needs to know.
     """
 
     split: str
     source: int
     drop: tuple[int, ...] = ()
     steps: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

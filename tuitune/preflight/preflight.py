@@ -5,12 +5,14 @@ Blocks its caller and belongs into a thread where nothing may block.
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from tuitune.errors import UserError
+from tuitune.preflight.box import Box, look_at_box
 from tuitune.preflight.box_context import BoxContext
 from tuitune.preflight.cards import Card, this_box
 from tuitune.preflight.context import Context, DocumentContext, told_by
@@ -23,6 +25,7 @@ from tuitune.recipe.recipe import from_document
 from tuitune.recipe.schema import load_schema
 from tuitune.recipe.validate import validate
 
+Result = TypeVar("Result")
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
@@ -63,12 +66,15 @@ def preflight(
     analyst: Asks,
     card: Card | None = None,
     *,
+    workspace: Path | None = None,
+    look: Callable[[], Box] = look_at_box,
     found: Callable[[Finding], None] = lambda finding: None,
     progress: Callable[[str], None] = lambda text: None,
     cancel: threading.Event | None = None,
 ) -> Report:
     """Check the recipe at `path` for `card` (None: the one of this box); `found` gets each finding as it comes.
 
+    workspace: where `output.runs` starts from (the recipe's folder when None); look: how this box is looked at, meanwhile.
     UserError when the recipe cannot be read; tuitune.analyst.client.Cancelled when `cancel` is set while the analyst works.
     """
     document = read_document(path)
@@ -101,14 +107,29 @@ def preflight(
         report.skipped |= {check.id: left for check in all_checks() if check.stage > Stage.RECIPE}
         return report
     recipe = from_document(document, path, path.parent)
+    looking = in_thread(look)
     include(run_checks(all_checks(), Context(recipe, document, report.card), {Stage.HEADERS}, add, progress))
     note("headers")
     _ask(report, analyst, document, add, progress, cancel)
     note("analyst")
-    with BoxContext(recipe, document, report.card) as box:
-        include(run_checks(all_checks(), box, {Stage.BOX}, add, progress))
+    around = BoxContext(looking.result(), report.card, workspace or path.resolve().parent, Context(recipe, document, report.card))
+    include(run_checks(all_checks(), around, {Stage.BOX}, add, progress))
     note("box")
     return report
+
+
+def in_thread(call: Callable[[], Result]) -> "Future[Result]":
+    """What `call` returns, worked out meanwhile; the thread ends with the process."""
+    made: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(call())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return made
 
 
 def _ask(

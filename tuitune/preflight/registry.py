@@ -11,7 +11,10 @@ from tuitune.errors import UserError
 from tuitune.preflight.finding import Found
 from tuitune.recipe.problems import Severity
 
-MODULES = ("tokenizer", "embeddings", "new_tokens", "template", "data", "preference", "adapter", "quantisation", "settings", "environment")
+MODULES = (
+    *("preparation", "tokenizer", "embeddings", "new_tokens", "template", "data", "preference", "adapter", "quantisation"),
+    *("settings", "environment"),
+)
 
 
 class Stage(IntEnum):

@@ -8,6 +8,7 @@ from pathlib import Path
 from tuitune.errors import UserError
 from tuitune.files import cache_dir, write_atomically
 from tuitune.preflight.finding import Change, Fix
+from tuitune.preflight.repair_data import copy_sources
 from tuitune.recipe.document import Document, parse, read_document
 from tuitune.recipe.edits import insertion, put
 from tuitune.recipe.keys import remove_edit
@@ -36,12 +37,14 @@ def apply_fixes(recipe: Path, checked: str, fixes: Sequence[Fix]) -> Applied:
     done: list[str] = []
     files: list[Path] = []
     text = apply_edits(before, dict.fromkeys(edit for fix in fixes for edit in fix.edits))
+    copied = copy_sources(recipe, text, fixes)
     for fix in fixes:
         files += [_write_new(recipe.parent / new.path, new.text) for new in fix.files]
-        if fix.copies:
-            raise UserError(f"{fix.title}: copies of data cannot be made yet")
         text = change_recipe(text, fix.changes)
         done.append(fix.title)
+    for copy in copied:
+        text = change_recipe(text, copy.changes)
+        files += [copy.file, copy.report]
     if text != before:
         write_atomically(_kept(recipe), before, mode=0o600)
         write_atomically(recipe, text, mode=recipe.stat().st_mode & 0o777)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from tuitune.preflight.finding import Finding, Where, as_json
+from tuitune.preflight.finding import Finding, Fix, Where, as_json
 from tuitune.preflight.preflight import SEVERITIES, Report
 from tuitune.preflight.registry import Check
 from tuitune.preflight.repair import Applied, apply_fixes
@@ -32,7 +32,10 @@ def document(report: Report) -> dict[str, Any]:
 
 def fix(recipe: Path, report: Report) -> Applied | None:
     """Apply every automatic fix of a report, each kind once; None when there is none."""
-    fixes = list(dict.fromkeys(finding.fix for finding in report.findings if finding.fix and finding.fix.automatic))
+    fixes: list[Fix] = []
+    for finding in report.findings:
+        if finding.fix and finding.fix.automatic and finding.fix not in fixes:
+            fixes.append(finding.fix)
     return apply_fixes(recipe, report.text, fixes) if fixes else None
 
 

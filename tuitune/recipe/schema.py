@@ -5,7 +5,6 @@ that may import torch: this module and everything that uses it may not.
 """
 
 import json
-import os
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from tuitune.errors import UserError
 from tuitune.files import cache_dir, write_atomically
+from tuitune.processes import our_environment
 from tuitune.recipe import sections
 from tuitune.recipe.aliases import HOMES, canonical_name, twin
 from tuitune.recipe.problems import KeyPath
@@ -197,8 +197,8 @@ def _export(time_limit_s: float, cancel: threading.Event | None) -> bytes:
     """Run the exporter; its standard output."""
     import subprocess
 
-    command = [sys.executable, "-m", "tuitune.analyst.export_schema"]
-    environment = {**os.environ, "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-P", "-m", "tuitune.analyst.export_schema"]
+    environment = {**our_environment(), "TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     deadline = time.monotonic() + time_limit_s
     while True:

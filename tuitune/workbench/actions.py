@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from textual.app import App
 from textual.widget import Widget
@@ -23,8 +23,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class InThread(Protocol):
+    """Workbench.in_thread."""
+
+    async def __call__(self, work: Callable[[], T], *, failed: str = "Failed") -> T | None: ...
+
+
 class Actions(App[int]):
-    """The commands' handlers. The attributes are set by Workbench."""
+    """The commands' handlers. The attributes, methods among them, are Workbench's."""
 
     root: Path
     runs_root: Path
@@ -32,27 +38,14 @@ class Actions(App[int]):
     wishes: Wishes
     seen: Seen | None
     gpu_feed: GpuFeed | None
+    gpu_side: Widget | None
     editor: EditorArea
     explorer: Explorer
     panel: Panel
-
-    # What app.py provides
-
-    async def open_view(self, kind: str, path: Path) -> View | None:
-        """Bring a file or run to the front; says so when that is not possible."""
-        raise NotImplementedError
-
-    async def in_thread(self, work: Callable[[], T], *, failed: str = "Failed") -> T | None:
-        """Do slow work beside the event loop; None when it failed (the reason is on screen under the title `failed`)."""
-        raise NotImplementedError
-
-    def apply_parts(self) -> None:
-        """Show what the size, the settings and the wishes ask for."""
-        raise NotImplementedError
-
-    def watch_folder(self) -> None:
-        """Look at the folder and its runs now."""
-        raise NotImplementedError
+    open_view: Callable[[str, Path], Coroutine[Any, Any, View | None]]
+    in_thread: InThread
+    apply_parts: Callable[[], None]
+    watch_folder: Callable[[], None]
 
     # Quick open
 
@@ -208,7 +201,7 @@ class Actions(App[int]):
     @property
     def gpu_shown(self) -> bool:
         """Whether the GPU panel is on screen."""
-        raise NotImplementedError
+        return self.gpu_side is not None and self.gpu_side.display
 
     def action_toggle_panel(self) -> None:
         """Show the panel and give it the keyboard; hide it and give the keyboard back."""

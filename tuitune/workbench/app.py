@@ -111,7 +111,7 @@ class Workbench(CellDiffMixin, Actions):
         self._status = StatusBar()
         self._hints = KeyHints()
         self._main = Horizontal(id="main")
-        self._gpu_side: Vertical | None = None
+        self.gpu_side: Vertical | None = None
         self._told: set[str] = set()
         self.recent_commands: list[str] = []
         for item in theme.THEMES:
@@ -165,9 +165,9 @@ class Workbench(CellDiffMixin, Actions):
 
         self.gpu_feed = GpuFeed(self.root)
         self.gpu_feed.listen(lambda: self._post(self.GpuChanged()))
-        self._gpu_side = Vertical(Static("GPU", classes="side-title"), GpuPanel(self.gpu_feed), id="gpu-side")
-        self._gpu_side.display = False
-        await self._main.mount(self._gpu_side)
+        self.gpu_side = Vertical(Static("GPU", classes="side-title"), GpuPanel(self.gpu_feed), id="gpu-side")
+        self.gpu_side.display = False
+        await self._main.mount(self.gpu_side)
         self.apply_parts()
         self._glance_at_gpus()
         self.set_interval(GPU_GLANCE, self._glance_at_gpus)
@@ -191,15 +191,10 @@ class Workbench(CellDiffMixin, Actions):
         self._hints.display = parts.hints
         _size(self.explorer, "width", parts.side)
         _size(self.panel, "height", parts.panel)
-        if self._gpu_side is not None:
-            _size(self._gpu_side, "width", parts.gpu)
+        if self.gpu_side is not None:
+            _size(self.gpu_side, "width", parts.gpu)
         self._show_activities()
         self._show_status()
-
-    @property
-    def gpu_shown(self) -> bool:
-        """Whether the GPU panel is on screen."""
-        return self._gpu_side is not None and self._gpu_side.display
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_later(self.apply_parts)  # App takes note of the new size after this handler

@@ -3,9 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.support.planted import alarms, check, finding, ids, plant
+from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.survey import survey
+from tuitune.dataset.load import load_split
+from tuitune.dataset.looked_at import compare
+from tuitune.recipe.recipe import load_recipe
 
 
 def test_a_sound_workspace_raises_no_alarm(tmp_path: Path, tiny_model: Path) -> None:
@@ -47,3 +53,21 @@ def test_findings_survive_the_way_through_json(tmp_path: Path, tiny_model: Path)
 
     report = check(plant(tmp_path, model=tiny_model, training={"max_seq_length": 64}).recipe)
     assert [from_json(json.loads(json.dumps(as_json(found)))) for found in report.findings] == report.findings
+
+
+def test_a_quick_preparation_that_differs_from_the_trainers_is_an_error(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuitune.analyst.proven_set.differs", lambda truth, found: "the quick preparation differs from TRL's in labels")
+    report = check(plant(tmp_path, model=tiny_model).recipe)
+    assert finding(report, "PRE02").severity == "error"
+
+
+def test_what_was_checked_is_what_the_trainer_compares_with(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = plant(tmp_path, model=tiny_model, training={"max_length": 100}).recipe
+    monkeypatch.setattr("tuitune.analyst.survey.remember", lambda *seen: None)
+    check(recipe)
+    loaded = load_recipe(recipe)
+    found = survey(load_recipe(recipe), RenderWatch(), lambda text: None)
+    assert found.sha256 is not None
+    assert compare(loaded, load_split(loaded.dataset["train"]).fingerprint(), found.sha256) == ("same", "")

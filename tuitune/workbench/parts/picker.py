@@ -5,6 +5,7 @@ What is offered and in which order is decided in quick_open.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,10 @@ MOVES: list[BindingType] = [
 
 
 class Box(ModalScreen[str | None]):
-    """A text field above a list; subclasses say what is listed and what choosing does."""
+    """A text field above a list; subclasses say what is listed (`found`, for what is typed) and what Enter does (`choose`)."""
 
+    found: Callable[[str], list[Entry]]
+    choose: Callable[[Entry], None]
     BINDINGS = MOVES
     placeholder = ""
 
@@ -54,14 +57,6 @@ class Box(ModalScreen[str | None]):
         self._input.focus()
         self._input.cursor_position = len(self._input.value)
         self.renew()
-
-    def found(self, text: str) -> list[Entry]:
-        """The entries for what is typed."""
-        raise NotImplementedError
-
-    def choose(self, entry: Entry) -> None:
-        """Enter."""
-        raise NotImplementedError
 
     def highlighted(self, entry: Entry) -> None:
         """The cursor moved to an entry."""

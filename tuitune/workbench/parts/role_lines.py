@@ -13,9 +13,6 @@ from textual.widget import Widget
 Piece = tuple[str, str]  # (text, role); role "" = the plain foreground
 Line = tuple[Piece, ...]
 
-ROLES = ("title", "dim", "good", "warn", "error", "one", "two", "three", "rest", "chip")
-
-
 STYLES = {
     "title": "bold",
     "dim": "$text-muted",
@@ -28,6 +25,17 @@ STYLES = {
     "rest": "$text-disabled",
     "chip": "bold reverse $primary",
 }
+ROLE_CLASSES = {f"role--{role}" for role in STYLES}  # COMPONENT_CLASSES of a widget that draws lines in roles
+
+
+def role_css(widget: str) -> str:
+    """The looks of STYLES for the component classes of a kind of widget."""
+    rules = []
+    for role, style in STYLES.items():
+        colour = "".join(f"color: {word}; " for word in style.split() if word.startswith("$"))
+        marks = " ".join(word for word in style.split() if not word.startswith("$"))
+        rules.append(f"{widget} > .role--{role} {{ {colour}{f'text-style: {marks}; ' if marks else ''}}}\n")
+    return "".join(rules)
 
 
 class Looks(dict[str, Style]):
@@ -57,20 +65,8 @@ def as_content(line: Line) -> Content:
 class RoleLines(Widget):
     """Shows the lines given to `show`; as high as there are lines unless the style says otherwise. A line too long is cut with "…"."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"role--{role}" for role in ROLES}
-    DEFAULT_CSS = """
-    RoleLines { height: auto; width: 1fr; }
-    RoleLines > .role--title { text-style: bold; }
-    RoleLines > .role--dim { color: $text-muted; }
-    RoleLines > .role--good { color: $success; }
-    RoleLines > .role--warn { color: $warning; text-style: bold; }
-    RoleLines > .role--error { color: $error; text-style: bold; }
-    RoleLines > .role--one { color: $primary; }
-    RoleLines > .role--two { color: $accent; }
-    RoleLines > .role--three { color: $success; }
-    RoleLines > .role--rest { color: $text-disabled; }
-    RoleLines > .role--chip { color: $primary; text-style: bold reverse; }
-    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = ROLE_CLASSES
+    DEFAULT_CSS = "RoleLines { height: auto; width: 1fr; }\n" + role_css("RoleLines")
 
     def __init__(self, lines: Sequence[Line] = (), *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)

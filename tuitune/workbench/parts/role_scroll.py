@@ -8,25 +8,14 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tuitune.workbench.parts.role_lines import ROLES, Line, Looks
+from tuitune.workbench.parts.role_lines import ROLE_CLASSES, Line, Looks, role_css
 
 
 class RoleScroll(ScrollView, can_focus=True):
     """Read-only; lines longer than the page are cut, left and right scroll sideways. `follow`: start at the end and stay there."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"role--{role}" for role in ROLES}
-    DEFAULT_CSS = """
-    RoleScroll { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
-    RoleScroll > .role--title { text-style: bold; }
-    RoleScroll > .role--dim { color: $text-muted; }
-    RoleScroll > .role--good { color: $success; }
-    RoleScroll > .role--warn { color: $warning; text-style: bold; }
-    RoleScroll > .role--error { color: $error; text-style: bold; }
-    RoleScroll > .role--one { color: $primary; }
-    RoleScroll > .role--two { color: $accent; }
-    RoleScroll > .role--three { color: $success; }
-    RoleScroll > .role--rest { color: $text-disabled; }
-    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = ROLE_CLASSES
+    DEFAULT_CSS = "RoleScroll { scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }\n" + role_css("RoleScroll")
 
     def __init__(self, *, follow: bool = False, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -112,11 +112,6 @@ class DatasetView(Scanning):
         """The rows that are known."""
         return self._lines.total
 
-    @property
-    def shown_row(self) -> int:
-        """The number, from 0, of the row under the cursor."""
-        return max(0, self._list.cursor)
-
     def _say_head(self, text: str, *, failed: bool = False) -> None:
         """The line above the table: what the file is, or what is wrong with it."""
         self._said, self._failed = text, failed
@@ -135,9 +130,6 @@ class DatasetView(Scanning):
         self._say_head(OPENING)
         self.send("open")
         self.run_worker(self._find_recipes, thread=True, group="recipes", exit_on_error=False)
-
-    def send(self, op: str, cancel: threading.Event | None = None, **args: Any) -> None:
-        self.run_worker(lambda: self.asking.send(op, cancel, **args), thread=True, group=op, exit_on_error=False)
 
     def _find_recipes(self) -> None:
         from tuitune.workbench.views.dataset.flows import recipes_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ class Preview:
 
 
 class PreviewView(View):
-    """Loads in a thread, lists the lines."""
+    """Calls its `read` in a thread and lists the lines; an OSError or UserError of it is shown."""
 
+    read: Callable[[], Preview]
     DEFAULT_CSS = """
     PreviewView > #preview-summary { height: 1; padding: 0 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis; }
     PreviewView > LineList { height: 1fr; }
@@ -75,10 +77,6 @@ class PreviewView(View):
             reason = f"{error.strerror}: {self.path}" if isinstance(error, OSError) and error.strerror else str(error)
             preview = Preview("", problem=printable(reason))
         self.post_message(self.Loaded(preview))
-
-    def read(self) -> Preview:
-        """Called in a thread; OSError and UserError are shown."""
-        raise NotImplementedError
 
     def focus_content(self) -> None:
         self._list.focus()

@@ -14,7 +14,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from tuitune.workbench.parts.role_lines import ROLES, Line, Looks
+from tuitune.workbench.parts.role_lines import ROLE_CLASSES, Line, Looks, role_css
 
 
 class LinePane(Widget, can_focus=True):
@@ -29,18 +29,8 @@ class LinePane(Widget, can_focus=True):
         Binding("home", "scroll_lines(-1000000000)", show=False),
         Binding("end", "scroll_lines(1000000000)", show=False),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"role--{role}" for role in ROLES}
-    DEFAULT_CSS = """
-    LinePane { height: 1fr; width: 1fr; }
-    LinePane > .role--title { text-style: bold; }
-    LinePane > .role--dim { color: $text-muted; }
-    LinePane > .role--warn { color: $warning; text-style: bold; }
-    LinePane > .role--error { color: $error; text-style: bold; }
-    LinePane > .role--one { color: $primary; }
-    LinePane > .role--two { color: $accent; }
-    LinePane > .role--three { color: $success; }
-    LinePane > .role--rest { color: $text-disabled; }
-    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = ROLE_CLASSES
+    DEFAULT_CSS = "LinePane { height: 1fr; width: 1fr; }\n" + role_css("LinePane")
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from tuitune.text import printable
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines
-from tuitune.workbench.views.dataset.asking import Answered, Progressed
+from tuitune.workbench.views.dataset.asking import Answered, Asking, Progressed
 from tuitune.workbench.views.dataset.find_bar import RowFindBar
 from tuitune.workbench.views.dataset.hunt import Hunt, found_words
+from tuitune.workbench.views.dataset.row_list import RowList
 from tuitune.workbench.views.view import View
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ DOING = {"search": "searching", "broken": "looking for broken rows", "duplicates
 
 
 class Scanning(View):
-    """What DatasetView needs for its searches."""
+    """What DatasetView needs for its searches; the attributes are set there."""
+
+    asking: Asking
+    _list: RowList
 
     def __init__(self, path: Any) -> None:
         super().__init__(path)
@@ -30,19 +34,14 @@ class Scanning(View):
         self._scan: threading.Event | None = None
         self._doing = ""
 
-    # What DatasetView provides
-
     @property
     def shown_row(self) -> int:
         """The number, from 0, of the row under the cursor."""
-        raise NotImplementedError
+        return max(0, self._list.cursor)
 
     def send(self, op: str, cancel: threading.Event | None = None, **args: Any) -> None:
         """Ask the reader in a thread."""
-        raise NotImplementedError
-
-    def go_to(self, line: int, column: int = 1) -> None:
-        raise NotImplementedError
+        self.run_worker(lambda: self.asking.send(op, cancel, **args), thread=True, group=op, exit_on_error=False)
 
     # Searching
 

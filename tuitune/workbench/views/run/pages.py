@@ -1,5 +1,6 @@
 """The pages of the run dashboard beside the charts: the log's tail, the effective config, the events."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -13,13 +14,10 @@ from tuitune.workbench.views.run.events import config_lines, event_line, traceba
 
 
 class Page(Vertical):
-    """One page; `show_state` is called when it is on screen and something may have changed."""
+    """One page; its `show_state` is called when it is on screen and something may have changed."""
 
+    show_state: Callable[[RunState], None]
     DEFAULT_CSS = "Page { height: 1fr; padding: 0 1; }"
-
-    def show_state(self, state: RunState) -> None:
-        """Show the run as it is now."""
-        raise NotImplementedError
 
     @property
     def focus_target(self) -> Widget | None:

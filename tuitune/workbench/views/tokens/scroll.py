@@ -11,7 +11,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from tuitune.workbench.parts.role_lines import ROLES, Line, Looks
+from tuitune.workbench.parts.role_lines import ROLE_CLASSES, Line, Looks, role_css
 from tuitune.workbench.views.tokens.flow import Flow, Place, with_cursor
 
 EMPTY = Flow([], [])
@@ -30,17 +30,8 @@ class TokenScroll(ScrollView, can_focus=True):
         Binding("home", "edge(-1)", show=False),
         Binding("end", "edge(1)", show=False),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"role--{role}" for role in ROLES}
-    DEFAULT_CSS = """
-    TokenScroll { scrollbar-size: 0 1; }
-    TokenScroll > .role--title { text-style: bold; }
-    TokenScroll > .role--dim { color: $text-muted; }
-    TokenScroll > .role--warn { color: $warning; text-style: bold; }
-    TokenScroll > .role--error { color: $error; text-style: bold; }
-    TokenScroll > .role--one { color: $primary; }
-    TokenScroll > .role--two { color: $accent; }
-    TokenScroll > .role--three { color: $success; }
-    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = ROLE_CLASSES
+    DEFAULT_CSS = "TokenScroll { scrollbar-size: 0 1; }\n" + role_css("TokenScroll")
 
     class Moved(Message):
         """The cursor stands on another token."""

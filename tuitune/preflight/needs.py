@@ -1,0 +1,109 @@
+"""What a recipe needs of a box, from headers and the recipe alone: lower bounds, in bytes. The whole plan is tuitune.memory's."""
+
+from typing import Any
+
+from tuitune.errors import UserError
+from tuitune.network import hub_names
+from tuitune.preflight.context import Context
+from tuitune.preflight.finding import NotHere
+from tuitune.preflight.model_files import Tensor, locate_model
+from tuitune.recipe.recipe import Recipe
+
+ADAM = 8  # bytes a trained parameter: two float32 moments
+FLOAT = 4
+NF4 = 0.516  # bytes a weight in 4 bits with double-quantised scales: 0.5 + 1/64 + small change (QLoRA, arXiv 2305.14314, section 3)
+
+
+def needs_bitsandbytes(recipe: Recipe) -> bool:
+    """Whether its weights are quantised or its optimizer is one of bitsandbytes'."""
+    quantised = any((recipe.quantization or {}).get(key) for key in ("load_in_4bit", "load_in_8bit"))
+    optimizer = str(recipe.training.get("optim") or "")
+    return quantised or "8bit" in optimizer or "bnb" in optimizer or optimizer.startswith("paged_")
+
+
+def gpu_bytes(context: Context) -> int | None:
+    """Weights, and for full fine-tuning their gradients and moments; None when the weights are not here to be counted."""
+    tensors = _tensors(context)
+    if not tensors:
+        return None
+    quantization = context.recipe.quantization or {}
+    if _full(context.recipe):
+        return _parameters(tensors) * (FLOAT + FLOAT + ADAM)
+    each = NF4 if quantization.get("load_in_4bit") else 1 if quantization.get("load_in_8bit") else 2
+    inner = sum(_count(tensor) for tensor in tensors if _linear(tensor))
+    return int(inner * each + (_parameters(tensors) - inner) * 2)
+
+
+def checkpoint_bytes(context: Context) -> tuple[int, int]:
+    """(bytes of one checkpoint, how many there are at a time at most)."""
+    tensors = _tensors(context)
+    training = context.training
+    if training.get("save_strategy") == "no" or not tensors:
+        each = 0
+    else:
+        trained = _parameters(tensors) if _full(context.recipe) else _lora_parameters(tensors, context.recipe.peft or {})
+        each = trained * (FLOAT if training.get("save_only_model") else FLOAT + ADAM)
+    limit = training.get("save_total_limit")
+    return each, (limit if isinstance(limit, int) and limit > 0 else 3) + 1
+
+
+def largest_file(context: Context) -> tuple[int, int]:
+    """(weight files, bytes of the largest)."""
+    try:
+        sizes = [header.file.stat().st_size for header in context.model.headers]
+    except (NotHere, UserError, OSError):
+        return 0, 0
+    return len(sizes), max(sizes, default=0)
+
+
+def unresolved(recipe: Recipe) -> list[tuple[tuple[str | int, ...], str, str]]:
+    """(recipe key, name, what is lacking) for every model of the Hub that is not wholly in the cache."""
+    found: list[tuple[tuple[str | int, ...], str, str]] = []
+    names = hub_names(recipe)
+    for key in ("name_or_path", "adapter"):
+        name = recipe.model.get(key)
+        if name and name in names:
+            folder = locate_model({**recipe.model, "name_or_path": name})
+            if folder is None:
+                found.append((("model", key), name, "is not in the cache"))
+            elif broken := [file.name for file in folder.iterdir() if file.is_symlink() and not file.exists()]:
+                found.append((("model", key), name, f"is in the cache without {', '.join(broken[:3])}"))
+            elif not any(folder.glob("*.safetensors")):
+                found.append((("model", key), name, "is in the cache without its weights"))
+    return found
+
+
+def _tensors(context: Context) -> list[Tensor]:
+    try:
+        return list(context.model.tensors.values())
+    except (NotHere, UserError):
+        return []
+
+
+def _full(recipe: Recipe) -> bool:
+    return recipe.peft is None and not recipe.model.get("adapter")
+
+
+def _count(tensor: Tensor) -> int:
+    count = 1
+    for size in tensor.shape:
+        count *= size
+    return count
+
+
+def _parameters(tensors: list[Tensor]) -> int:
+    return sum(map(_count, tensors))
+
+
+def _linear(tensor: Tensor) -> bool:
+    """Whether it is the weight of a linear layer inside the blocks: what quantisation and LoRA work on."""
+    return len(tensor.shape) == 2 and not any(word in tensor.name for word in ("embed", "lm_head", "wte", "wpe"))
+
+
+def _lora_parameters(tensors: list[Tensor], peft: dict[str, Any]) -> int:
+    rank = int(peft.get("r") or 8)
+    targets = peft.get("target_modules")
+    chosen = tuple(f"{name}.weight" for name in targets) if isinstance(targets, list) else ("",)
+    saved = tuple(f"{name}.weight" for name in peft.get("modules_to_save") or ())
+    wrapped = sum(sum(tensor.shape) for tensor in tensors if _linear(tensor) and tensor.name.endswith(chosen))
+    return rank * wrapped + sum(_count(tensor) for tensor in tensors if tensor.name.endswith(saved))
