@@ -240,7 +240,9 @@ def test_a_judge_has_only_an_input_side(models: dict[str, Path], workspace: Path
 def test_checkpoints_hold_the_rows_too(models: dict[str, Path], workspace: Path) -> None:
     from tuitune.trainer.checkpoints import is_complete
 
-    built, run = train(workspace, recipe(models["tied full"], more=", save_steps: 3").replace("save_strategy: 'no'", "save_strategy: steps"))
+    built, run = train(
+        workspace, recipe(models["tied full"], more=", save_steps: 3").replace("save_strategy: 'no'", "save_strategy: steps")
+    )
     checkpoint = run.checkpoints / "checkpoint-3"
     assert is_complete(checkpoint)
     assert torch.equal(logits(built.trainer.model), logits(loaded(models["tied full"], checkpoint)))
@@ -250,14 +252,17 @@ def test_checkpoints_hold_the_rows_too(models: dict[str, Path], workspace: Path)
     ("sections", "words"),
     [
         (NEW.replace("<|tool|>", "<|im_start|>") + LORA, "'<|im_start|>' is a token of this tokenizer already"),
-        (NEW + LORA.replace("r: 4", "r: 4, modules_to_save: [norm]"), "peft.modules_to_save: with tokenizer.add_special_tokens it must name"),
+        (
+            NEW + LORA.replace("r: 4", "r: 4, modules_to_save: [norm]"),
+            "peft.modules_to_save: with tokenizer.add_special_tokens it must",
+        ),
         (NEW + LORA.replace("r: 4", "r: 4, ensure_weight_tying: false"), "peft.ensure_weight_tying: with tokenizer.add_special_tokens"),
         (NEW + LORA.replace("r: 4", "r: 4, trainable_token_indices: [5]"), "peft.trainable_token_indices: with"),
         (NEW + LORA.replace("all-linear", "[q_proj, embed_tokens]"), "embed_tokens cannot be both a LoRA target and trained whole"),
     ],
 )
 def test_what_contradicts_new_tokens_is_named(models: dict[str, Path], workspace: Path, sections: str, words: str) -> None:
-    with pytest.raises(UserError, match="recipe.yaml:[34]: ") as refused:
+    with pytest.raises(UserError, match=r"recipe.yaml:[34]: ") as refused:
         build(workspace, recipe(models["tied full"], sections))
     assert words in str(refused.value)
 

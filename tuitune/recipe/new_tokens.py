@@ -82,6 +82,6 @@ def objections(peft: Mapping[str, Any], modules: Modules) -> Iterator[Objection]
         yield Objection("trainable_token_indices", "it conflicts with modules_to_save, which trains the new tokens", None)
     targets = peft.get("target_modules")
     hit = [name for name in modules.names if isinstance(targets, list) and name in targets]
-    if hit:
+    if isinstance(targets, list) and hit:
         rest = [name for name in targets if name not in hit]
         yield Objection("target_modules", f"{' and '.join(hit)} cannot be both a LoRA target and trained whole", rest or "all-linear")

@@ -168,7 +168,9 @@ def make_config(built: Built, checkpoints: Path) -> Any:
 def load_tokenizer(recipe: Recipe) -> Any:
     """The model's tokenizer as it comes, or that which was saved with the adapter. UserError when it cannot be loaded."""
     adapter = recipe.model.get("adapter")
-    return _from_pretrained(transformers.AutoTokenizer, recipe, "adapter" if adapter and adapter_file(adapter, TOKENIZER) else "name_or_path")
+    return _from_pretrained(
+        transformers.AutoTokenizer, recipe, "adapter" if adapter and adapter_file(adapter, TOKENIZER) else "name_or_path"
+    )
 
 
 def make_tokenizer(built: Built) -> Any:

@@ -83,7 +83,7 @@ def modules_of(model: Any) -> Modules:
     names = [name for name, _ in model.named_modules()]
 
     def short(module: Any) -> str:
-        name = next(name for name, other in model.named_modules() if other is module)
+        name: str = next(name for name, other in model.named_modules() if other is module)
         last = name.rpartition(".")[2]
         return last if sum(other.endswith(last) for other in names) == 1 else name
 
