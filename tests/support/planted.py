@@ -51,16 +51,18 @@ def plant(
     columns: Mapping[str, str] | None = TALK,
     evaluation: Sequence[Mapping[str, Any]] | None = None,
     change: Callable[[Path], object] | None = None,
+    load: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> Place:
-    """A workspace in `folder`: a copy of `model` (changed by `change`), data files, a recipe. `sections` are laid over a sound recipe's."""
+    """A workspace in `folder`: a copy of `model` (changed by `change`), data files, a recipe. `load`: more keys of
+    its section `model:`; `sections` are laid over a sound recipe's."""
     copied = folder / "model"
     shutil.copytree(model, copied)
     if change:
         change(copied)
     recipe: dict[str, Any] = {
         "task": "sft",
-        "model": {"name_or_path": "./model"},
+        "model": {"name_or_path": "./model", **(load or {})},
         "peft": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
         "dataset": {"train": [_source(folder / "train.jsonl", sound_rows() if rows is None else rows, columns)]},
         "training": {"max_length": 128, "num_train_epochs": 3, "per_device_train_batch_size": 2, "learning_rate": 2e-4},

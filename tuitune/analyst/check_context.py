@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from tuitune.recipe.new_tokens import rows_for
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.new_tokens import TOKENIZER, adapter_file, added_ids, grown_to
 from tuitune.trainer.prepared import hash_rows
+
+if TYPE_CHECKING:
+    from tuitune.analyst.coverage import Coverage, Part
 
 
 @dataclass
@@ -127,6 +130,49 @@ class CheckContext(Context):
                 return torch.cat([part[id : id + 1] for id in ids]).float() if ids else torch.zeros(0, tensor.shape[1])
         except SafetensorError as error:
             raise UserError(f"{Path(tensor.file).name} cannot be read ({error}); download it again") from error
+
+    @cached_property
+    def meta_model(self) -> Any:
+        """The model's class without weights (tuitune.analyst.coverage)."""
+        from tuitune.analyst.coverage import meta_model
+
+        return meta_model(self.recipe)
+
+    @cached_property
+    def coverage(self) -> "Coverage":
+        """What an adapter trains of the model, and what of its configuration has no effect."""
+        from tuitune.analyst.coverage import coverage
+
+        return coverage(self.recipe, self.meta_model)
+
+    @property
+    def lora_coverage(self) -> "list[Part]":
+        """Every module with weights: trained, frozen or unreachable."""
+        return self.coverage.parts
+
+    @cached_property
+    def attention_refusal(self) -> str:
+        """Why the model's class refuses the attention implementation that the run takes, "" when it does not."""
+        from tuitune.analyst.coverage import attention_refusal
+
+        return attention_refusal(self.recipe, self.meta_model)
+
+    @cached_property
+    def documents_apart(self) -> tuple[str, str]:
+        """Whether packed rows see only themselves: ("yes" | "no" | "unknown", why)."""
+        from tuitune.analyst.packing import documents_apart
+
+        return documents_apart(self.proven.built)
+
+    @cached_property
+    def masks_assistant(self) -> bool:
+        """Whether the template can say which tokens are the assistant's: it has markers, or TRL a training template of its own for it."""
+        from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+        try:
+            return has_generation_markers(self.template) or bool(get_training_chat_template(self.tokenizer))
+        except ValueError:
+            return False
 
     # New tokens (tuitune.recipe.new_tokens): what the trainer makes of the model before the first step
 

@@ -91,7 +91,7 @@ def preflight(
         found(finding)
 
     def include(outcome: Outcome) -> None:
-        report.ran += outcome.ran
+        report.ran += [id for id in outcome.ran if id not in report.ran]
         report.skipped |= outcome.skipped
 
     problems = validate(document, load_schema())
@@ -104,7 +104,7 @@ def preflight(
     note("recipe")
     if any(problem.severity == "error" for problem in problems):
         left = "the recipe has errors, which come first"
-        report.skipped |= {check.id: left for check in all_checks() if check.stage > Stage.RECIPE}
+        report.skipped |= {check.id: left for check in all_checks() if max(check.stages) > Stage.RECIPE}
         return report
     recipe = from_document(document, path, path.parent)
     looking = in_thread(look)
@@ -147,7 +147,7 @@ def _ask(
     except UserError as error:
         add(not_checked(str(error), Where(str(report.file))))
         return
-    report.ran += done["ran"]
+    report.ran += [id for id in done["ran"] if id not in report.ran]
     report.skipped |= done["skipped"]
 
 

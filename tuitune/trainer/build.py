@@ -202,13 +202,13 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     recipe = built.recipe
     section = recipe.model
     arguments: dict[str, Any] = {"use_safetensors": True}
-    for key, fill in (
-        ("dtype", model_dtype(section.get("dtype"), built.box, _is_full(recipe))),
-        ("attn_implementation", attention(section.get("attn_implementation"))),
-    ):
-        if fill:
-            built.filled["model", key] = fill
-        arguments[key] = fill.value if fill else section[key]
+    dtype = model_dtype(section.get("dtype"), built.box, _is_full(recipe))
+    if dtype:
+        built.filled["model", "dtype"] = dtype
+    arguments["dtype"] = dtype.value if dtype else section["dtype"]
+    chosen = section.get("attn_implementation") not in (None, "auto")
+    if chosen:
+        arguments["attn_implementation"] = section["attn_implementation"]
     if recipe.quantization:
         arguments["quantization_config"] = transformers.BitsAndBytesConfig(**recipe.quantization)
     if built.box.cuda:
@@ -217,6 +217,8 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if built.method.sequence_model:
         arguments["num_labels"] = 1
     model = _from_pretrained(auto, recipe, **arguments)
+    if not chosen:
+        built.filled["model", "attn_implementation"] = attention(model.config._attn_implementation)
     new = added_ids(recipe, tokenizer)
     if new:
         built.filled["model", "embedding_rows"] = make_rows(model, new, seed)
@@ -284,23 +286,28 @@ def _why_no_adapter(name: str, error: Exception) -> str:
 
 
 def _peft_config(built: Built, model: Any) -> Any:
-    import peft
-
     if built.recipe.peft is None:
         return None
-    arguments = dict(built.recipe.peft)
-    if "task_type" not in arguments:
-        fill = FillIn(built.method.lora_task, f"follows from task {built.recipe.task}")
-        built.filled["peft", "task_type"] = fill
-        arguments["task_type"] = fill.value
+    if built.recipe.peft.get("task_type") in (None, "auto"):
+        built.filled["peft", "task_type"] = FillIn(built.method.lora_task, f"follows from task {built.recipe.task}")
     if written_tokens(built.recipe.tokenizer):
-        for key, fill in adapter_fill_ins(built.recipe, model).items():
-            built.filled["peft", key] = fill
-            arguments[key] = fill.value
+        built.filled |= {("peft", key): fill for key, fill in adapter_fill_ins(built.recipe, model).items()}
+    return lora_config(built.recipe, built.method, model)
+
+
+def lora_config(recipe: Recipe, method: Method, model: Any) -> Any:
+    """peft's configuration of section `peft:` for `model`, with what new tokens need. UserError when peft or they refuse it."""
+    import peft
+
+    arguments = dict(recipe.peft or {})
+    if written_tokens(recipe.tokenizer):
+        arguments |= {key: fill.value for key, fill in adapter_fill_ins(recipe, model).items()}
+    if arguments.get("task_type") in (None, "auto"):
+        arguments["task_type"] = method.lora_task
     try:
         return peft.LoraConfig(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{built.recipe.file}:{built.recipe.line('peft')}: LoraConfig refuses this: {printable(str(error))}") from error
+        raise UserError(f"{recipe.file}:{recipe.line('peft')}: LoraConfig refuses this: {printable(str(error))}") from error
 
 
 def _set_adapter_dtype(built: Built) -> None:
