@@ -55,7 +55,7 @@ def plant(
     **sections: Any,
 ) -> Place:
     """A workspace in `folder`: a copy of `model` (changed by `change`), data files, a recipe. `load`: more keys of
-    its section `model:`; `sections` are laid over a sound recipe's."""
+    its section `model:`; `sections` are laid over a sound recipe's, None takes one out."""
     copied = folder / "model"
     shutil.copytree(model, copied)
     if change:
@@ -69,6 +69,9 @@ def plant(
     }
     if evaluation is not None:
         recipe["dataset"]["eval"] = [_source(folder / "eval.jsonl", evaluation, columns)]
+    for name in [name for name, section in sections.items() if section is None]:
+        recipe.pop(name, None)
+        del sections[name]
     for name, section in sections.items():
         recipe[name] = {**recipe.get(name, {}), **section} if isinstance(section, dict) and isinstance(recipe.get(name), dict) else section
     file = folder / "recipe.yaml"
@@ -79,6 +82,16 @@ def plant(
 def check(recipe: Path, card: Card = CARD) -> Report:
     """All of preflight, with the analyst's part in this process."""
     return preflight(recipe, _InProcess(), card, look=sound_box)
+
+
+def check_early(recipe: Path, card: Card = CARD) -> Report:
+    """As `check` without the analyst's part: what document, headers and box say, in milliseconds."""
+    return preflight(recipe, _Silent(), card, look=sound_box)
+
+
+class _Silent:
+    def request(self, op: str, args: dict[str, Any], **hooks: Any) -> dict[str, Any]:
+        return {"ran": [], "skipped": {}}
 
 
 def sound_box() -> Box:

@@ -49,7 +49,7 @@ def defaults(context: Context) -> Iterator[Found]:
         changes.append(Change(("quantization", "bnb_4bit_compute_dtype"), wanted))
     if faults:
         yield Found(
-            f"the base is loaded in {' and with '.join(faults)}; name both in quantization",
+            f"the base is loaded in {', and with '.join(faults)}; name both in quantization",
             context.at("quantization"),
             {"bnb_4bit_quant_type": kind, "bnb_4bit_compute_dtype": computed, "card": context.card.name},
             Fix(
@@ -68,23 +68,21 @@ def bfloat16_by_emulation(context: Context) -> Iterator[Found]:
     Do: float16.
     Known from: qlora#71; torch.cuda.is_bf16_supported(including_emulation=False).
     """
-    if context.card.bfloat16 is not False or not context.card.gpu:
+    computed = str(quantisation(context).get("bnb_4bit_compute_dtype")).removeprefix("torch.")
+    if context.card.bfloat16 is not False or not context.card.gpu or computed not in ("bfloat16", "bf16"):
         return
-    section = context.recipe.quantization or {}
-    places = [("quantization", "bnb_4bit_compute_dtype", section.get("bnb_4bit_compute_dtype") if context.quantised else None)]
-    if not context.full:
-        places.append(("model", "dtype", context.recipe.model.get("dtype")))
-    keys = [(part, key) for part, key, value in places if str(value).removeprefix("torch.") in ("bfloat16", "bf16")]
-    if keys:
-        capability = ".".join(map(str, context.card.capability or ()))
-        names = " and ".join(f"{part}.{key}" for part, key in keys)
-        yield Found(
-            f"{names}: bfloat16, and {printable(context.card.name)} (compute capability {capability}) multiplies it only by emulation, "
-            "many times slower. Write float16",
-            context.at(*keys[0]),
-            {"keys": [f"{part}.{key}" for part, key in keys], "card": context.card.name, "capability": context.card.capability},
-            Fix(f"Write `float16` for {names}", automatic=True, changes=tuple(Change(key, "float16") for key in keys)),
-        )
+    capability = ".".join(map(str, context.card.capability or ()))
+    yield Found(
+        f"bnb_4bit_compute_dtype bfloat16, and {printable(context.card.name)} (compute capability {capability}) multiplies it only by emulation, "
+        "many times slower. Write float16",
+        context.at("quantization", "bnb_4bit_compute_dtype"),
+        {"bnb_4bit_compute_dtype": computed, "card": context.card.name, "capability": context.card.capability},
+        Fix(
+            "Write `bnb_4bit_compute_dtype: float16`",
+            automatic=True,
+            changes=(Change(("quantization", "bnb_4bit_compute_dtype"), "float16"),),
+        ),
+    )
 
 
 @check("QNT03", "info", "adapter weights in bfloat16", Stage.HEADERS)

@@ -56,13 +56,10 @@ def packing(context: Any) -> Iterator[Found]:
     length = section.get("max_length", default_of("sft", "max_length"))
     if section.get("padding_free") is True and not packed and length is not None:
         yield Found(
-            f"padding_free without packing does not cut rows to max_length ({length}), so TRL refuses both together. Write packing: true",
+            f"padding_free without packing does not cut rows to max_length ({length}), so TRL refuses both together. Take it out",
             context.at("training", "padding_free"),
             {"padding_free": True, "packing": False, "max_length": length},
-            Fix(
-                "Write `packing: true` with `packing_strategy: bfd_split`",
-                changes=(Change(("training", "packing"), True), Change(("training", "packing_strategy"), "bfd_split")),
-            ),
+            Fix("Remove `padding_free`", changes=(Change(("training", "padding_free"), remove=True),)),
             "error",
         )
 

@@ -60,7 +60,7 @@ def few_steps(context: "DocumentContext | CheckContext") -> Iterator[Found]:
     if steps.total >= FEW:
         return
     accumulation = context.setting("gradient_accumulation_steps")
-    sizes = f"{steps.sequences} sequences, batch {steps.batch} × {accumulation}, {context.setting('num_train_epochs'):g} epochs"
+    sizes = f"{steps.sequences} sequences, batch {steps.batch} × {accumulation}, epochs {context.setting('num_train_epochs'):g}"
     evidence = {"steps": steps.total, "sequences": steps.sequences, "batch": steps.batch, "accumulation": accumulation}
     if not steps.total:
         yield Found(
