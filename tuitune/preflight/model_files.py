@@ -154,6 +154,12 @@ class AdapterFiles:
         """The whole input embedding, when the adapter brings one: (rows, hidden)."""
         return ending(self.tensors, *INPUTS)
 
+    @cached_property
+    def last_added_id(self) -> int | None:
+        """The largest id among the added tokens of the tokenizer that was saved with the adapter."""
+        tokenizer = ModelFiles(self.folder).tokenizer or {}
+        return max((token["id"] for token in tokenizer.get("added_tokens") or [] if isinstance(token.get("id"), int)), default=None)
+
 
 def ending(tensors: Mapping[str, Tensor], *endings: str) -> Tensor | None:
     """The first matrix whose name is one of `endings`, below whatever modules."""

@@ -12,7 +12,7 @@ from tuitune.preflight.finding import Found
 from tuitune.recipe.problems import Severity
 
 MODULES = (
-    *("preparation", "tokenizer", "embeddings", "new_tokens", "template", "data", "preference", "adapter", "quantisation"),
+    *("preparation", "tokenizer", "embeddings", "template", "data", "preference", "adapter", "quantisation"),
     *("settings", "environment"),
 )
 

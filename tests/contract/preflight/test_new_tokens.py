@@ -1,6 +1,7 @@
 """New tokens in a recipe are no fault: preflight counts the rows they get, and names what would leave them unlearnt."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def planted(folder: Path, model: Path, **sections: Any) -> Place:
 def test_declared_tokens_raise_no_alarm_and_undeclared_ids_beyond_the_rows_do(tmp_path: Path, tiny_model: Path) -> None:
     report = check(planted(tmp_path / "declared", tiny_model).recipe)
     assert alarms(report) == []
-    assert {"TOK01", "NEW01"} <= set(report.ran)
+    assert {"TOK01", "PEFT09"} <= set(report.ran)
 
     def forget_the_rows(model: Path) -> None:
         cut_to_tokenizer(model)
@@ -58,7 +59,7 @@ def test_declared_tokens_raise_no_alarm_and_undeclared_ids_beyond_the_rows_do(tm
 def test_what_would_leave_them_unlearnt_is_found_and_mended(tmp_path: Path, tiny_model: Path, peft: dict[str, Any]) -> None:
     place = planted(tmp_path, tiny_model, peft=peft)
     report = check(place.recipe)
-    found = finding(report, "NEW01")
+    found = finding(report, "PEFT04" if "trainable_token_indices" in peft else "PEFT09")
     (key,) = peft
     assert (found.severity, found.where.key) == ("error", f"peft.{key}")
     assert found.fix is not None
@@ -87,4 +88,27 @@ def test_real_tokenizers_take_new_tokens(tmp_path: Path, name: str) -> None:
     if model is None:
         pytest.skip(f"the tokenizer of {name} cannot be had here")
     report = check(plant(tmp_path, model=model, rows=rows(), tokenizer=NEW).recipe)
-    assert not {"TOK01", "NEW01", "EMB05", "PEFT09", "PRE01"} & ids(report)
+    assert not {"TOK01", "PEFT09", "EMB05", "PEFT09", "PRE01"} & ids(report)
+
+
+def test_an_adapter_that_brought_new_tokens_fits_its_base(tmp_path: Path, tiny_model: Path) -> None:
+    """What a run with new tokens leaves behind: an adapter with 384 rows for a base of 322, its tokenizer beside it."""
+    import peft
+    import transformers
+
+    first = planted(tmp_path / "first", tiny_model)
+    model = transformers.AutoModelForCausalLM.from_pretrained(first.model)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(first.model)
+    tokenizer.add_special_tokens({"extra_special_tokens": NEW["add_special_tokens"]})
+    model.resize_token_embeddings(384)
+    whole = {"modules_to_save": ["embed_tokens", "lm_head"], "ensure_weight_tying": True, "task_type": "CAUSAL_LM"}
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", **whole))
+    adapted.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    place = plant(tmp_path / "second", model=first.model, rows=rows())
+    written = place.recipe.read_text().replace("name_or_path: ./model", f"name_or_path: ./model\n  adapter: {tmp_path / 'adapter'}")
+    place.recipe.write_text(re.sub(r"^peft:\n(  .*\n)+", "", written, flags=re.MULTILINE))
+    assert alarms(check(place.recipe)) == []
+    (tmp_path / "adapter" / "tokenizer.json").unlink()
+    (tmp_path / "adapter" / "tokenizer_config.json").unlink()
+    assert "PEFT08" in ids(check(place.recipe), "error")
