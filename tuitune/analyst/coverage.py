@@ -89,9 +89,11 @@ def adapter_config(recipe: Recipe, model: Any) -> Any | None:
     if not named:
         return None
     try:
-        return peft.PeftConfig.from_pretrained(str(named))
+        config = peft.PeftConfig.from_pretrained(str(named))
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"the adapter {printable(str(named))} cannot be read: {printable(str(error), limit=200)}") from error
+    config.inference_mode = False  # as PeftModel.from_pretrained(is_trainable=True) does
+    return config
 
 
 def coverage(recipe: Recipe, plain: Any) -> Coverage:
