@@ -19,7 +19,16 @@ FORBIDDEN_KEYS = frozenset(
     + [f"ctrl+shift+{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 )
 ALWAYS = "always"
-KINDS = ("recipe", "tokens", "template", "run", "runs", "data", "text")  # of views; views/catalog.py says which class shows which
+KINDS = (
+    "recipe",
+    "tokens",
+    "template",
+    "alignment",
+    "run",
+    "runs",
+    "data",
+    "text",
+)  # of views; views/catalog.py says which class shows which
 _FUNCTION_KEY = re.compile(r"(shift\+)?f\d+")
 MAX_FOOTER = 6
 
@@ -74,10 +83,11 @@ class Command:
 @cache
 def all_commands() -> tuple[Command, ...]:
     """Every command of the workbench: the app's, then each view's."""
-    from tuitune.workbench.commands import app, dataset, recipe, run, template, tokens
+    from tuitune.workbench.commands import alignment, app, dataset, recipe, run, template, tokens
 
-    opening = tokens.OPEN + template.OPEN
-    return app.COMMANDS + opening + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS + template.COMMANDS + dataset.COMMANDS
+    opening = tokens.OPEN + template.OPEN + alignment.OPEN
+    views = tokens.COMMANDS + template.COMMANDS + alignment.COMMANDS + dataset.COMMANDS
+    return app.COMMANDS + opening + recipe.COMMANDS + run.COMMANDS + views
 
 
 @cache
