@@ -7,10 +7,15 @@ from rich.cells import cell_len, set_cell_size
 
 from tuitune.preflight.alignment import Alignment, CoveredBlock, CoveredPart, End, TokenRow
 from tuitune.text import printable
-from tuitune.workbench.parts.role_lines import Line
+from tuitune.workbench.parts.role_lines import Line, Piece
 
 PAGES = ("tokens", "ends", "coverage")
 KINDS = {"trained": ("●", "good"), "frozen": ("○", ""), "unreachable": ("·", "dim")}
+HEADINGS = ("token", "id", "role", "norm", "nearest row", "rows", "in loss", "learnt")
+SIZES = (7, 7, 6, 6, 6)  # cells of id, role, norm, rows and learnt
+SIZE_LOSS = 7
+WIDE = 72  # cells from which on all columns are shown
+NEAR_ZERO = 0.05  # of the median norm
 SAME = 0.999  # a cosine that untrained rows have
 
 
@@ -56,34 +61,44 @@ def cell(text: str, width: int, *, right: bool = False) -> str:
 
 
 def _tokens(found: Alignment, width: int) -> list[Entry]:
-    """text, id, role, norm, nearest, used, in the loss, learnt."""
-    name = max(12, min(28, (width - 58) // 2 + 12))
-    near = max(8, width - name - 49)
-    title = f"  {cell('token', name)} {'id':>7} {cell('role', 7)} {'norm':>6} {cell('nearest', near)} {'rows':>6} {'loss':>6} learnt"
-    entries = [Entry(((cell(title, width), "dim"),), heading=True)]
+    """A line a token, those with faults first."""
+    entries = [Entry(_columns(("  ", ""), [(name, "dim") for name in HEADINGS], width), heading=True)]
     for token in sorted(found.tokens, key=lambda token: (not token.faults, token.id)):
-        entries.append(Entry(_token(token, name, near), _about(token, found), bool(token.faults)))
+        sign = ("! " if token.faults else "  ", "error")
+        entries.append(Entry(_columns(sign, _cells(token), width), _about(token, found), bool(token.faults)))
     if found.left_out:
         entries.append(Entry(((f"  and {found.left_out:,} added tokens that nothing uses", "dim"),), heading=True))
     return entries
 
 
-def _token(token: TokenRow, name: int, near: int) -> Line:
-    strange = token.norm is not None and token.norm < 0.05
+def _cells(token: TokenRow) -> list[Piece]:
+    """What stands under HEADINGS for a token."""
+    strange = token.norm is not None and token.norm < NEAR_ZERO
     alike = token.nearest is not None and token.nearest[1] > SAME
-    nearest = f"{token.nearest[1]:.2f} {token.nearest[0]}" if token.nearest else "-"
-    norm = "no row" if not token.present else "-" if token.norm is None else f"{token.norm:.2f}×"
-    unused = token.used == 0
-    return (
-        ("! " if token.faults else "  ", "error"),
-        (cell(token.text, name), "dim" if unused else "title"),
-        (f" {token.id:>7} ", "dim"),
-        (cell(", ".join(token.roles), 7), "one"),
-        (f" {norm:>6} ", "warn" if strange else ""),
-        (cell(nearest, near), "warn" if alike else "dim"),
-        (f" {_count(token.used):>6} {_count(token.in_loss):>6} ", "dim" if unused else ""),
-        ("yes" if token.trained else "frozen", "good" if token.trained else "dim"),
-    )
+    quiet = "dim" if token.used == 0 else ""
+    return [
+        (token.text, quiet or "title"),
+        (str(token.id), "dim"),
+        (", ".join(token.roles), "one"),
+        ("no row" if not token.present else "-" if token.norm is None else f"{token.norm:.2f}×", "warn" if strange else ""),
+        (f"{token.nearest[1]:.2f} {token.nearest[0]}" if token.nearest else "-", "warn" if alike else "dim"),
+        (_count(token.used), quiet),
+        (_count(token.in_loss), quiet),
+        ("yes" if token.trained else "no", "good" if token.trained else "dim"),
+    ]
+
+
+def _columns(sign: Piece, cells: Sequence[Piece], width: int) -> Line:
+    """Cells under each other; where there is little room the nearest row and the rows in the loss are left to the words below."""
+    wide = width >= WIDE
+    fixed = 2 + sum(size + 1 for size in (*SIZES, *((SIZE_LOSS,) if wide else ())))
+    name = max(10, (width - fixed) // (2 if wide else 1) - 1)
+    near = max(8, width - fixed - name - 2)
+    text, id, role, norm, nearest, used, in_loss, learnt = cells
+    shown = [(text, name, False), (id, 7, True), (role, 7, False), (norm, 6, True)]
+    shown += [(nearest, near, False)] if wide else []
+    shown += [(used, 6, True), *([(in_loss, SIZE_LOSS, True)] if wide else []), (learnt, 6, False)]
+    return (sign, *(((cell(words, size, right=right) + " "), look) for (words, look), size, right in shown))
 
 
 def _count(number: int | None) -> str:
