@@ -231,6 +231,24 @@ def test_dpo_goes_on_with_an_adapter_that_has_new_tokens(models: dict[str, Path]
     assert torch.equal(logits(trained.trainer.model), logits(loaded(models["tied full"], after.adapter)))
 
 
+def test_whoever_looks_at_the_rows_sees_the_same_ids(models: dict[str, Path], workspace: Path) -> None:
+    """The analyst's hollow model has the rows too; preflight and F7 prepare with it."""
+    from tuitune.analyst.inspection import inspect
+    from tuitune.analyst.prepared_rows import hollow_trainer
+    from tuitune.trainer.build import begin
+    from tuitune.trainer.prepared import hash_rows
+
+    built, run = build(workspace, recipe(models["tied full"]))
+    seen = begin(load_recipe(run.recipe, base=workspace))
+    hollow_trainer(seen)
+    told = seen.trainer.train_dataset.select_columns(built.trainer.train_dataset.column_names)
+    assert hash_rows(told).sha256 == hash_rows(built.trainer.train_dataset).sha256
+    assert seen.trainer.model.get_input_embeddings().num_embeddings == 384
+    looked_at = inspect(load_recipe(run.recipe, base=workspace))
+    assert set(IDS) <= looked_at.special
+    assert (looked_at.texts[322], looked_at.texts[323]) == ("<|tool|>", "<|call|>")
+
+
 def test_a_judge_has_only_an_input_side(models: dict[str, Path], workspace: Path) -> None:
     built, _ = train(workspace, recipe(models["tied full"], task="reward", columns=PAIRS))
     assert "embed_tokens" in ledger_of(built)["peft", "modules_to_save"].value

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 WAITING = "waiting for the analyst …"
 ABOUT = 4  # lines for what is said of the line under the cursor
-KEYS = "Tab t e c pages · ↑ ↓ lines · n next fault · r look again"
+KEYS = "Tab t e c pages · n next fault · r look again"
 
 
 class AlignmentView(View):

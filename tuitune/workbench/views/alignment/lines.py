@@ -11,10 +11,8 @@ from tuitune.workbench.parts.role_lines import Line, Piece
 
 PAGES = ("tokens", "ends", "coverage")
 KINDS = {"trained": ("●", "good"), "frozen": ("○", ""), "unreachable": ("·", "dim")}
-HEADINGS = ("token", "id", "role", "norm", "nearest row", "rows", "in loss", "learnt")
-SIZES = (7, 7, 6, 6, 6)  # cells of id, role, norm, rows and learnt
-SIZE_LOSS = 7
-WIDE = 72  # cells from which on all columns are shown
+HEADINGS = ("token", "id", "role", "norm", "nearest row", "in data", "in loss", "learnt")
+LOSS, NEAR = 62, 84  # cells from which on these columns are shown
 NEAR_ZERO = 0.05  # of the median norm
 SAME = 0.999  # a cosine that untrained rows have
 
@@ -79,7 +77,7 @@ def _cells(token: TokenRow) -> list[Piece]:
     return [
         (token.text, quiet or "title"),
         (str(token.id), "dim"),
-        (", ".join(token.roles), "one"),
+        (" ".join(token.roles), "one"),
         ("no row" if not token.present else "-" if token.norm is None else f"{token.norm:.2f}×", "warn" if strange else ""),
         (f"{token.nearest[1]:.2f} {token.nearest[0]}" if token.nearest else "-", "warn" if alike else "dim"),
         (_count(token.used), quiet),
@@ -90,15 +88,14 @@ def _cells(token: TokenRow) -> list[Piece]:
 
 def _columns(sign: Piece, cells: Sequence[Piece], width: int) -> Line:
     """Cells under each other; where there is little room the nearest row and the rows in the loss are left to the words below."""
-    wide = width >= WIDE
-    fixed = 2 + sum(size + 1 for size in (*SIZES, *((SIZE_LOSS,) if wide else ())))
-    name = max(10, (width - fixed) // (2 if wide else 1) - 1)
-    near = max(8, width - fixed - name - 2)
     text, id, role, norm, nearest, used, in_loss, learnt = cells
-    shown = [(text, name, False), (id, 7, True), (role, 7, False), (norm, 6, True)]
-    shown += [(nearest, near, False)] if wide else []
-    shown += [(used, 6, True), *([(in_loss, SIZE_LOSS, True)] if wide else []), (learnt, 6, False)]
-    return (sign, *(((cell(words, size, right=right) + " "), look) for (words, look), size, right in shown))
+    near, loss = width >= NEAR, width >= LOSS
+    room = width - 2 - sum(size + 1 for size in (6, 7, 6, 7, 6, *((7,) if loss else ())))
+    name = max(10, (room // 2 if near else room) - 1)
+    shown = [(text, name, False), (id, 6, True), (role, 7, False), (norm, 6, True)]
+    shown += [(nearest, room - name - 2, False)] if near else []
+    shown += [(used, 7, True), *([(in_loss, 7, True)] if loss else []), (learnt, 6, False)]
+    return (sign, *((cell(words, size, right=right) + " ", look) for (words, look), size, right in shown))
 
 
 def _count(number: int | None) -> str:
