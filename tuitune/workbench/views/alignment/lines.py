@@ -71,8 +71,8 @@ def _tokens(found: Alignment, width: int) -> list[Entry]:
 
 def _cells(token: TokenRow) -> list[Piece]:
     """What stands under HEADINGS for a token."""
-    strange = token.norm is not None and token.norm < NEAR_ZERO
-    alike = token.nearest is not None and token.nearest[1] > SAME
+    strange = token.used != 0 and token.norm is not None and token.norm < NEAR_ZERO
+    alike = token.used != 0 and token.nearest is not None and token.nearest[1] > SAME  # unused rows are alike in many sound models
     quiet = "dim" if token.used == 0 else ""
     return [
         (token.text, quiet or "title"),
@@ -178,21 +178,23 @@ def _block(block: CoveredBlock, width: int) -> Entry:
     trained, whole = (sum(getattr(part, name) for part in block.parts) for name in ("trained", "parameters"))
     alike = "" if block.count == 1 else f", {block.count} alike"
     words = f"{block.name} {span}{alike}"
-    figures = f"{trained:,} trained of {whole:,} each" if block.count > 1 else f"{trained:,} trained of {whole:,}"
-    return Entry((("  ", ""), (cell(words, max(10, width - 4 - len(figures))), "title"), (f" {figures}", "dim")), f"{words}: {figures}.")
+    each = " each" if block.count > 1 else ""
+    figures = f"+{trained:,}{each}" if trained else ""
+    line = (("  ", ""), (cell(words, max(10, width - 4 - len(figures))), "title"), (f" {figures}", "good"))
+    return Entry(line, f"{words}: {trained:,} trained parameters, {whole:,} of the model{each}.")
 
 
 def _part(part: CoveredPart, block: CoveredBlock, width: int, indent: int) -> Entry:
     sign, role = KINDS[part.kind]
     shape = "×".join(map(str, part.shape))
     beside = f"+{part.trained:,}" if part.trained else ""
-    name = max(10, width - indent - 38)
+    name = max(10, width - indent - 31)
     line = (
         ("  " + " " * indent, ""),
         (f"{sign} ", role),
         (cell(part.name, name), role),
-        (cell(shape, 15, right=True), "dim"),
-        (f" {beside:>14}", "good"),
+        (cell(shape, 13, right=True), "dim"),
+        (f" {beside:>12}", "good"),
     )
     each = f" in each of {block.count} blocks" if block.count > 1 else ""
     said = {
