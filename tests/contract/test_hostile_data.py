@@ -1,44 +1,25 @@
 """Data, roles, file names and templates that would run the terminal or never end: `tuitune inspect` shows them, or says one sentence.
 
-All through the command line and a real analyst, which the tests of this file share.
+All through the command line and a real analyst, which the tests share (conftest.py).
 """
 
 import json
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.test_text import ACTED_UPON
-from tuitune import cli
-from tuitune.analyst import report
-from tuitune.analyst.client import Analyst
 
 PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
 ESCAPES = "\x1b]52;c;c2VjcmV0\x07\x1b]0;owned\x07\x9b2J\u202e"
 
 
-@pytest.fixture(scope="module")
-def analyst() -> Iterator[Analyst]:
-    analyst = Analyst()
-    analyst.start()
-    yield analyst
-    analyst.close()
-
-
 @pytest.fixture
-def inspect(analyst: Analyst, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+def inspect(command: Callable[..., Any], tiny_model: Path, tmp_path: Path) -> Any:
     """(rows, template, options) → exit code, stdout, stderr of `tuitune inspect`."""
-
-    class Shared:
-        request = staticmethod(analyst.request)
-
-        def close(self) -> None:
-            """Others go on with it."""
-
-    monkeypatch.setattr(report, "Analyst", Shared)
 
     def run(rows: list[dict[str, Any]], template: str = PLAIN, *words: str, name: str = "rows.jsonl") -> tuple[int, str, str]:
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -51,9 +32,8 @@ def inspect(analyst: Analyst, tiny_model: Path, tmp_path: Path, monkeypatch: pyt
             "training": {"max_length": 256},
         }
         (tmp_path / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")
-        code = cli.main(["inspect", str(tmp_path / "recipe.yaml"), *words])
-        out, err = capsys.readouterr()
-        return code, out, err
+        done = command("inspect", str(tmp_path / "recipe.yaml"), *words)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -145,30 +146,27 @@ def test_preference_pairs_are_those_of_trls_own_batches(tiny_model: Path, worksp
     assert {sequence["name"] for row in document["rows"] for sequence in row["sequences"]} == {"chosen", "rejected"}
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "tuitune", "inspect", *words], capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_the_command_shows_rows_and_finds_faults(tiny_model: Path, workspace: Path) -> None:
+def test_the_command_shows_rows_and_finds_faults(tiny_model: Path, workspace: Path, command: Callable[..., Any]) -> None:
     inspect(tiny_model, workspace, "{messages: messages}", {"max_length": 24})
     recipe = str(workspace / "recipe.yaml")
-    document = json.loads(run(recipe, "--json").stdout)
+    document = json.loads(command("inspect", recipe, "--json").stdout)
     assert document["schema"] == 1
     assert not document["sampled"]
     cut = [row["row"] for row in document["rows"] if row["status"] == "truncated"]
     assert cut
-    found = json.loads(run(recipe, "--json", "--find", "truncated").stdout)
+    found = json.loads(command("inspect", recipe, "--json", "--find", "truncated").stdout)
     assert [row["row"] for row in found["rows"]] == cut
-    shown = run(recipe, "--row", "0", "--row", "2")
+    alone = [sys.executable, "-m", "tuitune", "inspect", recipe, "--row", "0", "--row", "2"]  # with an analyst of its own
+    shown = subprocess.run(alone, capture_output=True, text=True, timeout=120, check=False)
     assert shown.returncode == 0, shown.stderr
     assert "2 of 40 rows" in shown.stdout
     assert "\u27e6" in shown.stdout, "what is in the loss stands between brackets"
 
 
-def test_wrong_rows_and_missing_recipes_are_wrong_usage(tiny_model: Path, workspace: Path) -> None:
+def test_wrong_rows_and_missing_recipes_are_wrong_usage(tiny_model: Path, workspace: Path, command: Callable[..., Any]) -> None:
     inspect(tiny_model, workspace, "{messages: messages}", {})
     for words, said in ((("--row", "99"), "there is no row 99"), ((), "does not exist")):
-        done = run(str(workspace / ("recipe.yaml" if words else "none.yaml")), *words)
+        done = command("inspect", str(workspace / ("recipe.yaml" if words else "none.yaml")), *words)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert said in done.stderr
 

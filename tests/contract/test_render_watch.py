@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,14 +44,6 @@ def test_transformers_renders_through_the_wrapped_function(tiny_model: Path, mon
         tokenizer.apply_chat_template(talk, chat_template="{{ raise_exception('two') }}")
     assert (watch.began, watch.ended) == (2, 2)
     assert not watch.stuck
-
-
-@pytest.fixture(scope="module")
-def analyst() -> Iterator[Analyst]:
-    analyst = Analyst()
-    analyst.start()
-    yield analyst
-    analyst.close()
 
 
 @pytest.mark.parametrize("op", ["inspect", "survey", "template"])

@@ -146,7 +146,7 @@ def test_thoughts_and_tool_calls_are_marked(recipe: Callable[..., Path]) -> None
     assert [last.text[start:end] for start, end in last.answers] == ["<think>\nhm\n</think>\n\nA number 0.<|im_end|>"]
 
 
-def test_trl_trains_on_exactly_these_answers(recipe: Callable[..., Path], tiny_model: Path) -> None:
+def test_trl_trains_on_exactly_these_answers(recipe: Callable[..., Path], tiny_model: Path, tmp_path: Path) -> None:
     import datasets
     import transformers
     import trl
@@ -157,7 +157,7 @@ def test_trl_trains_on_exactly_these_answers(recipe: Callable[..., Path], tiny_m
     tokenizer.chat_template = marking.text
     trainer = trl.SFTTrainer(
         model=transformers.AutoModelForCausalLM.from_pretrained(tiny_model),
-        args=trl.SFTConfig(output_dir="never-written", use_cpu=True, bf16=False, assistant_only_loss=True, max_length=None),
+        args=trl.SFTConfig(output_dir=str(tmp_path / "unused"), use_cpu=True, bf16=False, assistant_only_loss=True, max_length=None),
         train_dataset=datasets.Dataset.from_list(talks()),
         processing_class=tokenizer,
     )
@@ -343,15 +343,14 @@ def test_a_huge_row_is_shown_in_part_and_compared_whole(recipe: Callable[..., Pa
 # The command
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "tuitune", "template", *words], capture_output=True, text=True, timeout=150, check=False)
-
-
-def test_the_command_prints_one_json_document_and_writes_only_when_asked(recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_command_prints_one_json_document_and_writes_only_when_asked(
+    recipe: Callable[..., Path], tmp_path: Path, command: Callable[..., Any]
+) -> None:
     path = recipe(None, talks(3))
-    done = run(str(path), "--json", "--row", "1", "--diff", str(path.parent / "own.gguf"))
+    done = command("template", str(path), "--json", "--row", "1", "--diff", str(path.parent / "own.gguf"))
     assert (done.returncode, done.stdout) == (1, ""), "a missing file is an error"
-    done = run(str(path), "--json", "--mark-generation", "--write")
+    alone = [sys.executable, "-m", "tuitune", "template", str(path), "--json", "--mark-generation", "--write"]  # an analyst of its own
+    done = subprocess.run(alone, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["schema"] == 1
@@ -369,16 +368,16 @@ def test_the_command_prints_one_json_document_and_writes_only_when_asked(recipe:
     written = tmp_path / "r.generation.jinja"
     assert written.read_text() == document["generation"]["text"]
     written.write_text("mine")
-    done = run(str(path), "--mark-generation", "--write")
+    done = command("template", str(path), "--mark-generation", "--write")
     assert done.returncode == 2
     assert "exists and holds something else" in done.stderr
     assert written.read_text() == "mine"
 
 
-def test_wrong_usage_of_the_command(recipe: Callable[..., Path]) -> None:
+def test_wrong_usage_of_the_command(recipe: Callable[..., Path], command: Callable[..., Any]) -> None:
     path = recipe(None, talks(1))
     for words, said in ((("--row", "9"), "there is no row 9"), (("--write",), "--mark-generation")):
-        done = run(str(path), *words)
+        done = command("template", str(path), *words)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert said in done.stderr
 

@@ -56,6 +56,7 @@ def plant(
 ) -> Place:
     """A workspace in `folder`: a copy of `model` (changed by `change`), data files, a recipe. `load`: more keys of
     its section `model:`; `sections` are laid over a sound recipe's, None takes one out."""
+    folder.mkdir(parents=True, exist_ok=True)
     copied = folder / "model"
     shutil.copytree(model, copied)
     if change:

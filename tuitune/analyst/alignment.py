@@ -24,7 +24,6 @@ MOST = 400  # tokens that are listed
 SAMPLE = 512  # rows that the median norm is taken of
 SCAN = 1 << 28  # bytes of an embedding that is searched whole for the nearest row
 BLOCK = 8192  # rows at a time
-NEAR_ZERO = 0.05  # of the median norm
 ROLES = ("bos", "eos", "pad", "unk")
 
 T = TypeVar("T")
@@ -61,15 +60,16 @@ def align(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None]) -
     progress("reading rows of the embedding")
     present = [id for id in roles if embedding is not None and id < embedding.shape[0]]
     rows = attempt(lambda: _rows(context, embedding, present), "rows of the embedding") if embedding else None
+    untrained = attempt(lambda: context.untrained_ids, "untrained rows") if counts and embedding else None
     return Alignment(
         len(tokenizer),
         max(vocabulary.values()),
         _matrix(embedding),
         _matrix(head),
         attempt(lambda: context.embedding_rows, "rows in training") if embedding else None,
-        context.model.tied if embedding else False,
+        bool(context.model.tied) if embedding else False,
         _method(context),
-        [_token(context, id, roles[id], embedding, rows, counts, coverage) for id in sorted(roles)],
+        [_token(context, id, roles[id], embedding, rows, counts, coverage, untrained or {}) for id in sorted(roles)],
         [_end(context, role) for role in ("eos", "pad", "bos")] if embedding else [],
         coverage,
         left_out,
@@ -175,6 +175,7 @@ def _token(
     rows: Rows | None,
     counts: tuple[dict[int, int], dict[int, int]] | None,
     coverage: list[CoveredBlock],
+    untrained: dict[int, str],
 ) -> TokenRow:
     present = embedding is not None and id < embedding.shape[0]
     nearest = rows.nearest.get(id) if rows else None
@@ -184,11 +185,8 @@ def _token(
     faults = []
     if embedding is not None and not present and "new" not in roles and used and id >= (context.embedding_rows or 0):
         faults.append("has no row in the embedding: the first step that meets it crashes")
-    if used and norm is not None and "new" not in roles and not trained:
-        if norm < NEAR_ZERO:
-            faults.append("its row was never trained (near zero) and is not trained now")
-        elif nearest is not None and nearest[1] > 0.999 and nearest[0] in rows.norm:  # type: ignore[union-attr]
-            faults.append("its row equals another special token's: neither was ever trained, nor is it now")
+    if id in untrained and not trained:
+        faults.append(f"its row was never trained ({printable(untrained[id], limit=120)}), and is not trained now")
     near = (_text(context, nearest[0]), round(nearest[1], 4)) if nearest else None
     shown = round(norm, 4) if norm is not None else None
     return TokenRow(_text(context, id), id, roles, present, shown, near, used, in_loss, trained, faults)

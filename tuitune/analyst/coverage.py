@@ -12,16 +12,16 @@ from typing import Any, Literal
 
 import peft
 import torch
-import transformers
 from peft.tuners.lora import LoraModel
 from peft.tuners.tuners_utils import BaseTunerLayer, check_target_module_exists
 from peft.utils.other import AuxiliaryTrainingWrapper, get_pattern_key
 from torch import nn
 
+from tuitune.analyst.meta_model import meta_model
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
 from tuitune.text import printable
-from tuitune.trainer.build import lora_config, why_not_loaded
+from tuitune.trainer.build import lora_config
 from tuitune.trainer.methods import method_for
 
 Kind = Literal["trained", "frozen", "unreachable"]
@@ -58,27 +58,6 @@ class Coverage:
     def nearest(self, name: str) -> str | None:
         """The module name that was most likely meant."""
         return next(iter(get_close_matches(name.rpartition(".")[2], self.modules, n=1, cutoff=0.7)), None)
-
-
-def meta_model(recipe: Recipe, attention: str | None = None) -> Any:
-    """The recipe's model class on the meta device, with this attention implementation. UserError when the config cannot be had or its class
-    cannot be made; ValueError or ImportError when the class refuses `attention`."""
-    section = recipe.model
-    name = str(section["name_or_path"])
-    shared = {key: section[key] for key in ("revision", "trust_remote_code") if section.get(key) is not None}
-    sequence = method_for(recipe.task).sequence_model
-    auto = transformers.AutoModelForSequenceClassification if sequence else transformers.AutoModelForCausalLM
-    more = {"attn_implementation": attention} if attention else {}
-    try:
-        config = transformers.AutoConfig.from_pretrained(name, **shared, **({"num_labels": 1} if sequence else {}))
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
-        with torch.device("meta"):
-            return auto.from_config(config, trust_remote_code=bool(section.get("trust_remote_code")), **more)
-    except Exception as error:
-        if attention and isinstance(error, ValueError | ImportError):
-            raise
-        raise UserError(f"{recipe.file}:{recipe.line('model', 'name_or_path')}: {why_not_loaded(name, error)}") from error
 
 
 def adapter_config(recipe: Recipe, model: Any) -> Any | None:

@@ -73,8 +73,8 @@ def bfloat16_by_emulation(context: Context) -> Iterator[Found]:
         return
     capability = ".".join(map(str, context.card.capability or ()))
     yield Found(
-        f"bnb_4bit_compute_dtype bfloat16, and {printable(context.card.name)} (compute capability {capability}) multiplies it only by emulation, "
-        "many times slower. Write float16",
+        f"bnb_4bit_compute_dtype bfloat16, and {printable(context.card.name)} (compute capability {capability}) multiplies it only by "
+        "emulation, many times slower. Write float16",
         context.at("quantization", "bnb_4bit_compute_dtype"),
         {"bnb_4bit_compute_dtype": computed, "card": context.card.name, "capability": context.card.capability},
         Fix(

@@ -78,7 +78,8 @@ def found(box: Box, context: Context | None = None, card: Card = HOPPER, workspa
 QUANTISED = "quantization: {load_in_4bit: true}\npeft: {r: 8}\n"
 WORKERS = "training: {dataloader_num_workers: 4}\n"
 COMPILE = "training: {torch_compile: true}\n"
-BROKEN_BNB = {**torch(), "bitsandbytes": {"version": "0.50.2", "works": False, "error": "Something typical. Original error: libbitsandbytes_cuda130.so: not found"}}
+WORDS = "Something typical. Original error: libbitsandbytes_cuda130.so: not found"
+BROKEN_BNB = {**torch(), "bitsandbytes": {"version": "0.50.2", "works": False, "error": WORDS}}
 NO_BNB = {**torch(), "bitsandbytes": {"version": None, "works": False, "error": "ModuleNotFoundError: No module named 'bitsandbytes'"}}
 NEIGHBOUR = {"pid": 4711, "user": "mia", "name": "python", "mem": 70 * GIB}
 

@@ -45,7 +45,7 @@ def head_targeted(context: Context) -> Iterator[Found]:
     saved = [*(section.get("modules_to_save") or []), *_listed(section.get("exclude_modules"))]
     targets = section.get("target_modules")
     heads = [head for head in HEADS if head not in saved and _targets(targets, head)]
-    for head in heads:
+    for head in heads[:1]:  # a pattern may match the head under each of its names
         yield Found(
             f"peft.target_modules puts LoRA on {head}: TRL refuses an adapter on the output head, so the run ends before its first step. "
             "Write all-linear, which leaves the head out",

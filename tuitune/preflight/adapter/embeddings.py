@@ -99,7 +99,7 @@ def token_indices(context: Context) -> Iterator[Found]:
     indices = section.get("trainable_token_indices")
     if not indices or context.recipe.task == "reward":
         return
-    tied, head = context.model.tied, bool(_last(indices) & set(OUTPUT))
+    tied, head = bool(context.model.tied), bool(_last(indices) & set(OUTPUT))
     if tied or head:
         because = "the head is tied to the embedding" if tied else "it names the head"
         yield Found(
@@ -178,7 +178,7 @@ def _modules(context: Context) -> Modules:
     if context.recipe.task == "reward":
         return Modules(name, None, False)
     head = taken.name.removesuffix(".weight").rpartition(".")[2] if taken else {"embed_in": "embed_out"}.get(name, "lm_head")
-    return Modules(name, head, context.model.tied)
+    return Modules(name, head, bool(context.model.tied))
 
 
 def _lost_rows(context: Context) -> Iterator[Found]:
