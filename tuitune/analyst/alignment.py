@@ -1,7 +1,7 @@
 """Makes an alignment: tokens, rows, ends and coverage of one recipe. The weights are not loaded: rows come as slices of their files."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
@@ -38,6 +38,17 @@ class Rows:
     sampled: bool
 
 
+@dataclass
+class Facts:
+    """What is known of all tokens: `counts` (rows with an id, rows that learn it), the ids that are `trained`, id → why it is `untrained`."""
+
+    embedding: Tensor | None
+    rows: Rows | None
+    counts: tuple[dict[int, int], dict[int, int]] | None
+    trained: Container[int]
+    untrained: dict[int, str]
+
+
 def align(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None]) -> Alignment:
     """The alignment of a recipe. UserError when not even the tokenizer can be had; what else cannot is in the notes."""
     context = CheckContext(recipe, read_document(recipe.file), CPU, watch, progress)
@@ -61,6 +72,7 @@ def align(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None]) -
     present = [id for id in roles if embedding is not None and id < embedding.shape[0]]
     rows = attempt(lambda: _rows(context, embedding, present), "rows of the embedding") if embedding else None
     untrained = attempt(lambda: context.untrained_ids, "untrained rows") if counts and embedding else None
+    facts = Facts(embedding, rows, counts, _trained(context, embedding, coverage), untrained or {})
     return Alignment(
         len(tokenizer),
         max(vocabulary.values()),
@@ -69,7 +81,7 @@ def align(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None]) -
         attempt(lambda: context.embedding_rows, "rows in training") if embedding else None,
         bool(context.model.tied) if embedding else False,
         _method(context),
-        [_token(context, id, roles[id], embedding, rows, counts, coverage, untrained or {}) for id in sorted(roles)],
+        [_token(context, id, roles[id], facts) for id in sorted(roles)],
         [_end(context, role) for role in ("eos", "pad", "bos")] if embedding else [],
         coverage,
         left_out,
@@ -167,34 +179,23 @@ def _pieces(context: CheckContext, tensor: Tensor, some: list[int]) -> Iterator[
             yield list(range(start, stop)), part[start:stop].float()
 
 
-def _token(
-    context: CheckContext,
-    id: int,
-    roles: list[str],
-    embedding: Tensor | None,
-    rows: Rows | None,
-    counts: tuple[dict[int, int], dict[int, int]] | None,
-    coverage: list[CoveredBlock],
-    untrained: dict[int, str],
-) -> TokenRow:
-    present = embedding is not None and id < embedding.shape[0]
-    nearest = rows.nearest.get(id) if rows else None
-    used, in_loss = (part.get(id, 0) for part in counts) if counts else (None, None)
-    trained = id in _trained(context, coverage)
-    norm = rows.norm.get(id) if rows else None
+def _token(context: CheckContext, id: int, roles: list[str], facts: Facts) -> TokenRow:
+    present = facts.embedding is not None and id < facts.embedding.shape[0]
+    nearest = facts.rows.nearest.get(id) if facts.rows else None
+    used, in_loss = (part.get(id, 0) for part in facts.counts) if facts.counts else (None, None)
+    trained, norm = id in facts.trained, facts.rows.norm.get(id) if facts.rows else None
     faults = []
-    if embedding is not None and not present and "new" not in roles and used and id >= (context.embedding_rows or 0):
-        faults.append("has no row in the embedding: the first step that meets it crashes")
-    if id in untrained and not trained:
-        faults.append(f"its row was never trained ({printable(untrained[id], limit=120)}), and is not trained now")
+    if facts.embedding is not None and used and id >= context.embedding_rows:
+        faults.append("it has no row in the embedding: the first step that meets it crashes")
+    if id in facts.untrained and not trained:
+        faults.append(f"its row was never trained ({printable(facts.untrained[id], limit=120)}), and is not trained now")
     near = (_text(context, nearest[0]), round(nearest[1], 4)) if nearest else None
     shown = round(norm, 4) if norm is not None else None
     return TokenRow(_text(context, id), id, roles, present, shown, near, used, in_loss, trained, faults)
 
 
-def _trained(context: CheckContext, coverage: list[CoveredBlock]) -> Any:
-    """The ids whose row of the input embedding is trained; something that knows `in`."""
-    embedding = context.model.input_embedding
+def _trained(context: CheckContext, embedding: Tensor | None, coverage: list[CoveredBlock]) -> Container[int]:
+    """The ids whose row of the input embedding is trained."""
     name = embedding.name.removesuffix(".weight").rpartition(".")[2] if embedding else ""
     parts = (part for block in coverage for part in block.parts if part.kind == "trained")
     part = next((part for part in parts if part.name.rpartition(".")[2] == name), None)

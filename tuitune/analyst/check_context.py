@@ -39,7 +39,7 @@ from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.data.near import WordBook, Words
 from tuitune.preflight.finding import NotHere, Where
-from tuitune.preflight.model_files import Tensor
+from tuitune.preflight.model_files import ModelFiles, Tensor
 from tuitune.recipe.new_tokens import rows_for
 from tuitune.text import printable
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
@@ -396,6 +396,12 @@ class CheckContext(Context):
         named = self.recipe.model.get("adapter")
         brought = adapter_file(named, TOKENIZER) if named else None
         return brought.parent if brought else self.model.folder
+
+    @cached_property
+    def brought_tokens(self) -> set[str]:
+        """Tokens that an earlier run added: those of the adapter's tokenizer that the model's lacks."""
+        own = {text for _, text in self.model.added_tokens}
+        return {text for _, text in ModelFiles(self.tokenizer_folder).added_tokens} - own
 
     @cached_property
     def new_ids(self) -> list[int]:
