@@ -40,7 +40,7 @@ class Rows:
 
 @dataclass
 class Facts:
-    """What is known of all tokens: `counts` (rows with an id, rows that learn it), the ids that are `trained`, id → why it is `untrained`."""
+    """What is known of all tokens: `counts` (rows with an id, rows that learn it), `trained` ids, `untrained`: id → why."""
 
     embedding: Tensor | None
     rows: Rows | None
