@@ -13,10 +13,11 @@ from tuitune.analyst.answers import Answers, answers, cut_alike
 from tuitune.analyst.lineage import Ancestor, ancestors
 from tuitune.analyst.meta_model import LoadReport, default_ends, embedding_names, load_report, meta_model
 from tuitune.analyst.prepared_rows import READERS
+from tuitune.analyst.prompt_borders import Border, string_borders
 from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.raw_rows import RawSplit, raw_split
 from tuitune.analyst.render_watch import RenderWatch
-from tuitune.analyst.rendered_rows import Border, RenderedRows, missing_template, null_contents, rendered_rows, string_borders
+from tuitune.analyst.rendered_rows import RenderedRows, missing_template, rendered_rows
 from tuitune.analyst.token_facts import (
     Rendered,
     Table,
@@ -35,13 +36,11 @@ from tuitune.analyst.token_facts import (
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
-from tuitune.errors import UserError
 from tuitune.preflight.context import Context
 from tuitune.preflight.data.near import WordBook, Words
 from tuitune.preflight.finding import NotHere, Where
 from tuitune.preflight.model_files import ModelFiles, Tensor
 from tuitune.recipe.new_tokens import rows_for
-from tuitune.text import printable
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.new_tokens import TOKENIZER, adapter_file, added_ids, grown_to
@@ -74,7 +73,7 @@ class CheckContext(Context):
 
     @cached_property
     def raw_tokenizer(self) -> Any:
-        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none."""
+        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none that can be read."""
         from tokenizers import Tokenizer
 
         file = self.tokenizer_folder / "tokenizer.json"
@@ -83,8 +82,7 @@ class CheckContext(Context):
         try:
             return Tokenizer.from_file(str(file))
         except Exception as error:  # the Rust side raises nothing more special
-            reason = printable(str(error), limit=200)
-            raise UserError(f"{printable(str(file))} cannot be read ({reason}); copy it again") from error
+            raise NotHere("tokenizer.json cannot be read, which loading the tokenizer tells") from error
 
     @cached_property
     def template(self) -> str:
@@ -113,7 +111,8 @@ class CheckContext(Context):
 
     @cached_property
     def proven(self) -> ProvenSet:
-        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere for tasks whose rows cannot be prepared yet."""
+        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere for tasks whose rows cannot be prepared yet,
+        and where a check of the template says why they would not be."""
         if self.recipe.task not in READERS:
             raise NotHere(f"rows of task {self.recipe.task} are checked as they stand in their files only")
         if self.stopped:
@@ -222,6 +221,16 @@ class CheckContext(Context):
         """Tokens that the model can read; None when its config does not say."""
         found = self.model.text_config.get("max_position_embeddings")
         return found if isinstance(found, int) else None
+
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token of the tokenizer → id."""
+        return dict(self.tokenizer.get_vocab())
+
+    @cached_property
+    def raw_vocabulary(self) -> dict[str, int]:
+        """The same of tokenizer.json as it stands."""
+        return dict(self.raw_tokenizer.get_vocab())
 
     @cached_property
     def rendered(self) -> list[Rendered]:
@@ -376,17 +385,12 @@ class CheckContext(Context):
 
     @cached_property
     def prompt_borders(self) -> list[tuple[int, Border | None]]:
-        """rendered_rows.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
+        """prompt_borders.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
         if "conversational" in self.built.train.format:
             return self.renders.borders()
         if self.built.train.format != "prompt-completion (text)":
             raise NotHere("the rows have no prompt that could be told from the answer")
         return string_borders(self.tokenizer, self.built.train.rows)
-
-    @cached_property
-    def null_contents(self) -> list[tuple[int, str]]:
-        """(row, file) of the training rows that have a turn without content in their file, where it was read as ""."""
-        return null_contents(self.built.train)
 
     # New tokens (tuitune.recipe.new_tokens): what the trainer makes of the model before the first step
 

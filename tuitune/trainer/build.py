@@ -103,7 +103,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, RuntimeError) and not _in_template(error):
         return "assistant_only_loss" in str(error)  # other words are the GPU's, not TRL's
-    return isinstance(error, ValueError | TypeError | OverflowError | TemplateError) or _in_template(error)
+    return isinstance(error, ValueError | TypeError | LookupError | OverflowError | TemplateError) or _in_template(error)
 
 
 def reason_of(error: BaseException) -> str:

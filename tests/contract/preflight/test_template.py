@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.support import templates as t
 from tests.support.planted import CARD, Place, alarms, check, finding, ids, plant, sound_box
@@ -38,6 +39,7 @@ UNSAID = [{"messages": [turn if "tool_calls" not in turn else {**turn, "content"
 INDENTED = talks(ASKED, ("assistant", "    return {n}\n"))
 TRAILING = talks(ASKED, ("assistant", "It is {n} and no more.\n"))
 PAIRS = [{"s": "Be brief.", "q": f"{n}?", "a": f"It is {n}."} for n in range(12)]
+END, UNUSED = 2, 0  # <|im_end|> and <|endoftext|> of the tiny model
 KWARGS = "chat_template_kwargs"
 PINNED = [{**row, KWARGS: {"date_string": "1 May 2025"}} for row in talks(ASKED, ANSWERED)]
 STRINGS = {"prompt": "prompt", "completion": "completion"}
@@ -54,6 +56,17 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def without_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
+
+
+def without_row(token: int) -> Any:
+    """The row of this token in the embedding is zeros."""
+
+    def change(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        weights["model.embed_tokens.weight"][token] = 0
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return change
 
 
 def only_named(*names: str) -> Any:
@@ -121,6 +134,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("TPL18", {"change": having(t.ALL_MARKED), "training": MASKED}, "warning"),
     ("TPL18", {"change": having(t.NOTHING_MARKED), "training": MASKED}, "error"),
     ("TPL19", {"change": of("qwen2_5.jinja"), "training": MASKED}, "info"),
+    ("TPL20", {"change": without_row(END)}, "warning"),
 ]
 # what looks like a fault and is none; the ids that may not be found
 SOUND: list[tuple[str, dict[str, Any]]] = [
@@ -141,6 +155,7 @@ SOUND: list[tuple[str, dict[str, Any]]] = [
     ("TPL16", {"change": configured(f"{t.PLAIN}\r\n")}),
     ("TPL17", {"change": of("qwen3"), "rows": CALLED}),
     ("TPL19", {"training": MASKED}),
+    ("TPL20", {"change": without_row(UNUSED)}),
 ]
 
 
@@ -215,6 +230,17 @@ def test_a_template_that_does_not_return_is_told_with_its_file(tmp_path: Path, m
         found = finding(preflight(place.recipe, Ended(), CARD, look=sound_box), "PRE01")
         assert found.where.file.endswith(file)
         assert "did not return within 2 s" in found.message
+
+
+def test_where_the_next_turn_ends_an_answer_it_is_trained_when_there_is_one(tmp_path: Path, model: Path) -> None:
+    header = t.NO_END.replace("<|im_start|>{{ m['role'] }}", "{{ '<|im_end|>' if m['role'] == 'user' else '<|im_start|>' }}")
+    once, twice = talks(ASKED, ANSWERED), talks(ASKED, ANSWERED, ASKED, ANSWERED)
+    found = []
+    for number, rows in enumerate((once, twice)):
+        (folder := tmp_path / str(number)).mkdir()
+        report = check(plant(folder, model=model, change=having(header), rows=rows).recipe)
+        found.append([found.severity for found in report.findings if found.id == "TPL04"])
+    assert found == [["warning"], []]
 
 
 def test_rows_of_the_evaluation_are_looked_at_too(tmp_path: Path, model: Path) -> None:

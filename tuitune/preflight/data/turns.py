@@ -34,7 +34,7 @@ def no_assistant_turn(context: "CheckContext") -> Iterator[Found]:
             if "chosen" in example or not row.talks:
                 continue
             turns = example["completion"] if "completion" in example else row.talks[0][1]
-            roles = [turn.get("role") for turn in turns] if isinstance(turns, list) else []
+            roles = [plain_role(turn.get("role")) for turn in turns] if isinstance(turns, list) else []
             if "assistant" not in roles:
                 without.append(row)
             elif roles[-1] != "assistant":
@@ -57,6 +57,12 @@ def no_assistant_turn(context: "CheckContext") -> Iterator[Found]:
                 evidence(open_end, len(split.rows)),
                 leave_out(split, open_end, "that end without an answer"),
             )
+
+
+def plain_role(role: Any) -> str:
+    """The role that is meant: of other letters, or by the name that other tools give it."""
+    plain = str(role).strip().lower()
+    return ROLES.get(plain, plain)
 
 
 @check("DAT10", "warning", "roles out of order", Stage.DATA)
@@ -103,7 +109,7 @@ def _unknown(context: "CheckContext", split: "RawSplit", rows: "list[RawRow]", n
     if not strange:
         return
     counts = Counter(name for _, name in strange)
-    variants = all((plain := name.strip().lower()) in KNOWN or plain in ROLES for name in counts)
+    variants = all(plain_role(name) in KNOWN for name in counts)
     found = [row for row, _ in strange]
     shown = ", ".join(printable(repr(name), limit=40) for name, _ in counts.most_common(5))
     yield Found(

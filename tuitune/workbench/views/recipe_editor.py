@@ -365,6 +365,12 @@ class RecipeEditor(View):
         self._show_dirty()
         self.app.notify(f"{self.title} was read again from disk.")
 
+    def reread(self) -> None:
+        self.action_reload()
+
+    def shown_text(self) -> str:
+        return self.text
+
     def draft_text(self) -> str | None:
         return self.text if self.dirty else None
 
