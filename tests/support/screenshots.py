@@ -181,6 +181,20 @@ async def _template(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("n", "right_square_bracket", "right_square_bracket")
 
 
+async def _alignment(pilot: Pilot[None], folder: Path, *keys: str) -> None:
+    view = await _open(pilot, "recipe", folder / "demo.yaml")
+    await pilot.press("alt+a")
+    deadline = time.monotonic() + 60  # as above
+    while getattr(pilot.app.editor.active, "found", None) is None:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, f"no alignment: {view}"
+        await pilot.pause(0.1)
+    await pilot.press(*keys, "down")
+
+
+async def _coverage(pilot: Pilot[None], folder: Path) -> None:
+    await _alignment(pilot, folder, "c")
+
+
 async def _data(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "data", folder / "data" / "train.jsonl")
 
@@ -245,6 +259,8 @@ SHOTS = (
     Shot("tokens", _tokens),
     Shot("figures", _figures),
     Shot("template", _template),
+    Shot("alignment", _alignment),
+    Shot("coverage", _coverage),
     Shot("question", _question),
     Shot("quick-open", _quick_open),
     Shot("commands", _commands),

@@ -39,9 +39,11 @@ from tuitune.dataset.looked_at import remember
 from tuitune.preflight.context import Context
 from tuitune.preflight.data.near import WordBook, Words
 from tuitune.preflight.finding import NotHere, Where
-from tuitune.preflight.model_files import Tensor
+from tuitune.preflight.model_files import ModelFiles, Tensor
+from tuitune.recipe.new_tokens import rows_for
 from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
 from tuitune.trainer.methods import Method, method_for
+from tuitune.trainer.new_tokens import TOKENIZER, adapter_file, added_ids, grown_to
 from tuitune.trainer.prepared import hash_rows
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ class CheckContext(Context):
         """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none that can be read."""
         from tokenizers import Tokenizer
 
-        file = self.model.folder / "tokenizer.json"
+        file = self.tokenizer_folder / "tokenizer.json"
         if not file.exists():
             raise NotHere("the model has no tokenizer.json")
         try:
@@ -265,14 +267,19 @@ class CheckContext(Context):
 
     @cached_property
     def embedding_rows(self) -> int:
-        """How many token ids the model has rows for; by the config when the weights are still to be fetched."""
+        """How many token ids have rows in training, with those of new tokens and of an adapter that brings its own; by the config when the
+        weights are still to be fetched."""
+        rows = None
         with suppress(NotHere):
             if self.model.input_embedding is not None:
-                return self.model.input_embedding.shape[0]
-        rows = self.model.text_config.get("vocab_size")
+                rows = self.model.input_embedding.shape[0]
+        if rows is None:
+            rows = self.model.text_config.get("vocab_size")
         if not isinstance(rows, int):
             raise NotHere("neither the weights nor config.json say how many rows the embedding has")
-        return rows
+        if not self.recipe.model.get("adapter"):
+            return rows_for(rows, self.new_ids)
+        return grown_to(rows, self.adapter, self.tokenizer) or rows
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -288,7 +295,7 @@ class CheckContext(Context):
     def untrained_ids(self) -> dict[int, str]:
         """Special and other added tokens of the training rows whose row of the embedding (or of the head) was never trained → why."""
         special = list(added_tokens(self.tokenizer))
-        used = [id for id in special if id in self.used]
+        used = [id for id in special if id in self.used and id not in self.new_ids]
         found: dict[int, str] = {}
         tables = self.tables if used else []
         blank = self.model.text_config.get("pad_token_id") if len(tables) > 1 else None  # a tied row of zeros cannot be said either
@@ -384,3 +391,23 @@ class CheckContext(Context):
         if self.built.train.format != "prompt-completion (text)":
             raise NotHere("the rows have no prompt that could be told from the answer")
         return string_borders(self.tokenizer, self.built.train.rows)
+
+    # New tokens (tuitune.recipe.new_tokens): what the trainer makes of the model before the first step
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer comes from: the model's folder, or the adapter's when it was saved with one."""
+        named = self.recipe.model.get("adapter")
+        brought = adapter_file(named, TOKENIZER) if named else None
+        return brought.parent if brought else self.model.folder
+
+    @cached_property
+    def brought_tokens(self) -> set[str]:
+        """Tokens that an earlier run added: those of the adapter's tokenizer that the model's lacks."""
+        own = {text for _, text in self.model.added_tokens}
+        return {text for _, text in ModelFiles(self.tokenizer_folder).added_tokens} - own
+
+    @cached_property
+    def new_ids(self) -> list[int]:
+        """Ids of tokenizer.add_special_tokens, whose rows are made at the mean and trained whatever the weights hold there."""
+        return added_ids(self.recipe, self.tokenizer)

@@ -219,6 +219,7 @@ def control_tokens_in_text(context: "CheckContext") -> Iterator[Found]:
     """
     tokenizer, template = context.loaded_tokenizer, context.template_source
     added = {str(token): (id, token.special) for id, token in tokenizer.added_tokens_decoder.items()}
+    added = {text: found for text, found in added.items() if text not in context.brought_tokens}  # an earlier run's own, and meant
     special = {text for text, (_, marked) in added.items() if marked}
     # of the others only those that the template uses: Gemma has HTML tags, which are words like any other
     tokens = {text: id for text, (id, _) in added.items() if len(text) > 2 and not text.isspace() and (text in special or text in template)}

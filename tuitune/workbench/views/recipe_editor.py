@@ -407,6 +407,10 @@ class RecipeEditor(View):
         """The chat template on the file's rows."""
         await self._open_saved("template")
 
+    async def action_show_alignment(self) -> None:
+        """Tokenizer, embedding and adapter of the file."""
+        await self._open_saved("alignment")
+
     async def _open_saved(self, kind: str) -> None:
         if not self.dirty or await self.save():
             self.post_message(self.OpenRequested(kind, self.path))
