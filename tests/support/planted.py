@@ -51,22 +51,28 @@ def plant(
     columns: Mapping[str, str] | None = TALK,
     evaluation: Sequence[Mapping[str, Any]] | None = None,
     change: Callable[[Path], object] | None = None,
+    load: Mapping[str, Any] | None = None,
     **sections: Any,
 ) -> Place:
-    """A workspace in `folder`: a copy of `model` (changed by `change`), data files, a recipe. `sections` are laid over a sound recipe's."""
+    """A workspace in `folder`: a copy of `model` (changed by `change`), data files, a recipe. `load`: more keys of
+    its section `model:`; `sections` are laid over a sound recipe's, None takes one out."""
+    folder.mkdir(parents=True, exist_ok=True)
     copied = folder / "model"
     shutil.copytree(model, copied)
     if change:
         change(copied)
     recipe: dict[str, Any] = {
         "task": "sft",
-        "model": {"name_or_path": "./model"},
+        "model": {"name_or_path": "./model", **(load or {})},
         "peft": {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
         "dataset": {"train": [_source(folder / "train.jsonl", sound_rows() if rows is None else rows, columns)]},
         "training": {"max_length": 128, "num_train_epochs": 3, "per_device_train_batch_size": 2, "learning_rate": 2e-4},
     }
     if evaluation is not None:
         recipe["dataset"]["eval"] = [_source(folder / "eval.jsonl", evaluation, columns)]
+    for name in [name for name, section in sections.items() if section is None]:
+        recipe.pop(name, None)
+        del sections[name]
     for name, section in sections.items():
         recipe[name] = {**recipe.get(name, {}), **section} if isinstance(section, dict) and isinstance(recipe.get(name), dict) else section
     file = folder / "recipe.yaml"
@@ -77,6 +83,16 @@ def plant(
 def check(recipe: Path, card: Card = CARD) -> Report:
     """All of preflight, with the analyst's part in this process."""
     return preflight(recipe, _InProcess(), card, look=sound_box)
+
+
+def check_early(recipe: Path, card: Card = CARD) -> Report:
+    """As `check` without the analyst's part: what document, headers and box say, in milliseconds."""
+    return preflight(recipe, _Silent(), card, look=sound_box)
+
+
+class _Silent:
+    def request(self, op: str, args: dict[str, Any], **hooks: Any) -> dict[str, Any]:
+        return {"ran": [], "skipped": {}}
 
 
 def sound_box() -> Box:

@@ -29,7 +29,6 @@ def inspect(recipe: Recipe, rows: Sequence[int] | None = None, limit: int = SAMP
     """
     built = begin(recipe)
     built.eval = None  # its preparation is another question
-    recipe.training.pop("eval_strategy", None)
     total = len(built.train.rows)
     chosen = choose(total, rows, limit)
     if not chosen:

@@ -7,7 +7,7 @@ preparation again with the limits off and a column of origins beside the ids, an
 import copy
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from tuitune.trainer.build import Built, assemble, make_config, make_tokenizer, 
 
 ROW = "tuitune_row"  # a column of our own; TRL's preparation keeps columns that it does not know
 ORIGIN = "tuitune_origin"
+ABOUT_EVALUATION = ("eval_strategy", "load_best_model_at_end")  # refused without evaluation rows, which are another question
 _SHIFT = 1 << 32  # an origin is row * _SHIFT + position
 NOWHERE = -1
 
@@ -87,6 +88,9 @@ def hollow_trainer(built: Built) -> Any:
     """Make built.trainer, the real one around a hollow model; returns the rows it was given, with a column ROW. Errors as above."""
     if built.recipe.task not in READERS:
         raise UserError(f"task {built.recipe.task}: only rows of {' and '.join(READERS)} can be inspected so far; training is not affected")
+    if built.eval is None:
+        kept = {key: value for key, value in built.recipe.training.items() if key not in ABOUT_EVALUATION}
+        built.recipe = replace(built.recipe, training=kept)
     config = make_config(built, Path(tempfile.gettempdir()))  # nothing is written there
     numbered = rows_dataset(built.train).add_column(ROW, range(len(built.train.rows)))
     # DPOTrainer loads the weights a second time, as the reference, when it is not given one

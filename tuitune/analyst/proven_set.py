@@ -53,7 +53,6 @@ def prove(
     progress("reading the rows")
     built = begun or begin(recipe)
     evaluation, built.eval = built.eval, None
-    recipe.training.pop("eval_strategy", None)  # it asks for evaluation data
     whole = built.train
     total = len(whole.rows)
     numbers = choose(total, None, most)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ from tuitune.dataset.columns import convert, mapping_for
 from tuitune.dataset.sources import Row, data_format, read_rows
 from tuitune.errors import UserError
 from tuitune.text import printable
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -60,7 +62,7 @@ def load_split(sources: Sequence[Mapping[str, Any]], name: str = "train") -> Spl
     """
     split = Split()
     for source in sources:
-        rows = _weighted(islice(_rows_of(source, name), source.get("max_rows")), float(source.get("weight") or 1.0))
+        rows = weighted(islice(rows_of(source, name), source.get("max_rows")), float(source.get("weight") or 1.0))
         split.columns.append(_add(split, rows, source.get("columns")))
     shapes = {tuple(sorted(set(row) & {"messages", "prompt", "completion", "text", "chosen", "rejected"})) for row in split.rows}
     if len(shapes) > 1:
@@ -84,7 +86,8 @@ def _add(split: Split, rows: Iterable[Row], columns: Mapping[str, str] | None) -
     return mapping or {}
 
 
-def _weighted(rows: Iterator[Row], weight: float) -> Iterable[Row]:
+def weighted(rows: Iterator[T], weight: float) -> Iterable[T]:
+    """Each row `weight` times; of a fraction the same rows every time."""
     if weight == 1.0:
         return rows
     kept = list(rows)
@@ -95,7 +98,8 @@ def _weighted(rows: Iterator[Row], weight: float) -> Iterable[Row]:
     return [*(kept * times), *(kept[index] for index in sampled)]
 
 
-def _rows_of(source: Mapping[str, Any], split: str) -> Iterator[Row]:
+def rows_of(source: Mapping[str, Any], split: str) -> Iterator[Row]:
+    """All rows of a source, a file or a data set of the Hub, as they stand there."""
     path = Path(str(source["path"]))
     if path.is_absolute() or data_format(path) is not None:
         return read_rows(path)

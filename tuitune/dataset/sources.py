@@ -4,6 +4,7 @@ Parsed here and not by `datasets`, whose type guessing turns mixed columns into 
 byte without its place. Rows come out as written: a ten-million-character row or a control character is data like any other.
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -40,6 +41,10 @@ class Row:
     data: dict[str, Any]
     file: str
     line: int
+
+
+class BadEncoding(UserError):
+    """Bytes that are not UTF-8, or half of a character."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,18 @@ def read_each(path: Path) -> Iterator[Row | Broken]:
     kind = checked_format(path)
     reader = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _csv, "parquet": _parquet, "arrow": _arrow}[kind]
     with told_as_sentences(path):
+        if kind not in ("parquet", "arrow"):
+            _refuse_utf16(path)
         yield from reader(path)
+
+
+def _refuse_utf16(path: Path) -> None:
+    with open_text(path) as file:
+        start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise BadEncoding(
+            f"{printable(str(path))}:1: byte 0 (0x{start[0]:02x}) is not UTF-8, the file is UTF-16; convert it, iconv -f UTF-16 -t UTF-8"
+        )
 
 
 def checked_format(path: Path) -> str:
@@ -145,7 +161,7 @@ def _text(raw: bytes, path: Path, line: int, offset: int) -> str:
     except UnicodeDecodeError as error:
         byte = raw[error.start]
         line += raw.count(b"\n", 0, error.start)
-        raise UserError(
+        raise BadEncoding(
             f"{printable(str(path))}:{line}: byte {offset + error.start} (0x{byte:02x}) is not UTF-8; convert the file, "
             f"e.g. iconv -f WINDOWS-1252 -t UTF-8"
         ) from None
@@ -342,7 +358,7 @@ def batch_rows(batch: Any, path: Path, before: int) -> Iterator[Row | Broken]:
                 yield from batch_rows(batch.slice(index, 1), path, before + index)
             return
         text = f"{printable(str(path))}:{before + 1}: text that is not UTF-8 ({error.reason}); write the file again as UTF-8"
-        yield Broken(UserError(text), str(path), before + 1)
+        yield Broken(BadEncoding(text), str(path), before + 1)
         return
     for number, data in enumerate(rows, before + 1):
         yield Row(data, str(path), number)
@@ -375,7 +391,7 @@ def _no_half_characters(value: dict[str, Any], path: Path, line: int) -> None:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
-        raise UserError(f"{printable(str(path))}:{line}: {half} is half of a character (a lone surrogate); mend that row") from None
+        raise BadEncoding(f"{printable(str(path))}:{line}: {half} is half of a character (a lone surrogate); mend that row") from None
 
 
 def _kind(value: object) -> str:

@@ -4,17 +4,20 @@ The parts that need the torch stack (tokenizer, rows, weights) are added by tuit
 raises UserError, which skips the checks that need it; NotHere when there is rightly nothing.
 """
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from tuitune.preflight.cards import Card
 from tuitune.preflight.finding import Fix, Found, NotHere, Where
 from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
+from tuitune.recipe.aliases import canonical_name
 from tuitune.recipe.document import Document
 from tuitune.recipe.problems import KeyPath, Problem, dotted
 from tuitune.recipe.recipe import Recipe
+from tuitune.recipe.schema import Schema, load_schema
 
 
 @dataclass
@@ -33,6 +36,19 @@ class DocumentContext:
         """A problem of the recipe, as what a check found."""
         return told_by(problem, self.file)
 
+    def told(self, codes: Collection[str], *paths: KeyPath) -> Iterator[Found]:
+        """The recipe's problems with one of `codes` at one of `paths` or below."""
+        for problem in self.problems:
+            if problem.code in codes and any(problem.path[: len(path)] == path for path in paths):
+                yield self.told_by(problem)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A section as written, training options under their newest names; {} when there is none or it is no mapping."""
+        written = self.document.data.get(name)
+        if not isinstance(written, dict):
+            return {}
+        return {canonical_name(str(key)): value for key, value in written.items()} if name == "training" else written
+
 
 @dataclass
 class Context:
@@ -49,9 +65,26 @@ class Context:
     @property
     def training(self) -> dict[str, Any]:
         """`training:` as written, under the newest names."""
-        from tuitune.recipe.aliases import canonical_name
-
         return {canonical_name(name): value for name, value in self.recipe.training.items()}
+
+    def setting(self, name: str) -> Any:
+        """A training option as the trainer gets it but for what depends on the box: written, else the installed config's default."""
+        written = self.training.get(name, "auto")
+        return default_of(self.recipe.task, name) if written == "auto" else written
+
+    @property
+    def full(self) -> bool:
+        """Whether all weights are trained, and no adapter."""
+        return self.recipe.peft is None and not self.recipe.model.get("adapter")
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the recipe loads the base in 4 or 8 bits."""
+        return (
+            any(self.recipe.quantization.get(key) is True for key in ("load_in_4bit", "load_in_8bit"))
+            if self.recipe.quantization
+            else False
+        )
 
     @cached_property
     def model(self) -> ModelFiles:
@@ -71,6 +104,17 @@ class Context:
         if folder is None:
             raise NotHere(f"{named} is not in the cache yet")
         return AdapterFiles(folder)
+
+
+def default_of(task: str, name: str) -> Any:
+    """The installed config's default of a training option; None for one that it does not have."""
+    field = _schema().training_fields(task).get(name)
+    return field.default if field else None
+
+
+@cache
+def _schema() -> Schema:
+    return load_schema()
 
 
 def told_by(problem: Problem, file: Path) -> Found:

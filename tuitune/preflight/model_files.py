@@ -9,8 +9,11 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tuitune.errors import UserError
 from tuitune.preflight.finding import NotHere
@@ -18,6 +21,17 @@ from tuitune.text import printable
 
 MOST_HEADER = 100_000_000  # bytes; the format's own limit
 LFS = b"version https://git-lfs"
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+# What tie_word_embeddings is when config.json does not say it: the default of transformers' config classes, as of 5.23.
+TIED = frozenset(
+    "bloom cohere cohere2 ernie4_5 ernie4_5_moe falcon gemma gemma2 gemma3 gemma3_text gemma3n gemma3n_text gpt2 gpt_bigcode gpt_neo "
+    "jetmoe lfm2 mamba mpt opt recurrent_gemma smollm3 starcoder2 xglm".split()
+)
+UNTIED = frozenset(
+    "apertus arcee bamba codegen dbrx deepseek_v2 deepseek_v3 exaone4 falcon_h1 glm glm4 glm4_moe gpt_neox gpt_oss gptj granite granitemoe "
+    "granitemoehybrid helium internlm3 jamba llama llama4 llama4_text mamba2 ministral mistral mixtral nemotron nemotron_h olmo olmo2 "
+    "olmo3 olmoe persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_5 qwen3_5_text qwen3_moe qwen3_next seed_oss stablelm".split()
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,15 @@ class Header:
     file: Path
     tensors: dict[str, Tensor]
     fault: str = ""
+
+
+class _AddedToken(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _TokenizerFile(msgspec.Struct):
+    added_tokens: list[_AddedToken] = []
 
 
 @dataclass
@@ -70,13 +93,36 @@ class ModelFiles:
         return self.json("tokenizer_config.json")
 
     @cached_property
-    def tokenizer(self) -> dict[str, Any] | None:
-        """tokenizer.json as it stands."""
-        return self.json("tokenizer.json")
+    def added_tokens(self) -> list[tuple[int, str]]:
+        """(id, text) of the added tokens of tokenizer.json, as they stand there; the vocabulary, which may take seconds, is not read."""
+        try:
+            found = msgspec.json.decode((self.folder / "tokenizer.json").read_bytes(), type=_TokenizerFile)
+        except FileNotFoundError:
+            return []
+        except (OSError, msgspec.MsgspecError) as error:
+            raise UserError(
+                f"{printable(str(self.folder))}/tokenizer.json cannot be read ({printable(str(error), limit=200)}); copy it again"
+            ) from error
+        return [(token.id, token.content) for token in found.added_tokens]
 
     @cached_property
     def index(self) -> dict[str, Any] | None:
         return self.json("model.safetensors.index.json")
+
+    @property
+    def in_hub_cache(self) -> bool:
+        """Whether files that are missing here are fetched when the model is loaded."""
+        return self.folder.parent.name == "snapshots"
+
+    @cached_property
+    def weight_files(self) -> list[str]:
+        """Names of the safetensors files that `from_pretrained` reads: the single one before the index."""
+        if self.index is None or (self.folder / "model.safetensors").exists():
+            return ["model.safetensors"]
+        try:
+            return sorted({str(name) for name in self.index["weight_map"].values()})
+        except (KeyError, AttributeError, TypeError) as error:
+            raise UserError(f"{printable(str(self.folder))}/model.safetensors.index.json has no weight_map; copy it again") from error
 
     @cached_property
     def headers(self) -> list[Header]:
@@ -84,9 +130,8 @@ class ModelFiles:
 
         NotHere when the folder is the Hub's cache and the weights are still to be fetched.
         """
-        names = sorted(set(self.index["weight_map"].values())) if self.index else ["model.safetensors"]
-        found = [read_header(self.folder / name) for name in names if (self.folder / name).exists()]
-        if not found and self.folder.parent.name == "snapshots":
+        found = [read_header(self.folder / name) for name in self.weight_files if (self.folder / name).exists()]
+        if not found and self.in_hub_cache:
             raise NotHere("the weights are still to be fetched from the Hub")
         return found
 
@@ -103,15 +148,16 @@ class ModelFiles:
     @cached_property
     def output_embedding(self) -> Tensor | None:
         """The output head, when it is a tensor of its own: (rows, hidden)."""
-        return self._ending("lm_head.weight", "embed_out.weight", "output.weight")
+        return self._ending("lm_head.weight", "embed_out.weight") or self.tensors.get("output.weight")
 
     @property
-    def tied(self) -> bool:
-        """Whether input and output embedding are one, by the config (transformers' own default when it is silent: True)."""
+    def tied(self) -> bool | None:
+        """Whether input and output embedding are one: by the config, else by its class's default; None for a class unknown here."""
         for config in (self.config, self.text_config):
             if isinstance(config.get("tie_word_embeddings"), bool):
                 return bool(config["tie_word_embeddings"])
-        return True
+        kind = str(self.config.get("model_type"))
+        return True if kind in TIED else False if kind in UNTIED else None
 
     def json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None when it is not there."""
@@ -121,6 +167,8 @@ class ModelFiles:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
+            if is_lfs_pointer(path):
+                raise UserError(f"{printable(str(path))} is a Git LFS pointer, not the file: run `git lfs pull`, or download it") from error
             raise UserError(f"{printable(str(path))} cannot be read ({printable(str(error), limit=200)}); copy it again") from error
         if not isinstance(found, dict):
             raise UserError(f"{printable(str(path))} is no JSON object; copy it again")
@@ -193,7 +241,24 @@ def read_header(file: Path) -> Header:
     end = max((tensor.end for tensor in tensors.values()), default=8 + length)
     if end != size:
         return Header(file, tensors, f"has {size:,} bytes where its header promises {end:,}: the download was cut off, fetch it again")
+    wrong = next((name for name, tensor in tensors.items() if tensor.end - tensor.begin != _bytes(tensor)), None)
+    if wrong is not None or sum(tensor.end - tensor.begin for tensor in tensors.values()) != end - 8 - length:
+        return Header(file, tensors, f"has a header whose sizes contradict each other ({printable(wrong or 'gaps')}): download it again")
     return Header(file, tensors)
+
+
+def is_lfs_pointer(file: Path) -> bool:
+    """Whether a file is what Git leaves where Git LFS has not fetched the real one."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(LFS)) == LFS
+    except OSError:
+        return False
+
+
+def _bytes(tensor: Tensor) -> int:
+    """What a tensor of this shape takes; as it stands for types of less than a byte and others that are not known here."""
+    return SIZES[tensor.dtype] * prod(tensor.shape) if tensor.dtype in SIZES else tensor.end - tensor.begin
 
 
 def _tensor(name: str, entry: Mapping[str, Any], file: Path, data: int) -> Tensor:

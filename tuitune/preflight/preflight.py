@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+from tuitune.analyst.render_watch import STUCK
 from tuitune.errors import UserError
 from tuitune.preflight.box import Box, look_at_box
 from tuitune.preflight.box_context import BoxContext
@@ -19,7 +20,8 @@ from tuitune.preflight.context import Context, DocumentContext, told_by
 from tuitune.preflight.finding import Finding, Where, from_json
 from tuitune.preflight.registry import Stage, all_checks
 from tuitune.preflight.run import Outcome, not_checked, run_checks
-from tuitune.recipe.document import Document, read_document
+from tuitune.preflight.template.places import of_template
+from tuitune.recipe.document import read_document
 from tuitune.recipe.problems import CODES, Problem, Severity
 from tuitune.recipe.recipe import from_document
 from tuitune.recipe.schema import load_schema
@@ -94,7 +96,7 @@ def preflight(
         found(finding)
 
     def include(outcome: Outcome) -> None:
-        report.ran += outcome.ran
+        report.ran += [id for id in outcome.ran if id not in report.ran]
         report.skipped |= outcome.skipped
 
     problems = validate(document, load_schema())
@@ -107,16 +109,17 @@ def preflight(
     note("recipe")
     if any(problem.severity == "error" for problem in problems):
         left = "the recipe has errors, which come first"
-        report.skipped |= {check.id: left for check in all_checks() if check.stage > Stage.RECIPE}
+        report.skipped |= {check.id: left for check in all_checks() if max(check.stages) > Stage.RECIPE}
         report.valid = False
         return report
     recipe = from_document(document, path, path.parent)
     looking = in_thread(look)
-    include(run_checks(all_checks(), Context(recipe, document, report.card), {Stage.HEADERS}, add, progress))
+    headers = Context(recipe, document, report.card)
+    include(run_checks(all_checks(), headers, {Stage.HEADERS}, add, progress))
     note("headers")
-    _ask(report, analyst, document, add, progress, cancel)
+    _ask(report, analyst, headers, add, progress, cancel)
     note("analyst")
-    around = BoxContext(looking.result(), report.card, workspace or path.resolve().parent, Context(recipe, document, report.card))
+    around = BoxContext(looking.result(), report.card, workspace or path.resolve().parent, headers)
     include(run_checks(all_checks(), around, {Stage.BOX}, add, progress))
     note("box")
     return report
@@ -139,7 +142,7 @@ def in_thread(call: Callable[[], Result]) -> "Future[Result]":
 def _ask(
     report: Report,
     analyst: Asks,
-    document: Document,
+    context: Context,
     add: Callable[[Finding], None],
     progress: Callable[[str], None],
     cancel: threading.Event | None,
@@ -149,9 +152,10 @@ def _ask(
     try:
         done = analyst.request("check", args, progress=progress, part=lambda part: add(from_json(part)), cancel=cancel)
     except UserError as error:
-        add(not_checked(str(error), Where(str(report.file))))
+        where = of_template(context) if str(error) == STUCK else Where(str(report.file))
+        add(not_checked(str(error), where))
         return
-    report.ran += done["ran"]
+    report.ran += [id for id in done["ran"] if id not in report.ran]
     report.skipped |= done["skipped"]
 
 

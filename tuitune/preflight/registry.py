@@ -32,12 +32,12 @@ CheckFunction = Callable[[Any], Iterator[Found]]
 
 @dataclass(frozen=True)
 class Check:
-    """`severity` is that of a usual finding; `run` gets the context of its stage (context.py) and yields what it finds."""
+    """`severity` is that of a usual finding; `run` gets the context of each of its stages (context.py) and yields what it finds there."""
 
     id: str
     severity: Severity
     title: str
-    stage: Stage
+    stages: tuple[Stage, ...]
     run: CheckFunction
 
     @property
@@ -49,13 +49,13 @@ class Check:
 _checks: dict[str, Check] = {}
 
 
-def check(id: str, severity: Severity, title: str, stage: Stage) -> Callable[[CheckFunction], CheckFunction]:
-    """Register a function as a check."""
+def check(id: str, severity: Severity, title: str, *stages: Stage) -> Callable[[CheckFunction], CheckFunction]:
+    """Register a function as a check. Mostly of one stage; of several where a fault shows itself early or late."""
 
     def register(function: CheckFunction) -> CheckFunction:
         if id in _checks:
             raise ValueError(f"two checks are called {id}")
-        _checks[id] = Check(id, severity, title, stage, function)
+        _checks[id] = Check(id, severity, title, stages, function)
         return function
 
     return register

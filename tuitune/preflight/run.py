@@ -41,7 +41,7 @@ def run_checks(
 
     told: set[str] = set()
     for stage in sorted(stages):
-        mine = [check for check in checks if check.stage == stage]
+        mine = [check for check in checks if stage in check.stages]
         if mine:
             progress(f"checking: {stage.name.lower()}")
         for check in mine:

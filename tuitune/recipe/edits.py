@@ -66,8 +66,15 @@ def addition(text: str, entries: dict[KeyPath, Entry], path: KeyPath, line: str)
 
 
 def put(text: str, entries: dict[KeyPath, Entry], path: KeyPath, key: str, value: str) -> Edit | None:
-    """The edit that makes `value` (one line of YAML) the value of `key` in the mapping at `path`, adding it when it is not there."""
+    """The edit that makes `value` (one line of YAML) the value of `key` in the mapping at `path`, adding it when it is not there.
+
+    A list or mapping over several lines becomes one line; comments between its lines go with them, one behind the key stays.
+    """
     entry = entries.get((*path, key))
     if entry is None:
         return addition(text, entries, path, f"{key}: {value}") if path in entries else None
+    if entry.style in ("sequence", "mapping", "block") and entry.key is not None:
+        colon = text.index(":", entry.key[1]) + 1
+        behind = text[colon : entry.value[0]].partition("\n")[0].strip()
+        return Edit(colon, entry.value[1], f" {value}" + (f"  {behind}" if behind.startswith("#") else ""))
     return Edit(*entry.value, f" {value}" if entry.style == "empty" else value)

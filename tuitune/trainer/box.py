@@ -75,8 +75,8 @@ def model_dtype(written: str | None, box: Box, full: bool) -> FillIn | None:
     return FillIn("float32", "the CPU computes float32 fastest")
 
 
-def attention(written: str | None) -> FillIn | None:
-    """The attention implementation when it is absent or auto; None when the recipe says it."""
-    if written not in (None, "auto"):
-        return None
-    return FillIn("sdpa", "PyTorch's own fused attention: correct for every layout here and needs no extra package")
+def attention(taken: str) -> FillIn:
+    """The attention implementation that transformers took because the recipe names none: sdpa wherever the model's class can."""
+    if taken == "sdpa":
+        return FillIn(taken, "PyTorch's own fused attention: correct for every layout here and needs no extra package")
+    return FillIn(taken, "this model's class has no fused attention of PyTorch's")

@@ -83,7 +83,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, RuntimeError) and not _in_template(error):
         return "assistant_only_loss" in str(error)  # other words are the GPU's, not TRL's
-    return isinstance(error, ValueError | TypeError | OverflowError | TemplateError) or _in_template(error)
+    return isinstance(error, ValueError | TypeError | LookupError | OverflowError | TemplateError) or _in_template(error)
 
 
 def reason_of(error: BaseException) -> str:
@@ -178,13 +178,13 @@ def _model(built: Built) -> Any:
     recipe = built.recipe
     section = recipe.model
     arguments: dict[str, Any] = {"use_safetensors": True}
-    for key, fill in (
-        ("dtype", model_dtype(section.get("dtype"), built.box, _is_full(recipe))),
-        ("attn_implementation", attention(section.get("attn_implementation"))),
-    ):
-        if fill:
-            built.filled["model", key] = fill
-        arguments[key] = fill.value if fill else section[key]
+    dtype = model_dtype(section.get("dtype"), built.box, _is_full(recipe))
+    if dtype:
+        built.filled["model", "dtype"] = dtype
+    arguments["dtype"] = dtype.value if dtype else section["dtype"]
+    chosen = section.get("attn_implementation") not in (None, "auto")
+    if chosen:
+        arguments["attn_implementation"] = section["attn_implementation"]
     if recipe.quantization:
         arguments["quantization_config"] = transformers.BitsAndBytesConfig(**recipe.quantization)
     if built.box.cuda:
@@ -193,6 +193,8 @@ def _model(built: Built) -> Any:
     if built.method.sequence_model:
         arguments["num_labels"] = 1
     model = _from_pretrained(auto, recipe, **arguments)
+    if not chosen:
+        built.filled["model", "attn_implementation"] = attention(model.config._attn_implementation)
     if section.get("adapter"):
         import peft
 
@@ -253,19 +255,24 @@ def _why_no_adapter(name: str, error: Exception) -> str:
 
 
 def _peft_config(built: Built) -> Any:
-    import peft
-
     if built.recipe.peft is None:
         return None
-    arguments = dict(built.recipe.peft)
-    if "task_type" not in arguments:
-        fill = FillIn(built.method.lora_task, f"follows from task {built.recipe.task}")
-        built.filled["peft", "task_type"] = fill
-        arguments["task_type"] = fill.value
+    if built.recipe.peft.get("task_type") in (None, "auto"):
+        built.filled["peft", "task_type"] = FillIn(built.method.lora_task, f"follows from task {built.recipe.task}")
+    return lora_config(built.recipe, built.method)
+
+
+def lora_config(recipe: Recipe, method: Method) -> Any:
+    """peft's configuration of section `peft:`. UserError when peft refuses it."""
+    import peft
+
+    arguments = dict(recipe.peft or {})
+    if arguments.get("task_type") in (None, "auto"):
+        arguments["task_type"] = method.lora_task
     try:
         return peft.LoraConfig(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{built.recipe.file}:{built.recipe.line('peft')}: LoraConfig refuses this: {printable(str(error))}") from error
+        raise UserError(f"{recipe.file}:{recipe.line('peft')}: LoraConfig refuses this: {printable(str(error))}") from error
 
 
 def _set_adapter_dtype(built: Built) -> None:

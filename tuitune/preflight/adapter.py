@@ -1,1 +1,0 @@
-"""Checks of the adapter (section F of the catalogue)."""

@@ -1,1 +1,0 @@
-"""Checks of the rows (section E of the catalogue)."""

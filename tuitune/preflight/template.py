@@ -1,1 +1,0 @@
-"""Checks of the chat template (section D of the catalogue)."""
