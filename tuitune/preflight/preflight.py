@@ -19,7 +19,7 @@ from tuitune.preflight.cards import Card, this_box
 from tuitune.preflight.context import Context, DocumentContext, told_by
 from tuitune.preflight.finding import Finding, Where, from_json
 from tuitune.preflight.registry import Stage, all_checks
-from tuitune.preflight.run import Outcome, not_checked, run_checks
+from tuitune.preflight.run import NOT_CHECKED, Outcome, not_checked, run_checks
 from tuitune.preflight.template.places import of_template
 from tuitune.recipe.document import read_document
 from tuitune.recipe.problems import CODES, Problem, Severity
@@ -90,7 +90,7 @@ def preflight(
         began = monotonic()
 
     def add(finding: Finding) -> None:
-        if finding in report.findings:
+        if finding.id == NOT_CHECKED and any(_same_reason(finding, other) for other in report.findings):
             return  # what cannot be looked at stops checks on both sides of the analyst
         report.findings.append(finding)
         found(finding)
@@ -123,6 +123,11 @@ def preflight(
     include(run_checks(all_checks(), around, {Stage.BOX}, add, progress))
     note("box")
     return report
+
+
+def _same_reason(one: Finding, other: Finding) -> bool:
+    """Whether both say that the same thing cannot be looked at; one may name the recipe's line as well."""
+    return other.id == one.id and (one.message in other.message or other.message in one.message)
 
 
 def in_thread(call: Callable[[], Result]) -> "Future[Result]":

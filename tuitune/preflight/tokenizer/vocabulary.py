@@ -64,8 +64,8 @@ def declared_not_in_vocabulary(context: "CheckContext") -> Iterator[Found]:
     config = context.model.tokenizer_config
     if config is None:
         return
-    known = {text for _, text in context.model.added_tokens}
     tokenizer, rows = context.tokenizer, context.embedding_rows
+    known = {text for _, text in context.model.added_tokens}
     for role, text in _declared(config):
         in_force = getattr(tokenizer, role, None) if role in ROLES else text
         if text in known or in_force != text or text in context.raw_vocabulary:  # the recipe may have chosen another one
@@ -182,6 +182,7 @@ def duplicate_added_token(context: "CheckContext") -> Iterator[Found]:
     Do: take tokenizer.json and tokenizer_config.json from one and the same revision.
     Known from: transformers' loader (added_tokens_decoder against tokenizer.json).
     """
+    context.loaded_tokenizer  # noqa: B018 one that cannot be loaded is told in its own words
     config, added = context.model.tokenizer_config or {}, context.model.added_tokens
     for what, counted in (("id", Counter(id for id, _ in added)), ("text", Counter(text for _, text in added))):
         twice = [value for value, count in counted.items() if count > 1]
