@@ -181,10 +181,12 @@ def rated(count: int = 24) -> list[dict[str, Any]]:
 
 def test_rated_answers_are_checked_as_they_stand(tmp_path: Path, tiny_model: Path) -> None:
     columns = {"prompt": "prompt", "completion": "completion", "label": "label"}
-    report = check(plant_data(tmp_path / "sound", tiny_model, rated(), columns, task="kto").recipe)
+    report = check(plant_data(tmp_path / "sound", tiny_model, rated(), columns, task="kto", training={"learning_rate": 5e-6}).recipe)
     assert alarms(report) == []
     assert "DAT13" in report.skipped
-    report = check(plant_data(tmp_path / "twice", tiny_model, [*rated(), *rated(4)], columns, task="kto").recipe)
+    report = check(
+        plant_data(tmp_path / "twice", tiny_model, [*rated(), *rated(4)], columns, task="kto", training={"learning_rate": 5e-6}).recipe
+    )
     assert [line.partition(" ")[0] for line in alarms(report)] == ["DAT15"]
 
 
