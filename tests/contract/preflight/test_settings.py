@@ -20,7 +20,7 @@ T4 = parse_card("T4")
 EVALUATION = [turns("How much is 1 and 1?", "That is 2."), turns("How much is 2 and 1?", "That is 3.")]
 BEST = {"load_best_model_at_end": True}
 STRINGS = [{"text": f"the cat sat on the mat {n} times and the dog ran home"} for n in range(24)]
-LONG = [turns(f"the cat {n}", " ".join(f"the dog ran to {n * at % 97}" for at in range(40))) for n in range(24)]
+LONG = [turns(f"the cat {n}", " ".join(f"the dog ran to {n * at % 97}" for at in range(12 if n else 40))) for n in range(24)]
 PAIRS = [{"prompt": f"How much is {n} and {n}?", "chosen": f"It is {2 * n}.", "rejected": f"I think {n + 1}."} for n in range(25)]
 PAIR_COLUMNS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
 
