@@ -185,7 +185,7 @@ def test_a_fix_makes_the_finding_go_and_no_other_come(name: str, tmp_path: Path,
     assert [f"{f.id}: {f.message}" for f in of_data(place, ("",)) if f.severity != "info"] == []
 
 
-@pytest.mark.parametrize("name", NO_FIX)
+@pytest.mark.parametrize("name", sorted(NO_FIX))
 def test_what_only_a_person_can_mend_has_no_fix(name: str, tmp_path: Path, tiny_model: Path) -> None:
     data, columns, more, _ = FAULTS[name]
     assert [finding.id for finding in of_data(plant_data(tmp_path, tiny_model, data, columns, **more)) if finding.fix] == []
