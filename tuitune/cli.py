@@ -220,13 +220,15 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    """`tuitune train RECIPE`: hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
+    """`tuitune train RECIPE`: preflight, hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
     from tuitune.console import interrupts_held, watch
     from tuitune.hub.launch import launch_recipe
+    from tuitune.preflight.gate import pass_gate
     from tuitune.runs.listing import reference
 
+    leave = pass_gate(Path(args.recipe), Path.cwd(), force=args.force, as_json=args.json, plain=args.plain, say=_say)
     with interrupts_held() as held:  # a Ctrl-C in the moment of starting must not leave a run without a name
-        run = launch_recipe(Path(args.recipe).resolve(), Path.cwd())
+        run = launch_recipe(Path(args.recipe).resolve(), Path.cwd(), checked=leave.checked, overridden=leave.overridden)
     if args.detach:
         if args.json:
             _print_json({"run": run.name, "path": str(run.path)})
@@ -350,6 +352,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")
     sub.add_argument("recipe", metavar="RECIPE")
     sub.add_argument("--detach", action="store_true", help="return as soon as the run has started")
+    sub.add_argument("--force", action="store_true", help="start in spite of what preflight finds; the run keeps a note of it")
     sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
     _stream_options(sub)
     sub = command("attach", "follow a run from its beginning")

@@ -101,10 +101,12 @@ def _refuse_unplanned(recipe: Recipe) -> None:
         values: dict[str, Any] = getattr(recipe, section) or {}
         for name in names:
             if values.get(name):
+                place = f"{printable(str(recipe.file))}:{recipe.line(section, name)}"
                 raise UserError(
-                    f"{printable(str(recipe.file))}:{recipe.line(section, name)}: no memory plan with {section}.{name} yet; plan without it, "
-                    "or train a few steps and look at the run's peak"
+                    f"{place}: no memory plan with {section}.{name} yet; plan without it, or train a few steps and look at the run's peak"
                 )
+    if (recipe.quantization or {}).get("load_in_4bit") and recipe.model.get("dtype") == "float32":
+        raise UserError(f"{printable(str(recipe.file))}: no memory plan yet for 4 bits with model.dtype float32; plan with bfloat16")
     kwargs = next((value for key, value in recipe.training.items() if canonical_name(key) == "activation_checkpointing_kwargs"), None) or {}
     for name in ("offload", "use_reentrant", "selective"):
         if kwargs.get(name):

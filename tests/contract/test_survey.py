@@ -45,7 +45,8 @@ def trainers_own(loaded):
     from tuitune.trainer.build import assemble, begin, make_config, make_tokenizer
 
     built = begin(loaded)
-    assemble(built, make_config(built, loaded.base), make_tokenizer(built), hollow_model(built), None)
+    tokenizer = make_tokenizer(built)
+    assemble(built, make_config(built, loaded.base), tokenizer, hollow_model(built, tokenizer), None)
     return built
 
 

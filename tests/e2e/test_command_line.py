@@ -66,7 +66,7 @@ class Workspace:
     def tuitune(self, *words: str) -> tuple[int, str, str]:
         """(exit code, stdout, stderr) of a command that ends by itself."""
         process = self.start(*words)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=90)
         return process.returncode, out, err
 
     def run(self, name: str) -> RunDirectory:
@@ -91,12 +91,12 @@ def workspace(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def failing(workspace: Workspace) -> subprocess.Popen[str]:
-    """A training whose data is broken, begun before it is looked at: it takes its seconds beside the others."""
+    """A training that is forced though its data is broken, begun before it is looked at: it takes its seconds beside the others."""
     (workspace.folder / "bad.jsonl").write_text('{"question": "x", \n')
-    return workspace.start("train", workspace.recipe("fails", steps=2, data="bad.jsonl"), "--plain")
+    return workspace.start("train", workspace.recipe("fails", steps=2, data="bad.jsonl"), "--plain", "--force")
 
 
-def read_until(process: subprocess.Popen[str], words: str, seconds: float = 60.0) -> str:
+def read_until(process: subprocess.Popen[str], words: str, seconds: float = 120.0) -> str:
     """What a process prints up to the line that has `words`; the test's own timeout ends a wait that is in vain."""
     assert process.stdout is not None
     seen = ""
@@ -138,7 +138,7 @@ def test_a_detached_run_is_listed_followed_left_and_stopped_by_the_words_that_we
     workspace: Workspace, failing: subprocess.Popen[str]
 ) -> None:
     code, out, err = workspace.tuitune("train", workspace.recipe("long", steps=100_000), "--detach")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ""), "warnings are printed, and nobody is asked"
     run = workspace.run("long")
     assert run.path.parent == workspace.folder / "elsewhere", "where output.runs says"
     attach = typed_again(workspace, out)["attach"]
@@ -207,12 +207,19 @@ def test_ctrl_c_saves_and_stops_when_asked_to_and_a_second_one_leaves_the_run_al
     assert (run.adapter / "adapter_model.safetensors").exists(), "it saved"
 
 
-def test_a_failed_run_exits_with_1_and_the_sentence(workspace: Workspace, failing: subprocess.Popen[str]) -> None:
-    out, err = failing.communicate(timeout=60)
+def test_a_forced_run_that_fails_exits_with_1_and_the_sentence_and_remembers_that_it_was_forced(
+    workspace: Workspace, failing: subprocess.Popen[str]
+) -> None:
+    out, err = failing.communicate(timeout=120)
     assert failing.returncode == 1
     assert err.count("\n") == 1, "one sentence, where errors belong"
     assert "bad.jsonl:1" in err
-    assert "bad.jsonl:1" not in out, "and not once more"
+    checked, _, trained = out.partition(" starting\n")
+    assert " error " in checked
+    assert "bad.jsonl:1" in checked, "preflight said so before"
+    assert "bad.jsonl:1" not in trained, "and the run's lines do not once more"
+    assert "warning: started with --force" in trained
+    assert read_manifest(workspace.run("fails")).overridden
     assert "Traceback" not in out
     assert workspace.tuitune("attach", "fails", "--json")[0] == 1, "and so does looking at it later"
 

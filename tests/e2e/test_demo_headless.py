@@ -25,7 +25,11 @@ launch: {{gpus: cpu}}
 def demo(folder: Path, recipe: str) -> subprocess.CompletedProcess[str]:
 
     (folder / "demo.yaml").write_text(recipe)
-    code = "import sys; from pathlib import Path; from tuitune.demo.headless import run_headless; sys.exit(run_headless(Path(sys.argv[1])))"
+    code = (
+        "import sys; from pathlib import Path; from tuitune.demo.headless import run_headless; from tuitune.errors import UserError\n"
+        "try: sys.exit(run_headless(Path(sys.argv[1])))\n"
+        "except UserError as error: sys.exit(f'tuitune: {error}')"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **ONE_THREAD}
     return subprocess.run(
         [sys.executable, "-c", code, str(folder / "demo.yaml")],
@@ -57,9 +61,11 @@ def test_it_prints_losses_answers_before_and_after_and_the_adapter(tiny_model: P
     assert (Path(adapter[1]) / "adapter_model.safetensors").is_file()
 
 
-def test_a_run_that_fails_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
+def test_what_cannot_train_is_refused_before_a_run_is_made(tmp_path: Path) -> None:
     write_rows(tmp_path / "train.jsonl", 4)
     write_rows(tmp_path / "test.jsonl", 4)
     done = demo(tmp_path, RECIPE.format(model=tmp_path / "no-model"))
     assert done.returncode == 1
-    assert re.fullmatch(r"tuitune: demo-\S+ failed: .*the model folder .* does not exist\n", done.stderr)
+    assert re.search(r" error .*the model folder .* does not exist", done.stdout)
+    assert re.fullmatch(r"tuitune: nothing was started: \S+demo\.yaml has \d errors?; .*\n", done.stderr)
+    assert not (tmp_path / "runs").exists()

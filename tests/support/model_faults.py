@@ -118,3 +118,8 @@ def template(text: str) -> Change:
         (model / "chat_template.jinja").write_text(text)
 
     return apply
+
+
+def without_template(model: Path) -> None:
+    """A base model: no chat template."""
+    (model / "chat_template.jinja").unlink()

@@ -93,6 +93,32 @@ async def _problems(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("f8", "f8")
 
 
+async def _preflight(pilot: Pilot[None], folder: Path) -> None:
+    await _open(pilot, "recipe", folder / "doubtful.yaml")
+    await pilot.press("alt+c")
+    await _until(pilot, lambda app: any(check.report for check in app.checks.values()), "no report")
+    await pilot.press("ctrl+t", "ctrl+t", "home")
+
+
+async def _finding(pilot: Pilot[None], folder: Path) -> None:
+    await _preflight(pilot, folder)
+    await pilot.press("e")
+
+
+async def _fix(pilot: Pilot[None], folder: Path) -> None:
+    await _preflight(pilot, folder)
+    await pilot.press("f")
+
+
+async def _until(pilot: Pilot[None], condition: Callable[[Workbench], object], failed: str) -> None:
+    """Wait for what the analyst does: it loads the training libraries first."""
+    app, deadline = pilot.app, time.monotonic() + 120
+    assert isinstance(app, Workbench)
+    while not condition(app):
+        assert time.monotonic() < deadline, failed
+        await pilot.pause(0.1)
+
+
 async def _completion(pilot: Pilot[None], folder: Path) -> None:
     await _editor(pilot, folder)
     await pilot.press("ctrl+end", *"  save_", "ctrl+space")
@@ -155,6 +181,20 @@ async def _template(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("n", "right_square_bracket", "right_square_bracket")
 
 
+async def _alignment(pilot: Pilot[None], folder: Path, *keys: str) -> None:
+    view = await _open(pilot, "recipe", folder / "demo.yaml")
+    await pilot.press("alt+a")
+    deadline = time.monotonic() + 60  # as above
+    while getattr(pilot.app.editor.active, "found", None) is None:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline, f"no alignment: {view}"
+        await pilot.pause(0.1)
+    await pilot.press(*keys, "down")
+
+
+async def _coverage(pilot: Pilot[None], folder: Path) -> None:
+    await _alignment(pilot, folder, "c")
+
+
 async def _data(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "data", folder / "data" / "train.jsonl")
 
@@ -206,6 +246,9 @@ SHOTS = (
     Shot("editor-light", _editor, "tuitune-light"),
     Shot("editor-ansi", _editor, "ansi-dark"),
     Shot("problems", _problems),
+    Shot("preflight", _preflight),
+    Shot("finding", _finding),
+    Shot("fix", _fix),
     Shot("completion", _completion),
     Shot("explain", _explain),
     Shot("find", _find),
@@ -216,6 +259,8 @@ SHOTS = (
     Shot("tokens", _tokens),
     Shot("figures", _figures),
     Shot("template", _template),
+    Shot("alignment", _alignment),
+    Shot("coverage", _coverage),
     Shot("question", _question),
     Shot("quick-open", _quick_open),
     Shot("commands", _commands),
@@ -236,6 +281,7 @@ def workspace(root: Path, run: Path) -> Path:
     (folder / "recipes").mkdir()
     (folder / "recipes" / "gsm8k.yaml").write_text(GOOD)
     (folder / "recipes" / "planted.yaml").write_text(PLANTED)
+    (folder / "doubtful.yaml").write_text(doubtful((folder / "demo.yaml").read_text()))
     trained = (run / "recipe.yaml").read_text()
     edited = trained.replace("r: 16, lora_alpha: 32", "r: 32, lora_alpha: 64").replace("learning_rate: 2.0e-4", "learning_rate: 1.0e-4")
     (folder / "recipes" / "gsm8k-qlora.yaml").write_text(edited)
@@ -244,6 +290,18 @@ def workspace(root: Path, run: Path) -> Path:
     document = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**document, "recipe_path": str(folder / "recipes" / "gsm8k-qlora.yaml"), "host": os.uname().nodename}))
     return folder
+
+
+def doubtful(recipe: str) -> str:
+    """The demo's recipe with faults that only preflight sees: rows that are cut, training rows in the evaluation, a wild learning rate."""
+    changes = {
+        "max_length: 256 ": "max_length: 48 ",
+        "data/test.jsonl": "data/train.jsonl",
+        "learning_rate: 1.0e-3": "learning_rate: 5.0e-2",
+    }
+    for old, new in changes.items():
+        recipe = recipe.replace(old, new)
+    return recipe
 
 
 async def take(shot: Shot, folder: Path, size: tuple[int, int], target: Path) -> Path:

@@ -26,7 +26,7 @@ ALL_MARKED = (
 THINKING = f"{PLAIN.removesuffix('{% endif %}')}<think>\n{{% endif %}}"  # the prompt has what the whole conversation has not
 DATED = (
     "{%- if not date_string is defined %}{%- set date_string = strftime_now('%d %b %Y') %}{%- endif %}"
-    f"It is {{{{ date_string }}}}.\n{PLAIN}"
+    f"<|im_start|>system\nIt is {{{{ date_string }}}}.<|im_end|>\n{PLAIN}"
 )
 BRACKETS = (
     "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
@@ -94,7 +94,7 @@ def said(role: str, content: Any, **more: Any) -> dict[str, Any]:
     return {"role": role, "content": content, **more}
 
 
-def talks(*turns: tuple[str, str], count: int = 12, **answer: Any) -> list[dict[str, Any]]:
+def talks(*turns: tuple[str, str], count: int = 24, **answer: Any) -> list[dict[str, Any]]:
     """Rows of these (role, content) turns; {n} in a text is the row's number; `answer`: more keys of the assistant's turns."""
 
     def turn(role: str, content: str, n: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ CONTRACT = {
     "inspect": {"recipe", "row", "find", "all", "json"},
     "template": {"recipe", "row", "diff", "mark_generation", "write", "json"},
     "plan": {"recipe", "gpu", "json"},
-    "train": {"recipe", "detach", "stop_on_interrupt", "plain", "json"},
+    "train": {"recipe", "detach", "force", "stop_on_interrupt", "plain", "json"},
     "attach": {"run", "runs", "plain", "json"},
     "runs": {"runs", "json"},
     "send": {"run", "op", "args", "runs", "json"},

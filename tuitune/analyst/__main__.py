@@ -22,7 +22,7 @@ def main() -> int:
     import msgspec
     import torch
 
-    from tuitune.analyst import chat_template, check, find, inspection, proven_set, survey
+    from tuitune.analyst import alignment, chat_template, check, find, inspection, proven_set, survey
     from tuitune.analyst.render_watch import RenderWatch
     from tuitune.analyst.server import Operation, Progress, Server, Told
     from tuitune.analyst.wrapped_renders import watch_renders
@@ -67,10 +67,15 @@ def main() -> int:
     def preflight(progress: Told, *, recipe: str, watch: RenderWatch, **wishes: Any) -> dict[str, Any]:
         return check.check(load(recipe, progress, watch), watch, progress, **wishes)
 
+    def align(progress: Told, *, recipe: str, watch: RenderWatch) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.to_builtins(alignment.align(load(recipe, progress, watch), watch, progress))
+        return found
+
     operations = {
         "inspect": Operation(inspect, limit_s=120.0, renders=True),
         "survey": Operation(whole, limit_s=900.0, renders=True),
         "find": Operation(look_for, limit_s=900.0, renders=True),
+        "alignment": Operation(align, limit_s=900.0, renders=True),
         "check": Operation(preflight, limit_s=900.0, renders=True),
         "template": Operation(template, limit_s=120.0, renders=True),
     }

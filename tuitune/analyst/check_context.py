@@ -1,225 +1,64 @@
-"""What the later checks look at: tokenizer, rows, weights; in an analyst worker. Each is made when it is first asked for, and once."""
+"""What the later checks look at, in an analyst worker: beside the rows the tokenizer, the weights, the architecture, the adapter."""
 
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tuitune.analyst.answers import Answers, answers, cut_alike
-from tuitune.analyst.lineage import Ancestor, ancestors
 from tuitune.analyst.meta_model import LoadReport, default_ends, embedding_names, load_report, meta_model
-from tuitune.analyst.prepared_rows import READERS
-from tuitune.analyst.proven_set import ProvenSet, prove
-from tuitune.analyst.raw_rows import RawSplit, raw_split
-from tuitune.analyst.render_watch import RenderWatch
-from tuitune.analyst.rendered_rows import Border, RenderedRows, missing_template, null_contents, rendered_rows, string_borders
+from tuitune.analyst.row_context import RowContext
 from tuitune.analyst.token_facts import (
     Rendered,
     Table,
     added_tokens,
     free_token,
-    longest_row,
     missing_in_template,
     read_rows,
     rendered,
     same,
-    some_texts,
     table,
-    texts_of,
     untrained,
 )
-from tuitune.analyst.trained_rows import Trained, trained
-from tuitune.dataset.load import Split
-from tuitune.dataset.looked_at import remember
-from tuitune.errors import UserError
-from tuitune.preflight.context import Context
-from tuitune.preflight.data.near import WordBook, Words
-from tuitune.preflight.finding import NotHere, Where
-from tuitune.preflight.model_files import Tensor
-from tuitune.text import printable
-from tuitune.trainer.build import Built, begin, load_tokenizer, make_tokenizer
-from tuitune.trainer.methods import Method, method_for
-from tuitune.trainer.prepared import hash_rows
+from tuitune.preflight.finding import NotHere
+from tuitune.preflight.model_files import ModelFiles, Tensor
+from tuitune.recipe.new_tokens import rows_for
+from tuitune.trainer.new_tokens import TOKENIZER, adapter_file, added_ids, grown_to
 
 if TYPE_CHECKING:
     from tuitune.analyst.coverage import Coverage, Part
 
 
 @dataclass
-class CheckContext(Context):
-    """`watch` and `progress` are the worker's. Everything below raises UserError when the recipe's fault prevents it."""
-
-    watch: RenderWatch
-    progress: Callable[[str], None]
-    _raw: dict[str, RawSplit] = field(default_factory=dict)
-    _words: dict[int, Words] = field(default_factory=dict)
-
-    @cached_property
-    def loaded_tokenizer(self) -> Any:
-        """AutoTokenizer's, before the recipe's pad token, new tokens and template are put in."""
-        return load_tokenizer(self.recipe)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """As the trainer gets it. NotHere when the check of `missing_template` says that it lacks what the rows need."""
-        if self.missing_template:
-            raise NotHere(f"there is no chat template for these rows ({self.missing_template})")
-        return make_tokenizer(self.built)
+class CheckContext(RowContext):
+    """Each thing is made when it is first asked for, and once. UserError when the recipe's fault prevents it."""
 
     @cached_property
     def raw_tokenizer(self) -> Any:
-        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none."""
+        """tokenizers.Tokenizer of tokenizer.json as it stands. NotHere when the model has none that can be read."""
         from tokenizers import Tokenizer
 
-        file = self.model.folder / "tokenizer.json"
+        file = self.tokenizer_folder / "tokenizer.json"
         if not file.exists():
             raise NotHere("the model has no tokenizer.json")
         try:
             return Tokenizer.from_file(str(file))
         except Exception as error:  # the Rust side raises nothing more special
-            reason = printable(str(error), limit=200)
-            raise UserError(f"{printable(str(file))} cannot be read ({reason}); copy it again") from error
-
-    @cached_property
-    def template(self) -> str:
-        """The chat template that training renders with. NotHere when there is none."""
-        found = self.tokenizer.chat_template
-        if not isinstance(found, str):
-            raise NotHere("the tokenizer has no chat template")
-        return found
-
-    @cached_property
-    def built(self) -> Built:
-        """Method, box and rows of the recipe; it has no trainer."""
-        return begin(self.recipe)
-
-    @cached_property
-    def train(self) -> Split:
-        """The training rows in TRL's shape."""
-        return self.built.train
-
-    @cached_property
-    def evaluation(self) -> Split:
-        """The rows of dataset.eval. NotHere when the recipe names none."""
-        if self.built.eval is None:
-            raise NotHere("the recipe has no dataset.eval")
-        return self.built.eval
-
-    @cached_property
-    def proven(self) -> ProvenSet:
-        """All training rows prepared as TRL does (tuitune.analyst.proven_set). NotHere for tasks whose rows cannot be prepared yet."""
-        if self.recipe.task not in READERS:
-            raise NotHere(f"rows of task {self.recipe.task} are checked as they stand in their files only")
-        if self.stopped:
-            raise NotHere(self.stopped)
-        mine = replace(self.recipe, training=dict(self.recipe.training))  # it takes out what asks for an evaluation
-        return prove(mine, self.watch, self.progress, begun=replace(self.built, recipe=mine))
-
-    @cached_property
-    def trained(self) -> Trained:
-        """What of them is trained."""
-        return trained(self.proven.built, self.proven.prepared)
-
-    @cached_property
-    def used(self) -> dict[int, int]:
-        """Token id → number of a training row that has it; without what the trainer adds while padding."""
-        prepared = self.proven.prepared
-        found: dict[int, int] = {}
-        for name, column in prepared.columns.items():
-            if not name.endswith("_ids") or not len(column.values):
-                continue
-            at = np.full(int(column.values.max()) + 1, -1)
-            at[column.values[::-1]] = np.arange(len(column.values))[::-1]  # the first place stays, since it is written last
-            ids = np.flatnonzero(at >= 0)
-            rows = prepared.rows[np.searchsorted(np.cumsum(column.lengths), at[ids], side="right")]
-            for id, row in zip(ids.tolist(), rows.tolist()):
-                found.setdefault(id, row)
-        return found
-
-    def remember(self) -> None:
-        """Keep the hash of what will be trained, when all of it was prepared: the trainer compares (tuitune.dataset.looked_at)."""
-        if "proven" in self.__dict__ and len(self.proven.numbers) == len(self.proven.built.train.rows):
-            with suppress(OSError):  # a cache that cannot be written costs the comparison at run start, not the checks
-                remember(self.recipe, self.proven.built.train.fingerprint(), hash_rows(self.trained.dataset).sha256)
-
-    def row(self, number: int, split: str = "train") -> Where:
-        """The place of a row."""
-        places = (self.train if split == "train" else self.evaluation).places
-        file, line = places[number]
-        return Where(file, line, split=split, row=number, view="tokens" if split == "train" else "dataset")
+            raise NotHere("tokenizer.json cannot be read, which loading the tokenizer tells") from error
 
     def weight_rows(self, tensor: Tensor, ids: "list[int] | None" = None) -> Any:
         """Rows of a 2-D tensor out of its file as float32, (len(ids), hidden); all rows when `ids` is None."""
         return read_rows(tensor, ids)
 
-    def raw(self, split: str) -> RawSplit:
-        """The rows of dataset.<split> as they stand in their files."""
-        if split not in self._raw:
-            self.progress(f"reading the rows of dataset.{split}")
-            self._raw[split] = raw_split(self.recipe, split)
-        return self._raw[split]
-
-    @property
-    def raw_splits(self) -> list[RawSplit]:
-        """`raw` of all splits that the recipe has."""
-        return [self.raw(split) for split in ("train", "eval") if self.recipe.dataset.get(split)]
+    @cached_property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token of the tokenizer → id."""
+        return dict(self.tokenizer.get_vocab())
 
     @cached_property
-    def template_source(self) -> str:
-        """The recipe's chat template, or the model's; "" when there is none. Unlike `template` it can be had when the rows cannot."""
-        named = self.recipe.tokenizer.get("chat_template")
-        if named and Path(named).is_file():
-            return Path(named).read_text(encoding="utf-8", errors="replace")
-        found = self.loaded_tokenizer.chat_template
-        return str(found.get("default", "") if isinstance(found, dict) else found or "")
-
-    @cached_property
-    def word_book(self) -> WordBook:
-        """The numbers of words in this check."""
-        return WordBook()
-
-    def words(self, split: RawSplit) -> Words:
-        """What the rows of split.fit say, by `word_book`."""
-        if id(split) not in self._words:
-            self._words[id(split)] = self.word_book.words([row.content for row, _ in split.fit])
-        return self._words[id(split)]
-
-    @cached_property
-    def method(self) -> Method:
-        """TRL's classes for the task, and what rows they train on."""
-        return method_for(self.recipe.task)
-
-    @cached_property
-    def ancestors(self) -> list[Ancestor]:
-        """The runs that the recipe's model or adapter comes from, with what they were evaluated on."""
-        return list(ancestors(self.recipe))
-
-    @cached_property
-    def answers(self) -> Answers:
-        """What of the rows is to be trained before anything is cut off."""
-        return answers(self.proven.prepared)
-
-    @cached_property
-    def cut_alike(self) -> set[int]:
-        """Training rows whose chosen and rejected tokens are the same once max_length has cut them. {} for tasks without `proven`."""
-        if self.recipe.task != "dpo":
-            return set()
-        return cut_alike(self.proven.prepared, self.max_length, self.proven.built.trainer.args)
-
-    @property
-    def max_length(self) -> int | None:
-        """As the trainer takes it, TRL's default included."""
-        return getattr(self.proven.built.trainer.args, "max_length", None)
-
-    @property
-    def positions(self) -> int | None:
-        """Tokens that the model can read; None when its config does not say."""
-        found = self.model.text_config.get("max_position_embeddings")
-        return found if isinstance(found, int) else None
+    def raw_vocabulary(self) -> dict[str, int]:
+        """The same of tokenizer.json as it stands."""
+        return dict(self.raw_tokenizer.get_vocab())
 
     @cached_property
     def rendered(self) -> list[Rendered]:
@@ -232,23 +71,9 @@ class CheckContext(Context):
         return free_token(self.tokenizer, self.embedding_rows, self.texts)
 
     @cached_property
-    def texts(self) -> list[str]:
-        """Every string of the training rows, and the chat template."""
-        return [*texts_of(self.train), str(self.tokenizer.chat_template or "")]
-
-    def some_texts(self, count: int, longest: int) -> list[str]:
-        """Texts of a sample of training rows, cut to `longest` characters."""
-        return some_texts(self.train, count, longest)
-
-    @cached_property
     def missing_in_template(self) -> dict[str, bool]:
         """Special tokens by their variable's name that the chat template uses and the tokenizer has not → whether rendering fails."""
         return missing_in_template(self.tokenizer, self.train)
-
-    @cached_property
-    def longest(self) -> int:
-        """Tokens of the longest training sequence before it is cut."""
-        return longest_row(self.proven.prepared)
 
     def default_ends(self, ids: set[int]) -> bool:
         """Whether these end tokens are only what the config's class says by itself."""
@@ -256,14 +81,19 @@ class CheckContext(Context):
 
     @cached_property
     def embedding_rows(self) -> int:
-        """How many token ids the model has rows for; by the config when the weights are still to be fetched."""
+        """How many token ids have rows in training, with those of new tokens and of an adapter that brings its own; by the config when the
+        weights are still to be fetched."""
+        rows = None
         with suppress(NotHere):
             if self.model.input_embedding is not None:
-                return self.model.input_embedding.shape[0]
-        rows = self.model.text_config.get("vocab_size")
+                rows = self.model.input_embedding.shape[0]
+        if rows is None:
+            rows = self.model.text_config.get("vocab_size")
         if not isinstance(rows, int):
             raise NotHere("neither the weights nor config.json say how many rows the embedding has")
-        return rows
+        if not self.recipe.model.get("adapter"):
+            return rows_for(rows, self.new_ids)
+        return grown_to(rows, self.adapter, self.tokenizer) or rows
 
     @cached_property
     def tables(self) -> list[Table]:
@@ -279,7 +109,7 @@ class CheckContext(Context):
     def untrained_ids(self) -> dict[int, str]:
         """Special and other added tokens of the training rows whose row of the embedding (or of the head) was never trained → why."""
         special = list(added_tokens(self.tokenizer))
-        used = [id for id in special if id in self.used]
+        used = [id for id in special if id in self.used and id not in self.new_ids]
         found: dict[int, str] = {}
         tables = self.tables if used else []
         blank = self.model.text_config.get("pad_token_id") if len(tables) > 1 else None  # a tied row of zeros cannot be said either
@@ -339,44 +169,22 @@ class CheckContext(Context):
         except ValueError:
             return False
 
-    @cached_property
-    def missing_template(self) -> str:
-        """The check that tells why conversations have no template; "" when they have one."""
-        return missing_template(self.loaded_tokenizer, self.recipe, self.built)
+    # New tokens (tuitune.recipe.new_tokens): what the trainer makes of the model before the first step
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer comes from: the model's folder, or the adapter's when it was saved with one."""
+        named = self.recipe.model.get("adapter")
+        brought = adapter_file(named, TOKENIZER) if named else None
+        return brought.parent if brought else self.model.folder
 
     @cached_property
-    def renders(self) -> RenderedRows:
-        """Conversations of both splits through the chat template in force. NotHere for plain text."""
-        if "conversational" not in self.built.train.format:
-            raise NotHere("the rows are plain text: no chat template is applied to them")
-        return rendered_rows(self.recipe, self.built, self.tokenizer)
+    def brought_tokens(self) -> set[str]:
+        """Tokens that an earlier run added: those of the adapter's tokenizer that the model's lacks."""
+        own = {text for _, text in self.model.added_tokens}
+        return {text for _, text in ModelFiles(self.tokenizer_folder).added_tokens} - own
 
     @cached_property
-    def stopped(self) -> str:
-        """Why TRL would not prepare the training rows, where a check of the template tells it and in which row; "" else."""
-        if self.missing_template:
-            return f"there is no chat template for these rows ({self.missing_template})"
-        if "conversational" not in self.built.train.format:
-            return ""
-        if self.renders.refusal:
-            return "TRL has no training variant of the chat template (TPL03)"
-        if self.renders.empty_masks:
-            return "TRL refuses rows whose mask of the assistant is empty (TPL18)"
-        if self.renders.prints_nothing:
-            return "the chat template prints nothing of the rows (TPL11)"
-        ids = [id for shape, _, ids in self.renders.explained if shape.split == "train" for id in ids]
-        return f"the chat template refuses rows ({ids[0]})" if ids else ""
-
-    @cached_property
-    def prompt_borders(self) -> list[tuple[int, Border | None]]:
-        """rendered_rows.string_borders of a sample, also of conversations. NotHere when prompt and answer cannot be told apart."""
-        if "conversational" in self.built.train.format:
-            return self.renders.borders()
-        if self.built.train.format != "prompt-completion (text)":
-            raise NotHere("the rows have no prompt that could be told from the answer")
-        return string_borders(self.tokenizer, self.built.train.rows)
-
-    @cached_property
-    def null_contents(self) -> list[tuple[int, str]]:
-        """(row, file) of the training rows that have a turn without content in their file, where it was read as ""."""
-        return null_contents(self.built.train)
+    def new_ids(self) -> list[int]:
+        """Ids of tokenizer.add_special_tokens, whose rows are made at the mean and trained whatever the weights hold there."""
+        return added_ids(self.recipe, self.tokenizer)

@@ -60,10 +60,10 @@ class Coverage:
         return next(iter(get_close_matches(name.rpartition(".")[2], self.modules, n=1, cutoff=0.7)), None)
 
 
-def adapter_config(recipe: Recipe) -> Any | None:
-    """The LoraConfig that is trained with: of the recipe, or of the adapter that it goes on with; None for full fine-tuning."""
+def adapter_config(recipe: Recipe, model: Any) -> Any | None:
+    """The LoraConfig that `model` is trained with: of the recipe, or of the adapter that it goes on with; None for full fine-tuning."""
     if recipe.peft is not None:
-        return lora_config(recipe, method_for(recipe.task))
+        return lora_config(recipe, method_for(recipe.task), model)
     named = recipe.model.get("adapter")
     if not named:
         return None
@@ -77,7 +77,7 @@ def adapter_config(recipe: Recipe) -> Any | None:
 
 def coverage(recipe: Recipe, plain: Any) -> Coverage:
     """What of `plain` (meta_model's, it is left as it is) is trained."""
-    config = adapter_config(recipe)
+    config = adapter_config(recipe, plain)
     names = [name for name, _ in plain.named_modules() if name]
     modules = sorted({name.rpartition(".")[2] for name in names if not name.rpartition(".")[2].isdigit()})
     layers = int(getattr(plain.config.get_text_config(), "num_hidden_layers", 0) or 0)

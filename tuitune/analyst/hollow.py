@@ -5,8 +5,10 @@ from typing import Any
 import transformers
 
 from tuitune.errors import UserError
+from tuitune.recipe.new_tokens import rows_for
 from tuitune.text import printable
 from tuitune.trainer.build import Built, why_not_loaded
+from tuitune.trainer.new_tokens import ids_to_hold
 
 # Widths and depths under their common names (configs map gpt2's n_embd and the like to them). Everything that preparation looks at stays.
 TINY = {
@@ -23,8 +25,9 @@ TINY = {
 }
 
 
-def hollow_model(built: Built) -> Any:
-    """A randomly filled model of the recipe's class, at most some MiB. UserError when the config cannot be had or not be made small."""
+def hollow_model(built: Built, tokenizer: Any) -> Any:
+    """A randomly filled model of the recipe's class, at most some MiB, with a row for each new token. UserError when the config cannot be
+    had or not be made small."""
     section = built.recipe.model
     name = str(section["name_or_path"])
     shared = {key: section[key] for key in ("revision", "trust_remote_code") if section.get(key) is not None}
@@ -34,6 +37,8 @@ def hollow_model(built: Built) -> Any:
         place = f"{built.recipe.file}:{built.recipe.line('model', 'name_or_path')}"
         raise UserError(f"{place}: {why_not_loaded(name, error)}") from error
     shrink(config)
+    text = config.get_text_config()
+    text.vocab_size = rows_for(text.vocab_size, ids_to_hold(built.recipe, tokenizer))
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM

@@ -53,7 +53,13 @@ def meta_model(recipe: Recipe, attention: str | None = None) -> Any:
 
 
 def load_report(model: Any, tensors: Mapping[str, Tensor]) -> LoadReport:
-    """What from_pretrained says of these tensors, by its own code: renamed, fused and tied weights are its business."""
+    """What from_pretrained says of these tensors, by its own code: renamed, fused and tied weights are its business. It is only asked when
+    the names and shapes are not simply the model's."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    tied = set(getattr(model, "all_tied_weights_keys", {}))
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if {**wanted, **found} == wanted and set(wanted) - set(found) <= tied:
+        return LoadReport([], [], [])
     empty = {
         name: torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.uint8), device="meta") for name, tensor in tensors.items()
     }

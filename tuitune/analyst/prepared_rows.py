@@ -94,10 +94,11 @@ def hollow_trainer(built: Built) -> Any:
     config = make_config(built, Path(tempfile.gettempdir()))  # nothing is written there
     numbered = rows_dataset(built.train).add_column(ROW, range(len(built.train.rows)))
     # DPOTrainer loads the weights a second time, as the reference, when it is not given one
-    reference = {"ref_model": hollow_model(built)} if built.recipe.task == "dpo" else {}
+    tokenizer = make_tokenizer(built)
+    reference = {"ref_model": hollow_model(built, tokenizer)} if built.recipe.task == "dpo" else {}
     try:
         with random_fingerprints():
-            assemble(built, config, make_tokenizer(built), hollow_model(built), None, numbered, **reference)
+            assemble(built, config, tokenizer, hollow_model(built, tokenizer), None, numbered, **reference)
     except UserError as error:
         from tuitune.analyst.refusal import with_place  # it prepares rows itself
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.analyst.conversation import Turns, conversations
-from tuitune.dataset.columns import OPTIONAL, convert, guess_columns
+from tuitune.dataset.columns import OPTIONAL, PASSED_ON, convert, guess_columns
 from tuitune.dataset.load import rows_of, weighted
 from tuitune.dataset.sources import Broken, Row, checked_format, data_format, read_each, told_as_sentences
 from tuitune.errors import UserError
@@ -33,7 +33,7 @@ class RawRow:
         """(name, turns) of every conversation of the row; none for plain text, and for a row that does not fit."""
         return list(conversations(self.example)) if self.example else []
 
-    @property
+    @cached_property
     def content(self) -> str:
         """What the row says, without roles."""
         if self.talks:
@@ -86,6 +86,20 @@ class RawSplit:
     def fit(self) -> list[tuple[RawRow, dict[str, Any]]]:
         """Those that can be trained on, with what TRL gets."""
         return [(row, row.example) for row in self.rows if row.example is not None]
+
+    @cached_property
+    def copies(self) -> dict[int, tuple[RawRow, RawRow]]:
+        """Number in `fit` of a row that is the same as one before but for white space → (it, the first of its kind). Rows that a weight
+        repeats are one row."""
+        first: dict[str, RawRow] = {}
+        found = {}
+        for number, (row, example) in enumerate(self.fit):
+            said = [(turn.get("role"), turn.get("tool_calls")) for _, turns in row.talks for turn in turns]
+            key = f"{' '.join(row.content.split())}\x1f{said}{[example.get(name) for name in PASSED_ON]}"
+            before = first.setdefault(key, row)
+            if before is not row:
+                found[number] = (row, before)
+        return found
 
 
 def raw_split(recipe: Recipe, name: str) -> RawSplit:

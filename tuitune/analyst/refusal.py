@@ -21,7 +21,7 @@ def with_place(built: Built, config: Any, rows: Any, refused: UserError) -> User
     if not getattr(tokenizer, "is_fast", False):
         return refused
     try:
-        assemble(built, unprepared, tokenizer, hollow_model(built), None, rows)
+        assemble(built, unprepared, tokenizer, hollow_model(built, tokenizer), None, rows)
         tokenised(built, quick(tokenizer), range(len(built.train.rows)), Skeletons())
     except UserError as error:
         return error

@@ -5,12 +5,14 @@ Who notes them is wrapped_renders.py. Imports nothing heavy: the server of the r
 """
 
 import mmap
+import os
 import struct
 import time
 
-LIMIT_S = 2.0  # for one render; a real conversation takes some 0.1 ms
-SLOTS = 9  # a worker and the processes it forks itself
-_SLOT = struct.Struct("=d")  # when the render began by the monotonic clock, 0.0 while there is none
+LIMIT_S = 2.0  # of work for one render; a real conversation takes some 0.1 ms
+PATIENCE_S = 30.0  # until a render is given up that hardly gets to work: a box may be busy, a process may be stopped
+SLOTS = 10  # a worker, the processes it forks for its rows (from 1), and one beside it (the last)
+_SLOT = struct.Struct("=ddi")  # when the render began by the monotonic clock, 0.0 while there is none; CPU seconds then; whose
 
 
 class RenderWatch:
@@ -22,21 +24,33 @@ class RenderWatch:
 
     def begin(self) -> None:
         """A render starts in this process."""
-        _SLOT.pack_into(self._shared, self.slot * _SLOT.size, time.monotonic())
+        _SLOT.pack_into(self._shared, self.slot * _SLOT.size, time.monotonic(), time.process_time(), os.getpid())
 
     def end(self) -> None:
         """It has returned."""
-        _SLOT.pack_into(self._shared, self.slot * _SLOT.size, 0.0)
+        _SLOT.pack_into(self._shared, self.slot * _SLOT.size, 0.0, 0.0, 0)
 
     @property
     def stuck(self) -> bool:
-        """Whether any of the processes has been in one render for longer than LIMIT_S seconds."""
+        """Whether any of the processes has worked on one render for longer than LIMIT_S seconds."""
         now = time.monotonic()
-        return any(began and now - began > LIMIT_S for (began,) in _SLOT.iter_unpack(self._shared[:]))
+        late = [slot for slot in _SLOT.iter_unpack(self._shared[:]) if slot[0] and now - slot[0] > LIMIT_S]
+        return any(now - began > PATIENCE_S or _cpu_seconds(pid) - cpu > LIMIT_S - 0.1 for began, cpu, pid in late)
 
     def close(self) -> None:
         """Give the memory back."""
         self._shared.close()
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Of a process so far; 0.0 when it is gone."""
+    import psutil
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
 
 
 STUCK = (

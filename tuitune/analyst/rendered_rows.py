@@ -5,22 +5,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
-from random import Random
+from itertools import pairwise
 from typing import Any
 
 import transformers.utils.chat_template_utils as transformers_templates
 from trl.chat_template_utils import is_chat_template_stop_token_trained
-from trl.data_utils import common_prefix_length
 
 from tuitune.analyst.conversation import conversations, render_options
 from tuitune.analyst.generation import mark_generation
+from tuitune.analyst.prompt_borders import Border, chosen, token_borders
 from tuitune.analyst.rendering import Renderer, Talk
 from tuitune.analyst.template_sources import own, trained_with, training_variant
-from tuitune.dataset.load import Split
-from tuitune.dataset.sources import Broken, Row, data_format, read_each
 from tuitune.errors import UserError
-from tuitune.preflight.data_steps import is_talk
 from tuitune.preflight.template.causes import REPAIRS, causes
 from tuitune.recipe.recipe import Recipe
 from tuitune.template.difference import cut_short
@@ -30,7 +26,6 @@ from tuitune.template.spans import UNKNOWN, text_sources
 from tuitune.template.words import Word, in_words, shape_of, unprinted
 from tuitune.trainer.build import Built
 
-SAMPLE = 100  # rows whose texts are looked at
 MOST_SHAPES = 2_000  # that are rendered at all
 MOST_LOOKED = 200  # shapes that are looked into
 BLANKS = "tuitune-blanks"
@@ -73,9 +68,6 @@ class Sampled:
     def parts(self) -> Difference | None:
         """Where the prompt stops being the beginning of the whole; None when it never does."""
         return None if self.prompt is None else cut_short(self.prompt, self.text)
-
-
-Border = tuple[str, str]  # the prompt's last tokens when it is encoded alone, and the token that stands there in the whole
 
 
 @dataclass
@@ -172,7 +164,7 @@ class RenderedRows:
         """Conversations of at most SAMPLE training rows that end with an answer and can be rendered."""
         rows = self.built.train.rows
         found = []
-        for row in _chosen(rows):
+        for row in chosen(rows):
             for name, turns in conversations(rows[row]):
                 talk = Talk(row, name, turns, render_options(rows[row]))
                 if turns and turns[-1].get("role") == ASSISTANT and self.error(talk) is None:
@@ -211,6 +203,27 @@ class RenderedRows:
         )
         return None if last is None else text[last:]
 
+    def markers(self, talk: Talk) -> list[int]:
+        """The special tokens that the template itself prints for a conversation."""
+        try:
+            return self.control_ids(self.renderer.text(talk, in_words(talk.turns)[0]))
+        except Exception:  # it takes the real texts and not these words
+            return []
+
+    def next_begins(self, talk: Talk) -> list[int]:
+        """The first special token behind each answer that is followed by another turn."""
+        turns, words = in_words(talk.turns)
+        try:
+            text = self.renderer.text(talk, turns)
+        except Exception:  # it takes the real texts and not these words, or not another turn
+            return []
+        places = {turn: [text.find(word.word) for word in words if word.turn == turn] for turn in range(len(turns))}
+        found = []
+        for turn, (answer, following) in enumerate(pairwise(turns)):
+            if answer.get("role") == ASSISTANT and following.get("role") != ASSISTANT and places[turn] and places[turn + 1]:
+                found += self.control_ids(text[max(places[turn]) : min(places[turn + 1])])[:1]
+        return found
+
     def behind_the_end(self, ending: str) -> str:
         """What of an `ending` stands behind its first special token; "" when it has none."""
         ids, tokens = self.renderer.tokens(ending)
@@ -229,7 +242,7 @@ class RenderedRows:
         """As `string_borders`, of the sampled conversations whose prompt's text is the beginning of the whole."""
         whole = [(one.talk.row, one.prompt, one.text) for one in self.sample if one.prompt is not None and one.text.startswith(one.prompt)]
         texts = [text for _, *both in whole for text in both]
-        return list(zip([row for row, *_ in whole], _borders(self.tokenizer, texts, add_special_tokens=False)))
+        return list(zip([row for row, *_ in whole], token_borders(self.tokenizer, texts, add_special_tokens=False)))
 
     @property
     def masks(self) -> bool:
@@ -348,43 +361,3 @@ def missing_template(loaded: Any, recipe: Recipe, built: Built) -> str:
         named = "default" in templates or ("tool_use" in templates and all(render_options(row)["tools"] for row in built.train.rows))
         return "" if named else "TPL02"
     return "" if templates else "TPL01"
-
-
-def _chosen(rows: Sequence[Any]) -> list[int]:
-    """A seeded sample of row numbers."""
-    return sorted(Random(0).sample(range(len(rows)), min(SAMPLE, len(rows))))
-
-
-def string_borders(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Border | None]]:
-    """(row, where a token reaches from the prompt into the answer, None when none does), of a sample of rows that are strings."""
-    chosen = [row for row in _chosen(rows) if isinstance(rows[row].get("prompt"), str) and isinstance(rows[row].get("completion"), str)]
-    texts = [text for row in chosen for text in (rows[row]["prompt"], rows[row]["prompt"] + rows[row]["completion"])]
-    return list(zip(chosen, _borders(tokenizer, texts)))
-
-
-def _borders(tokenizer: Any, texts: Sequence[str], **options: Any) -> Iterator[Border | None]:
-    """Of texts by twos, the first of which is the beginning of the second."""
-    ids = tokenizer(texts, **options)["input_ids"] if texts else []
-    for alone, whole in zip(ids[::2], ids[1::2]):
-        at = common_prefix_length(alone, whole)
-        yield None if at == len(alone) else (tokenizer.decode(alone[at:]), tokenizer.decode(whole[at : at + 1]))
-
-
-def null_contents(split: Split) -> list[tuple[int, str]]:
-    """(row, file) of the rows with a turn that has no content in its file, where the reader put ""."""
-    suspects: dict[str, dict[int, int]] = {}
-    for row, example in enumerate(split.rows):
-        if any(turn.get("content") == "" for _, turns in conversations(example) for turn in turns):
-            file, line = split.places[row]
-            suspects.setdefault(file, {}).setdefault(line, row)
-    found = []
-    for file, lines in suspects.items():
-        if data_format(Path(file)) is not None:
-            found += [(lines[item.line], file) for item in read_each(Path(file)) if item.line in lines and _has_null_turn(item)]
-    return sorted(found)
-
-
-def _has_null_turn(item: Row | Broken) -> bool:
-    talks = [value for value in item.data.values() if is_talk(value)] if isinstance(item, Row) else []
-    turns = [turn for talk in talks for turn in talk if "role" in turn or "from" in turn]
-    return any(turn.get("content", turn.get("value")) is None for turn in turns)

@@ -32,6 +32,12 @@ def sharded(total: int, work: Callable[[int, range], T], most: int) -> list[T]:
     return _values(answers)
 
 
+def beside(work: Callable[[], T]) -> Callable[[], T]:
+    """Start `work` in a forked process; what is returned waits for its picklable result, and raises its UserError."""
+    pid, pipe = _fork(0, range(0), lambda slot, part: work())
+    return lambda: _values([_read(pid, pipe)])[0]
+
+
 def _fork(slot: int, part: range, work: Callable[[int, range], T]) -> tuple[int, int]:
     read_end, write_end = os.pipe()
     pid = os.fork()

@@ -183,11 +183,13 @@ def _whole(tensor: Tensor) -> Table:
     total = torch.zeros(tensor.shape[1], dtype=torch.float64)
     norms, bad, good = [], [], 0
     for start, part in _chunks(tensor):
-        fine = torch.isfinite(part).all(1)
-        bad += (start + torch.nonzero(~fine).flatten()).tolist()
-        part = part if fine.all() else part[fine]
-        total += part.sum(0, dtype=torch.float64)
-        norms.append(part.norm(dim=1))
+        lengths = part.norm(dim=1)
+        if not torch.isfinite(lengths).all():  # a row that is no number has no norm
+            fine = torch.isfinite(part).all(1)
+            bad += (start + torch.nonzero(~fine).flatten()).tolist()
+            part, lengths = part[fine], lengths[fine]
+        total += part.sum(0)
+        norms.append(lengths)
         good += len(part)
     mean = (total / max(good, 1)).float()
     return Table(tensor, _median(torch.cat(norms)) if norms else 0.0, mean, bad, tensor.shape[0])

@@ -144,7 +144,9 @@ def _tokens_in(encoding: Any, start: int, end: int) -> int:
 
 def _arrays(built: Built, prepared: RowList) -> WholeSet:
     first = prepared.rows[0]
-    made = [name for name, value in first.items() if isinstance(value, list) and name not in built.train.rows[first[ROW]]]
+    given = built.train.rows[first[ROW]]
+    # a prompt that TRL found in chosen and rejected is made too, and is a list of turns
+    made = [name for name, value in first.items() if isinstance(value, list) and name not in given and name != "prompt"]
     columns = {name: Column.of([row[name] for row in prepared.rows]) for name in made}
     roles: dict[str, Numbers] = {}
     for at, row in enumerate(prepared.rows):

@@ -14,6 +14,7 @@ from tuitune.console import RunLines, goes_on
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
 from tuitune.hub.launch import launch_recipe
+from tuitune.preflight.gate import pass_gate
 from tuitune.recipe.recipe import load_recipe
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import read_manifest
@@ -23,11 +24,15 @@ QUESTIONS = ("What is the capital of France?", "Why do we need to drink water?",
 
 
 def run_headless(recipe_path: Path) -> int:
-    """Train the demo recipe and print loss, answers before and after, and where the adapter lies; 0 when it trained, else 1."""
+    """Train the demo recipe and print loss, answers before and after, and where the adapter lies; 0 when it trained, else 1.
+
+    UserError when preflight finds errors.
+    """
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
     workspace = recipe_path.parent
-    run = launch_recipe(recipe_path, workspace)
+    leave = pass_gate(recipe_path, workspace, force=False, as_json=False, say=lambda text: console.print(text, markup=False, style="dim"))
+    run = launch_recipe(recipe_path, workspace, checked=leave.checked)
     story = Story()
     try:
         for record in follow(run):

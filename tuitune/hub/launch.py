@@ -23,22 +23,28 @@ from tuitune.text import printable
 START_LIMIT_S = 60.0  # it takes 0.3 s; a busy box may be slow
 
 
-def launch_recipe(path: Path, workspace: Path) -> RunDirectory:
+def launch_recipe(path: Path, workspace: Path, *, checked: str | None = None, overridden: Sequence[str] = ()) -> RunDirectory:
     """A new run of the recipe file at `path`, started in the folder `workspace`; blocks as `launch` does.
 
-    The file is read once, so what was checked is what trains. UserError with every error in it, and then nothing was started.
+    The file is read once, so what was checked is what trains: `checked` is the text that preflight saw, `overridden` the ids of the
+    errors it found there that somebody passed over. UserError with every error in it, and then nothing was started.
     """
     document = read_document(path)
+    if checked is not None and document.text != checked:
+        raise UserError(f"{printable(str(path))} has changed since it was checked; nothing was started: start it again")
     errors = [problem for problem in validate(document, load_schema()) if problem.severity == "error"]
     if errors:
         count = "a problem" if len(errors) == 1 else f"{len(errors)} problems"
         listed = "\n".join(one_line(problem, path) for problem in errors)
         raise UserError(f"The recipe {printable(str(path))} has {count}; nothing was started:\n{listed}")
     recipe = from_document(document, path, path.parent)
-    return launch(path, recipe_text=document.text, name=recipe.name, runs=recipe.output.get("runs", "runs"), workspace=workspace)
+    runs = recipe.output.get("runs", "runs")
+    return launch(path, recipe_text=document.text, name=recipe.name, runs=runs, workspace=workspace, overridden=overridden)
 
 
-def launch(recipe_path: Path, *, recipe_text: str, name: str, workspace: Path, runs: str = "runs") -> RunDirectory:
+def launch(
+    recipe_path: Path, *, recipe_text: str, name: str, workspace: Path, runs: str = "runs", overridden: Sequence[str] = ()
+) -> RunDirectory:
     """A new run of this recipe, its hub running in a session of its own; blocks until the hub answers (some 0.3 s).
 
     runs: `output.runs`, relative to the workspace. The hub has no terminal, no pipe to us and no parent that matters: closing the laptop
@@ -46,7 +52,8 @@ def launch(recipe_path: Path, *, recipe_text: str, name: str, workspace: Path, r
     """
     run = create_workspace_run(workspace, runs, name, recipe_text)
     try:
-        write_manifest(run, Manifest(name=name, recipe_path=str(recipe_path.resolve()), workspace=str(workspace.resolve())))
+        manifest = Manifest(name, recipe_path=str(recipe_path.resolve()), workspace=str(workspace.resolve()), overridden=list(overridden))
+        write_manifest(run, manifest)
     except OSError as error:
         raise UserError(f"{run.path} cannot be written ({error.strerror}); make room there and try again") from error
     start_hub(run, workspace)

@@ -141,6 +141,8 @@ class Supervisor:
             attempt=self.manifest.attempt,
         )
         self.journal.emit("state", s="starting")
+        if ids := self.manifest.overridden:
+            self.journal.emit("warning", text=f"started with --force in spite of preflight's errors: {', '.join(ids)}", overridden=ids)
         with contextlib.suppress(OSError):
             self.reserve.write_bytes(bytes(RESERVE))
         self._write_manifest()

@@ -73,8 +73,8 @@ def smaller_evaluation(shape: Shape, settings: Settings, device: Device, room: i
 
 
 def smaller_batch(shape: Shape, settings: Settings, device: Device, room: int) -> Change | None:
-    """The largest micro-batch that fits and divides this one, else one row; accumulation makes up for it. An evaluation batch that goes along
-    with the training batch goes along here too."""
+    """The largest micro-batch that fits and divides this one, else one row; accumulation makes up for it. A larger evaluation batch comes
+    down with it."""
     divisors = [size for size in range(settings.batch - 1, 0, -1) if settings.batch % size == 0]
     change = None
     for size in divisors:

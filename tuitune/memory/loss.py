@@ -60,5 +60,5 @@ def tile_bytes(settings: Settings) -> int:
 
 
 def idle_bytes(shape: Shape, settings: Settings) -> int:
-    """Full logits: their 16-bit block (2 V) lies idle in the allocator while the backward pass asks for float32 ones, which do not fit in."""
+    """Full logits: their 16-bit block (2 V) lies idle in the allocator when the backward pass asks for float32 ones, which are larger."""
     return settings.compute_bytes * settings.tokens * shape.vocab if settings.loss == "full" and settings.amp else 0

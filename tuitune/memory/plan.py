@@ -25,8 +25,8 @@ class Component:
 
 @dataclass(frozen=True)
 class Plan:
-    """`components`: of every phase, and outside of torch ("process"). `allocated`: what torch.cuda.max_memory_allocated will say; `nvml`: what
-    nvidia-smi will show; `paged` of it gives way when memory is short (bitsandbytes' paged states move to the host)."""
+    """`components`: of every phase, and outside of torch ("process"). `allocated`: what torch.cuda.max_memory_allocated will say; `nvml`:
+    what nvidia-smi will show; `paged` of it gives way when memory is short (bitsandbytes' paged states move to the host)."""
 
     components: tuple[Component, ...]
     phases: dict[str, int]

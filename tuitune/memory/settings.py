@@ -16,9 +16,9 @@ class Settings:
     `weights`: how the base model lies in memory ("nf4 double": scales quantised too). `amp`: products in 16 bits under autocast.
     `targets`: as LoraConfig.target_modules; `adapter_bytes` a LoRA weight. `checkpoint_every`: 0 none, 1 every layer, n every n-th.
     `packed`: rows of documents joined without padding (TRL's bfd strategies); `padded`: rows of a batch differ in length.
-    `attention`: "sdpa", "eager", or "flash" for every kernel that needs no mask. `loss`: "fused" (TRL's tiles), "full" (all logits at once),
-    "none" (reward models score the last position only). `scored`: share of positions that count for the loss. `reference`: DPO's and KTO's
-    other model: "shared" (the base without its adapter), "adapter" (a frozen copy of it), "model" (a copy of everything).
+    `attention`: "sdpa", "eager", or "flash" for every kernel that needs no mask. `loss`: "fused" (TRL's tiles), "full" (all logits),
+    "none" (reward models score the last position only). `scored`: share of positions that count for the loss. `reference`: DPO's and
+    KTO's other model: "shared" (the base without its adapter), "adapter" (a frozen copy of it), "model" (a copy of everything).
     `eval_batch` 0: no evaluation.
     """
 

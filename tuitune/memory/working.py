@@ -62,33 +62,43 @@ def attention_moment(shape: Shape, settings: Settings) -> int:
 
 
 def recompute_moment(shape: Shape, settings: Settings) -> int:
-    """The end of a checkpointed layer's second forward pass: the gradient that came in and the scaled one for the adapter, the residual, what
-    the norm handed on unless kept, and the last product's operands.
+    """The end of a checkpointed layer's second forward pass: what is around it and the last product's operands.
 
-    With adapters on them: base and low-rank part of up, before it becomes the sum that is kept; down's input in float32 for a float32 adapter
-    (twice with dropout); or its matrix out of 4 bits. A down projection without adapter needs nothing kept: it is not computed again. In 4 bits
-    its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its tensors outside of autograd), so the product's
-    gradient is there already.
+    With adapters the last is the largest of base and low-rank part of up, before they become the sum that is kept; down's input in float32
+    for a float32 adapter (twice with dropout); down's matrix out of 4 bits. A down projection without adapter is not computed again, as it
+    keeps nothing. In 4 bits its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its tensors outside of
+    autograd), so the product's gradient is there already.
     """
     c, width, tokens = settings.compute_bytes, _width(shape), settings.tokens
-    inputs = input_bytes(shape, settings)
-    residual = 0 if settings.weight_bytes == 4 else settings.weight_bytes * shape.hidden  # a float32 one is what the norm keeps
-    handed_on = norm_output_bytes(shape, settings)
-    own = settings.lora and (own_copies(settings) or settings.dropout > 0)
-    shared = inputs.get("mlp norm", 0) > 0 and not own and handed_on == c
-    around = _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+    kept = input_bytes(shape, settings).get("mlp", 0)
+    around = _around(shape, settings)
     if settings.lora and not _down_adapted(shape, settings):
         return (around + c * width) * tokens + _scratch(_up(shape), settings)
-    around += c * shape.hidden * (2 if settings.lora else 1)
-    product = c * width if own else 0
+    around += c * shape.hidden * (2 if settings.lora else 1)  # down's output, and the gradient scaled for its adapter
+    product = c * width if _own_input(settings) else 0
     in_adapter = product + (4 * width * (2 if settings.dropout else 1) if own_copies(settings) else 0)
-    in_base = product - (inputs.get("mlp", 0) if own else 0)  # the adapter has not made its copy yet
+    in_base = product - (kept if _own_input(settings) else 0)  # the adapter has not made its copy yet
     moments = [(around + in_adapter) * tokens, (around + in_base) * tokens + _scratch(_down(shape), settings)]
     up = _up(shape)
     if settings.lora and up is not None and shape.activation == "gated":
-        later = inputs.get("mlp", 0) + (c * width if up.outputs > width else 0)  # act(gate) comes after a fused gate and up
+        later = kept + (c * width if up.outputs > width else 0)  # act(gate) comes after a fused gate and up
         moments.append((around + 2 * c * up.outputs - later) * tokens)
     return max(moments)
+
+
+def _around(shape: Shape, settings: Settings) -> int:
+    """A token's share of what a layer's MLP holds while it is recomputed: the gradient that came in, the residual (a float32 one is what the
+    norm keeps), what the norm handed on unless an adapter shares it."""
+    residual = 0 if settings.weight_bytes == 4 else settings.weight_bytes * shape.hidden
+    handed_on = norm_output_bytes(shape, settings)
+    read = input_bytes(shape, settings).get("mlp norm", 0) > 0
+    shared = read and not _own_input(settings) and handed_on == settings.compute_bytes
+    return _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+
+
+def _own_input(settings: Settings) -> bool:
+    """Whether adapters keep copies of their inputs instead of the inputs themselves."""
+    return settings.lora and (own_copies(settings) or settings.dropout > 0)
 
 
 def norm_bytes(shape: Shape, settings: Settings) -> int:

@@ -20,6 +20,7 @@ from tuitune.text import printable
 
 MOST_HEADER = 100_000_000  # bytes; the format's own limit
 LFS = b"version https://git-lfs"
+INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 # What tie_word_embeddings is when config.json does not say it: the default of transformers' config classes, as of 5.23.
 TIED = frozenset(
@@ -93,15 +94,15 @@ class ModelFiles:
 
     @cached_property
     def added_tokens(self) -> list[tuple[int, str]]:
-        """(id, text) of the added tokens of tokenizer.json, as they stand there; the vocabulary, which may take seconds, is not read."""
+        """(id, text) of the added tokens of tokenizer.json, as they stand there, without reading the vocabulary, which takes long.
+
+        NotHere when the file is damaged."""
         try:
             found = msgspec.json.decode((self.folder / "tokenizer.json").read_bytes(), type=_TokenizerFile)
         except FileNotFoundError:
             return []
         except (OSError, msgspec.MsgspecError) as error:
-            raise UserError(
-                f"{printable(str(self.folder))}/tokenizer.json cannot be read ({printable(str(error), limit=200)}); copy it again"
-            ) from error
+            raise NotHere("tokenizer.json cannot be read, which loading the tokenizer tells") from error
         return [(token.id, token.content) for token in found.added_tokens]
 
     @cached_property
@@ -142,12 +143,12 @@ class ModelFiles:
     @cached_property
     def input_embedding(self) -> Tensor | None:
         """The input embedding: (rows, hidden). None when no tensor has one of the usual names."""
-        return self._ending("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight")
+        return ending(self.tensors, *INPUTS)
 
     @cached_property
     def output_embedding(self) -> Tensor | None:
         """The output head, when it is a tensor of its own: (rows, hidden)."""
-        return self._ending("lm_head.weight", "embed_out.weight") or self.tensors.get("output.weight")
+        return ending(self.tensors, "lm_head.weight", "embed_out.weight") or self.tensors.get("output.weight")
 
     @property
     def tied(self) -> bool | None:
@@ -173,13 +174,6 @@ class ModelFiles:
             raise UserError(f"{printable(str(path))} is no JSON object; copy it again")
         return found
 
-    def _ending(self, *endings: str) -> Tensor | None:
-        for ending in endings:
-            for name, tensor in self.tensors.items():
-                if (name == ending or name.endswith(f".{ending}")) and len(tensor.shape) == 2:
-                    return tensor
-        return None
-
 
 @dataclass
 class AdapterFiles:
@@ -200,6 +194,25 @@ class AdapterFiles:
         """Every tensor of the adapter; {} when there is no safetensors file."""
         file = self.folder / "adapter_model.safetensors"
         return read_header(file).tensors if file.exists() else {}
+
+    @cached_property
+    def input_embedding(self) -> Tensor | None:
+        """The whole input embedding, when the adapter brings one: (rows, hidden)."""
+        return ending(self.tensors, *INPUTS)
+
+    @cached_property
+    def last_added_id(self) -> int | None:
+        """The largest id among the added tokens of the tokenizer that was saved with the adapter."""
+        return max((id for id, _ in ModelFiles(self.folder).added_tokens), default=None)
+
+
+def ending(tensors: Mapping[str, Tensor], *endings: str) -> Tensor | None:
+    """The first matrix whose name is one of `endings`, below whatever modules."""
+    for wanted in endings:
+        for name, tensor in tensors.items():
+            if (name == wanted or name.endswith(f".{wanted}")) and len(tensor.shape) == 2:
+                return tensor
+    return None
 
 
 def locate_model(section: Mapping[str, Any]) -> Path | None:

@@ -19,7 +19,7 @@ from tuitune.preflight.cards import Card, this_box
 from tuitune.preflight.context import Context, DocumentContext, told_by
 from tuitune.preflight.finding import Finding, Where, from_json
 from tuitune.preflight.registry import Stage, all_checks
-from tuitune.preflight.run import Outcome, not_checked, run_checks
+from tuitune.preflight.run import NOT_CHECKED, Outcome, not_checked, run_checks
 from tuitune.preflight.template.places import of_template
 from tuitune.recipe.document import read_document
 from tuitune.recipe.problems import CODES, Problem, Severity
@@ -48,7 +48,7 @@ class Asks(Protocol):
 @dataclass
 class Report:
     """`text` of the recipe that was checked; `findings` in the order in which they came; `ran`, `skipped` (id → why): the checks;
-    `seconds`: phase → seconds."""
+    `seconds`: phase → seconds; `valid`: whether it is a recipe at all, if not only its own problems were looked at."""
 
     file: Path
     text: str
@@ -57,6 +57,7 @@ class Report:
     ran: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    valid: bool = True
 
     def count(self, severity: Severity) -> int:
         """How many findings of this severity."""
@@ -89,6 +90,8 @@ def preflight(
         began = monotonic()
 
     def add(finding: Finding) -> None:
+        if finding.id == NOT_CHECKED and any(_same_reason(finding, other) for other in report.findings):
+            return  # what cannot be looked at stops checks on both sides of the analyst
         report.findings.append(finding)
         found(finding)
 
@@ -107,6 +110,7 @@ def preflight(
     if any(problem.severity == "error" for problem in problems):
         left = "the recipe has errors, which come first"
         report.skipped |= {check.id: left for check in all_checks() if max(check.stages) > Stage.RECIPE}
+        report.valid = False
         return report
     recipe = from_document(document, path, path.parent)
     looking = in_thread(look)
@@ -119,6 +123,11 @@ def preflight(
     include(run_checks(all_checks(), around, {Stage.BOX}, add, progress))
     note("box")
     return report
+
+
+def _same_reason(one: Finding, other: Finding) -> bool:
+    """Whether both say that the same thing cannot be looked at; one may name the recipe's line as well."""
+    return other.id == one.id and (one.message in other.message or other.message in one.message)
 
 
 def in_thread(call: Callable[[], Result]) -> "Future[Result]":

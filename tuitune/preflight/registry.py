@@ -11,7 +11,10 @@ from tuitune.errors import UserError
 from tuitune.preflight.finding import Found
 from tuitune.recipe.problems import Severity
 
-MODULES = ("preparation", "tokenizer", "embeddings", "template", "data", "preference", "adapter", "quantisation", "settings", "environment")
+MODULES = (
+    *("preparation", "tokenizer", "embeddings", "template", "data", "preference", "adapter", "quantisation"),
+    *("settings", "environment"),
+)
 
 
 class Stage(IntEnum):

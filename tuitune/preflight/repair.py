@@ -53,13 +53,18 @@ def apply_fixes(recipe: Path, checked: str, fixes: Sequence[Fix]) -> Applied:
 
 def undo(recipe: Path) -> str:
     """The recipe as it was before the last `apply_fixes`; also writes it. UserError when there is nothing to go back to."""
-    kept = _kept(recipe)
-    if not kept.exists():
-        raise UserError(f"no fix was applied to {printable(str(recipe))} that could be taken back")
-    text = kept.read_text(encoding="utf-8")
+    text = before_last_fix(recipe)
     write_atomically(recipe, text, mode=recipe.stat().st_mode & 0o777)
-    kept.unlink()
+    _kept(recipe).unlink()
     return text
+
+
+def before_last_fix(recipe: Path) -> str:
+    """What `undo` would write. UserError when there is nothing to go back to."""
+    try:
+        return _kept(recipe).read_bytes().decode()  # line ends as they were
+    except FileNotFoundError:
+        raise UserError(f"no fix was applied to {printable(str(recipe))} that could be taken back") from None
 
 
 def change_recipe(text: str, changes: Iterable[Change]) -> str:

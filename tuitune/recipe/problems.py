@@ -36,6 +36,7 @@ CODES = {
     "RCP023": "an empty section",
     "RCP024": "a name that cannot name a folder",
     "RCP025": "something that this version does not do yet",
+    "RCP026": "a new token that cannot be one",
 }
 
 

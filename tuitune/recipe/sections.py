@@ -68,7 +68,12 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
     ("tokenizer",): _table(
         FieldSpec("pad_token", "str | null", "Padding token. Absent: the tokenizer's own, else one that is not used in text."),
         FieldSpec("eos_token", "str | null", "Token that ends a turn. Absent: the tokenizer's own."),
-        FieldSpec("add_special_tokens", "list[str]", "New tokens. Not built yet: use one of the tokenizer's reserved ones.", default=[]),
+        FieldSpec(
+            "add_special_tokens",
+            "list[str]",
+            "New tokens: they get rows in the embedding, which are trained and saved with the adapter (a whole copy of the embedding).",
+            default=[],
+        ),
         FieldSpec("chat_template", "str | null", "A Jinja file, relative to the recipe. Absent: the tokenizer's own."),
     ),
     ("dataset",): _table(

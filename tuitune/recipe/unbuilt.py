@@ -41,9 +41,6 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
 
 
 def _tokenizer(section: Mapping[str, Any]) -> Iterator[Unbuilt]:
-    if section.get("add_special_tokens"):
-        message = "new tokens cannot be trained by this version yet; use one of the tokenizer's reserved tokens"
-        yield Unbuilt(("tokenizer", "add_special_tokens"), f"tokenizer.add_special_tokens: {message}", "error")
     template = section.get("chat_template")
     if isinstance(template, str) and template and "." not in template and "/" not in template:
         message = "a Jinja file is meant, not the name of a template; a file of that name is written `./name`"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from tuitune.recipe import aliases
+from tuitune.recipe import aliases, new_tokens
 from tuitune.recipe.document import Document
 from tuitune.recipe.edits import spread
 from tuitune.recipe.keys import judge_key, problem_at_key, remove
@@ -121,6 +121,9 @@ def _value(
         yield from _name(document, path, str(value))
     else:
         yield from _choice(document, path, name, value, spec)
+    if known_as == new_tokens.KEY and isinstance(value, list):
+        for at, fault in new_tokens.faults(value):
+            yield _at_value(document, "RCP026", printable(fault, limit=160), (*path, at), None)
     right = out_of_range(section, spec.name, value)
     if right is not None:
         message = f"`{name}` must be {right}, not {_written(document, path, value)}"

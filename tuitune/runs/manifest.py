@@ -56,7 +56,7 @@ class Manifest:
     """Times are unix seconds, steps are optimizer steps, `host` is where the processes are.
 
     The hashes say what was trained on what: the source rows, the ids and labels made of them, and the names of the trained weights;
-    None until the trainer has told them.
+    None until the trainer has told them. `overridden`: ids of the preflight errors in spite of which the run was started.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Manifest:
     ended: float | None = None
     recipe_path: str = ""
     workspace: str = ""
+    overridden: list[str] = field(default_factory=list)
     host: str = field(default_factory=lambda: os.uname().nodename)
     versions: dict[str, str | None] = field(default_factory=dict)
     attempt: int = 1

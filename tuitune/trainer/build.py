@@ -1,5 +1,6 @@
 """From a recipe to the built trainer: model, tokenizer, data, config, adapter. Everything is TRL's, transformers' and peft's own."""
 
+import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from traceback import walk_tb
@@ -13,6 +14,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
 from tuitune.recipe.devices import wants_cpu
+from tuitune.recipe.new_tokens import written_tokens
 from tuitune.recipe.recipe import Recipe, canonical_training
 from tuitune.recipe.unbuilt import unbuilt
 from tuitune.runs.directory import RunDirectory
@@ -21,6 +23,16 @@ from tuitune.trainer.box import Box, FillIn, attention, model_dtype, training_fi
 from tuitune.trainer.control import controlled
 from tuitune.trainer.device import look
 from tuitune.trainer.methods import Method, method_for
+from tuitune.trainer.new_tokens import (
+    TOKENIZER,
+    adapter_file,
+    adapter_fill_ins,
+    add_tokens,
+    added_ids,
+    fit_to_adapter,
+    join_types,
+    make_rows,
+)
 
 
 @dataclass
@@ -41,7 +53,8 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
     """Build the trainer of `recipe`; UserError for whatever the user can put right."""
     built = begin(recipe)
     config, tokenizer = make_config(built, run.checkpoints), make_tokenizer(built)
-    assemble(built, config, tokenizer, _model(built), _peft_config(built))
+    model = _model(built, tokenizer, config.seed)
+    assemble(built, config, tokenizer, model, _peft_config(built, model), **_reference(built, config, model))
     if len(built.trainer.train_dataset) == 0:
         length = getattr(config, "max_length", None)
         raise UserError(
@@ -50,6 +63,13 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
         )
     _set_adapter_dtype(built)
     return built
+
+
+def _reference(built: Built, config: Any, model: Any) -> dict[str, Any]:
+    """Where TRL would load the model a second time, as what preferences are measured against: that one would lack rows of new tokens."""
+    if not written_tokens(built.recipe.tokenizer) or not _is_full(built.recipe) or getattr(config, "precompute_ref_log_probs", True):
+        return {}
+    return {"ref_model": copy.deepcopy(model)}
 
 
 def begin(recipe: Recipe) -> Built:
@@ -84,7 +104,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, RuntimeError) and not _in_template(error):
         return "assistant_only_loss" in str(error)  # other words are the GPU's, not TRL's
-    return isinstance(error, ValueError | TypeError | OverflowError | TemplateError) or _in_template(error)
+    return isinstance(error, ValueError | TypeError | LookupError | OverflowError | TemplateError) or _in_template(error)
 
 
 def reason_of(error: BaseException) -> str:
@@ -147,8 +167,11 @@ def make_config(built: Built, checkpoints: Path) -> Any:
 
 
 def load_tokenizer(recipe: Recipe) -> Any:
-    """The model's tokenizer as it comes. UserError when it cannot be loaded."""
-    return _from_pretrained(transformers.AutoTokenizer, recipe)
+    """The model's tokenizer as it comes, or that which was saved with the adapter. UserError when it cannot be loaded."""
+    adapter = recipe.model.get("adapter")
+    return _from_pretrained(
+        transformers.AutoTokenizer, recipe, "adapter" if adapter and adapter_file(adapter, TOKENIZER) else "name_or_path"
+    )
 
 
 def make_tokenizer(built: Built) -> Any:
@@ -156,6 +179,7 @@ def make_tokenizer(built: Built) -> Any:
     recipe = built.recipe
     tokenizer = load_tokenizer(recipe)
     wanted = recipe.tokenizer
+    add_tokens(recipe, tokenizer)
     for name in ("pad_token", "eos_token"):
         if wanted.get(name):
             if wanted[name] not in tokenizer.get_vocab():
@@ -175,7 +199,7 @@ def make_tokenizer(built: Built) -> Any:
     return tokenizer
 
 
-def _model(built: Built) -> Any:
+def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     recipe = built.recipe
     section = recipe.model
     arguments: dict[str, Any] = {"use_safetensors": True}
@@ -196,11 +220,17 @@ def _model(built: Built) -> Any:
     model = _from_pretrained(auto, recipe, **arguments)
     if not chosen:
         built.filled["model", "attn_implementation"] = attention(model.config._attn_implementation)
+    new = added_ids(recipe, tokenizer)
+    if new:
+        built.filled["model", "embedding_rows"] = make_rows(model, new, seed)
     if section.get("adapter"):
         import peft
 
         if recipe.peft:
             raise UserError("model.adapter continues that adapter, and peft: would add another; remove one of the two")
+        grown = fit_to_adapter(model, recipe, tokenizer)
+        if grown:
+            built.filled["model", "embedding_rows"] = grown
         try:
             model = peft.PeftModel.from_pretrained(model, section["adapter"], is_trainable=True)
         except torch.OutOfMemoryError:
@@ -215,16 +245,17 @@ def _is_full(recipe: Recipe) -> bool:
     return recipe.peft is None and not recipe.model.get("adapter")
 
 
-def _from_pretrained(auto: Any, recipe: Recipe, **arguments: Any) -> Any:
-    """auto.from_pretrained for the recipe's model; failures become one sentence with the remedy."""
-    name = str(recipe.model["name_or_path"])
-    shared = {key: recipe.model[key] for key in ("revision", "trust_remote_code") if recipe.model.get(key) is not None}
+def _from_pretrained(auto: Any, recipe: Recipe, key: str = "name_or_path", **arguments: Any) -> Any:
+    """auto.from_pretrained for what `model.<key>` names; failures become one sentence with the remedy."""
+    name = str(recipe.model[key])
+    wanted = ("revision", "trust_remote_code") if key == "name_or_path" else ("trust_remote_code",)
+    shared = {option: recipe.model[option] for option in wanted if recipe.model.get(option) is not None}
     try:
         return auto.from_pretrained(name, **shared, **arguments)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        raise UserError(f"{recipe.file}:{recipe.line('model', 'name_or_path')}: {why_not_loaded(name, error)}") from error
+        raise UserError(f"{recipe.file}:{recipe.line('model', key)}: {why_not_loaded(name, error)}") from error
 
 
 def why_not_loaded(name: str, error: Exception) -> str:
@@ -255,19 +286,23 @@ def _why_no_adapter(name: str, error: Exception) -> str:
     return f"the adapter {shown} cannot be loaded: {type(error).__name__}: {reason}"
 
 
-def _peft_config(built: Built) -> Any:
+def _peft_config(built: Built, model: Any) -> Any:
     if built.recipe.peft is None:
         return None
     if built.recipe.peft.get("task_type") in (None, "auto"):
         built.filled["peft", "task_type"] = FillIn(built.method.lora_task, f"follows from task {built.recipe.task}")
-    return lora_config(built.recipe, built.method)
+    if written_tokens(built.recipe.tokenizer):
+        built.filled |= {("peft", key): fill for key, fill in adapter_fill_ins(built.recipe, model).items()}
+    return lora_config(built.recipe, built.method, model)
 
 
-def lora_config(recipe: Recipe, method: Method) -> Any:
-    """peft's configuration of section `peft:`. UserError when peft refuses it."""
+def lora_config(recipe: Recipe, method: Method, model: Any) -> Any:
+    """peft's configuration of section `peft:` for `model`, with what new tokens need. UserError when peft or they refuse it."""
     import peft
 
     arguments = dict(recipe.peft or {})
+    if written_tokens(recipe.tokenizer):
+        arguments |= {key: fill.value for key, fill in adapter_fill_ins(recipe, model).items()}
     if arguments.get("task_type") in (None, "auto"):
         arguments["task_type"] = method.lora_task
     try:
@@ -290,3 +325,4 @@ def _set_adapter_dtype(built: Built) -> None:
         for parameter in built.trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(dtype)
+    join_types(built.trainer.model)

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 from tuitune.recipe.ledger import LedgerEntry, Source
+from tuitune.recipe.new_tokens import written_tokens
 from tuitune.trainer.build import Built
 
 # Fields that say nothing about the training or hold secrets.
@@ -39,6 +40,7 @@ def _model(built: Built) -> list[LedgerEntry]:
         **recipe.model,
         "dtype": str(model.dtype).removeprefix("torch."),
         "attn_implementation": getattr(model.config, "_attn_implementation", None),
+        "embedding_rows": model.get_input_embeddings().weight.shape[0],
     }
     entries = [_entry(built, "model", key, value) for key, value in found.items()]
     count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -52,6 +54,7 @@ def _tokenizer(built: Built) -> list[LedgerEntry]:
     tokenizer = trainer.processing_class
     names = ("pad_token", "eos_token", "bos_token", "padding_side", "truncation_side", "model_max_length")
     entries = _section(built, "tokenizer", {name: getattr(tokenizer, name, None) for name in names})
+    entries.append(_entry(built, "tokenizer", "add_special_tokens", written_tokens(built.recipe.tokenizer)))
     templates = {"chat_template": getattr(tokenizer, "chat_template", None), "training_template": getattr(trainer, "chat_template", None)}
     hashes = {name: sha256(text.encode()).hexdigest() if isinstance(text, str) else None for name, text in templates.items()}
     entries.append(replace(_entry(built, "tokenizer", "chat_template", hashes["chat_template"]), key="chat_template_sha256"))

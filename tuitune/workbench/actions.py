@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from textual.app import App
 from textual.widget import Widget
 
+from tuitune.workbench.commands.registry import PROBLEMS
 from tuitune.workbench.parts_shown import GPU, NARROW, SHORT, SIDE, Wishes
 from tuitune.workbench.settings import Settings, save_settings
 
@@ -69,7 +70,8 @@ class Actions(App[int]):
         """All keys that hold here."""
         from tuitune.workbench.parts.help import Help
 
-        self.push_screen(Help(self.editor.active.kind if self.editor.active else ""))
+        in_panel = self.panel.display and self.panel in (self.focused.ancestors if self.focused is not None else ())
+        self.push_screen(Help(PROBLEMS if in_panel else self.editor.active.kind if self.editor.active else ""))
 
     def _pick(self, text: str) -> None:
         from tuitune.workbench.parts.picker import Picker
@@ -77,13 +79,6 @@ class Actions(App[int]):
         self.push_screen(Picker(text))
 
     # Runs
-
-    def action_run_start(self) -> None:
-        """Check, ask, save, launch."""
-        from tuitune.workbench import run_control
-
-        if self.editor.active is not None and self.editor.active.kind == "recipe":
-            self.run_worker(run_control.start(self, self.editor.active), group="run-start", exclusive=True, exit_on_error=False)
 
     def action_run_stop(self) -> None:
         """Stop the run on screen, else the newest living one."""
@@ -298,26 +293,6 @@ class Actions(App[int]):
     def action_focus_editor(self) -> None:
         """Escape in the panel."""
         self.focus_editor()
-
-    # Problems
-
-    def action_next_problem(self) -> None:
-        """Go to the problem after the last one visited."""
-        self._step_problem(1)
-
-    def action_previous_problem(self) -> None:
-        """Go to the problem before the last one visited."""
-        self._step_problem(-1)
-
-    def _step_problem(self, by: int) -> None:
-        view = self.editor.active
-        if view is None or not view.problems:
-            self.notify("No problems here." if view is None or view.checked else "Not checked yet: the options are still being read.")
-            return
-        problem = self.panel.step_problem(by)
-        if problem is not None:
-            view.go_to(problem.line, problem.column)
-            view.focus_content()
 
     # The rest
 

@@ -32,7 +32,7 @@ from tuitune.errors import UserError
 from tuitune.runs.directory import runs_folder
 from tuitune.text import printable
 from tuitune.workbench import alt_keys, analysis, theme
-from tuitune.workbench.actions import Actions, T
+from tuitune.workbench.actions import T
 from tuitune.workbench.analysis import end_helpers
 from tuitune.workbench.commands import registry
 from tuitune.workbench.commands.registry import key_of
@@ -45,6 +45,8 @@ from tuitune.workbench.parts.status_bar import KeyHints, StatusBar, key_items, s
 from tuitune.workbench.parts.tabs import TabBar
 from tuitune.workbench.parts.welcome import Welcome
 from tuitune.workbench.parts_shown import NARROW, SIDE, Wishes, parts_shown
+from tuitune.workbench.problem_actions import ProblemActions
+from tuitune.workbench.problem_list import counted
 from tuitune.workbench.settings import load_settings
 from tuitune.workbench.terminal.cell_diff import CellDiffMixin
 from tuitune.workbench.views.view import View
@@ -69,7 +71,7 @@ def _bindings() -> list[Binding]:
     ]
 
 
-class Workbench(CellDiffMixin, Actions):
+class Workbench(CellDiffMixin, ProblemActions):
     """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder),
     `warm_up` whether the analyst is started before anything asks for it."""
 
@@ -101,6 +103,7 @@ class Workbench(CellDiffMixin, Actions):
         self.settings, self._settings_note = load_settings()
         self.wishes = Wishes(drawer="" if open_path else SIDE)
         self.seen = None
+        self.checks = {}
         self.gpu_feed: GpuFeed | None = None
         self.watch_thread: Watch | None = None
         self._open_path = open_path
@@ -173,6 +176,8 @@ class Workbench(CellDiffMixin, Actions):
         self.set_interval(GPU_GLANCE, self._glance_at_gpus)
 
     def on_unmount(self) -> None:
+        for check in self.checks.values():
+            check.cancel.set()  # whoever quits does not wait for it
         if self.watch_thread is not None:
             self.watch_thread.stop()
         if self.gpu_feed is not None:
@@ -253,15 +258,18 @@ class Workbench(CellDiffMixin, Actions):
     def on_view_output_line(self, event: View.OutputLine) -> None:
         self.output(event.text)
 
-    def on_view_problems_changed(self, event: View.ProblemsChanged) -> None:
-        if event.view is self.editor.active:
-            self.panel.show_problems(event.view, event.problems)
+    def on_view_problems_changed(self) -> None:
+        self.show_problems()
+
+    def show_problems(self) -> None:
+        """Bring the panel's list and the counts in the status bar up to date."""
+        super().show_problems()
         self._show_status()
 
     def on_editor_area_active_changed(self) -> None:
         view = self.editor.active
         self.explorer.show_dirty(frozenset(view.path for view in self.editor.views.values() if view.dirty))
-        self.panel.show_problems(view, view.problems if view else [])
+        self.show_problems()
         self._hints.show(view.kind if view else "")
         self._show_activities()
         self._show_status()
@@ -274,9 +282,7 @@ class Workbench(CellDiffMixin, Actions):
         await self.open_view(event.kind, event.path)
 
     async def on_panel_chosen(self, event: Panel.Chosen) -> None:
-        view = await self.open_view(event.kind, event.path)
-        if view is not None and event.line:
-            view.go_to(event.line, event.column)
+        await self.open_view(event.kind, event.path)
 
     # News from threads
 
@@ -387,7 +393,9 @@ class Workbench(CellDiffMixin, Actions):
     def _show_status(self) -> None:
         view = self.editor.active
         living = self.seen.living if self.seen else ()
-        items = status_items(view, living, self.gpu_feed.summary if self.gpu_feed else "")
+        counts = counted(self.panel.entries, "error"), counted(self.panel.entries, "warning")
+        gpu = self.gpu_feed.summary if self.gpu_feed else ""
+        items = status_items(view, living, gpu, counts, self.checking.doing if self.checking else "")
         if not self._hints.display:
             items += key_items(view.kind if view else "")
         self._status.show(items)

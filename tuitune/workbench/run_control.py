@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from tuitune.recipe.devices import wants_cpu
 from tuitune.text import printable
+from tuitune.workbench import check_control
 from tuitune.workbench.parts.confirm import Choice, Confirm
 from tuitune.workbench.views.view import View
 
 if TYPE_CHECKING:
+    from tuitune.preflight.gate import Passed
     from tuitune.runs.listing import RunSummary
     from tuitune.workbench.actions import Actions
     from tuitune.workbench.gpu_feed import GpuNow
+    from tuitune.workbench.problem_actions import ProblemActions
 
 
-async def start(app: Actions, view: View) -> None:
-    """F5: check the recipe on screen, say in one line what will happen, and on Enter save it and hand it to a hub."""
+async def start(app: ProblemActions, view: View, *, force: bool = False) -> None:
+    """F5: say in one line what will happen, and on Enter save the recipe, check it, and hand it to a hub when the gate lets it pass.
+
+    force: the gate lets errors pass, after a question.
+    """
     view.flush()
     errors = [problem for problem in view.problems if problem.severity == "error"]
     if errors:
@@ -43,7 +49,10 @@ async def start(app: Actions, view: View) -> None:
     answer = await app.push_screen_wait(Confirm(f"Train {name}?", lines, [Choice("y", "Start", "start")]))
     if answer != "start" or (view.dirty and not await view.save()):
         return
-    run = await app.in_thread(lambda: _launch(view.path, app.root), failed="Not started")
+    leave = await check_control.pass_gate(app, view, force=force)
+    if leave is None:
+        return
+    run = await app.in_thread(lambda: _launch(view.path, app.root, leave), failed="Not started")
     if run is not None:
         app.notify(f"{printable(run.name)} has started.", title="Run")
         app.watch_folder()
@@ -56,11 +65,11 @@ def _read(path: Path, text: str | None) -> dict[str, Any]:
     return parse(path.read_text(encoding="utf-8") if text is None else text, path).data
 
 
-def _launch(path: Path, workspace: Path) -> Path:
-    """Start the saved recipe; UserError when it has errors or the hub does not come up."""
+def _launch(path: Path, workspace: Path, leave: Passed) -> Path:
+    """Start the saved recipe; UserError when it is another than the one that was checked or the hub does not come up."""
     from tuitune.hub.launch import launch_recipe
 
-    return launch_recipe(path, workspace).path
+    return launch_recipe(path, workspace, checked=leave.checked, overridden=leave.overridden).path
 
 
 def describe(data: dict[str, Any], gpus: GpuNow | None) -> list[str]:

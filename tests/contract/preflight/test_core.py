@@ -1,6 +1,7 @@
 """Preflight as a whole: which stages run, what stops them, and what is said then."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_what_cannot_be_checked_is_an_error_and_said_once(tmp_path: Path, tiny_m
     report = check(plant(tmp_path, model=tiny_model, change=break_tokenizer).recipe)
     assert len([found for found in report.findings if found.id == "PRE01"]) == 1
     assert "TOK01" in report.skipped
+
+
+def test_a_model_that_is_not_there_is_said_once_though_nobody_finds_it(tmp_path: Path, tiny_model: Path) -> None:
+    place = plant(tmp_path, model=tiny_model)
+    shutil.rmtree(place.model)
+    report = check(place.recipe)
+    assert [found.id for found in report.findings] == ["PRE01"]
 
 
 def test_a_recipe_with_errors_is_told_by_its_own_problems(tmp_path: Path, tiny_model: Path) -> None:

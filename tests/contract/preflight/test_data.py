@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.support.planted import TALK
+from tests.support.planted import TALK, check, finding
 from tests.support.planted_data import ASKED, PAIRS, of_data, pairs, plant_data, questions, talk, told
 from tuitune.preflight.repair import apply_fixes
 
@@ -89,7 +89,9 @@ FAULTS: dict[str, tuple[Any, Mapping[str, str] | None, dict[str, Any], dict[str,
     "a document that breaks off": ('[{"question": "a", "answer": "b"},', ASKED, {"name": "train.json"}, {"DAT07": "error"}),
     "too many cells": (csv("a,b,c"), ASKED, {"name": "train.csv"}, {"DAT07": "error"}),
     "a damaged parquet file": (b"PAR1 and nothing more", ASKED, {"name": "train.parquet"}, {"DAT07": "error"}),
-    "columns of unknown names": ([{"frage": "a b", "antwort": "c d"}] * 1, None, {}, {"DAT08": "error"}),
+    "columns of unknown names": ([{"frage": "a b", "antwort": "c d"}], None, {}, {"DAT08": "error"}),
+    "columns of guessable names": ([{"Query": r["question"], "reply": r["answer"]} for r in SOUND], None, {}, {"DAT08": "error"}),
+    "turns of an unknown name": ([{"dialog": row["messages"]} for row in TALKS], None, {}, {"DAT08": "error"}),
     "a column that is not there": (SOUND, {"user": "question", "assistant": "anwser"}, {}, {"DAT08": "error"}),
     "an optional column that is not there": (SOUND, {**ASKED, "system": "persona"}, {}, {"DAT08": "error"}),
     "questions for DPO": (SOUND, None, {"task": "dpo"}, {"DAT08": "error"}),
@@ -106,7 +108,7 @@ FAULTS: dict[str, tuple[Any, Mapping[str, str] | None, dict[str, Any], dict[str,
         [talk(("User", row["question"]), ("Assistant", row["answer"])) for row in SOUND],
         TALK,
         {},
-        {"DAT09": "error", "DAT10": "error"},
+        {"DAT10": "error"},
     ),
     "a role nobody knows": ([*TALKS, talk(("narrator", "once"), ("assistant", "b c"))], TALK, {}, {"DAT10": "warning"}),
     "two questions in a row": ([*TALKS, talk(("user", "a"), ("user", "b"), ("assistant", "c"))], TALK, {}, {"DAT10": "warning"}),
@@ -161,6 +163,32 @@ FAULTS: dict[str, tuple[Any, Mapping[str, str] | None, dict[str, Any], dict[str,
 def test_a_planted_fault_is_found_and_nothing_else(name: str, tmp_path: Path, tiny_model: Path) -> None:
     data, columns, more, expected = FAULTS[name]
     assert told(of_data(plant_data(tmp_path, tiny_model, data, columns, **more))) == expected
+
+
+NO_FIX = {  # only a person can say what was meant
+    "columns of unknown names",
+    "a number among texts", "parts for a template of texts", "dates in JSON", "cells of digits", "a file in UTF-16", "an empty file",
+    "a name twice", "a document that breaks off", "a damaged parquet file", "questions for DPO", "answers to be rated, without a rating",
+    "an optional column that is not there", "a role nobody knows", "a control token in a question", "one answer to everything",
+    "one class for everything", "the answer in the prompt", "a word decoded wrongly", "a quotation mark decoded wrongly",
+    "a lost character", "a control character", "token ids without texts", "token ids beside texts", "plain text for a chat model",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in FAULTS if name not in NO_FIX])
+def test_a_fix_makes_the_finding_go_and_no_other_come(name: str, tmp_path: Path, tiny_model: Path) -> None:
+    data, columns, more, _ = FAULTS[name]
+    place = plant_data(tmp_path, tiny_model, data, columns, **more)
+    fixes = [finding.fix for finding in of_data(place) if finding.severity != "info"]
+    apply_fixes(place.recipe, place.recipe.read_text(), [fix for fix in fixes if fix])
+    assert all(fixes)
+    assert [f"{f.id}: {f.message}" for f in of_data(place, ("",)) if f.severity != "info"] == []
+
+
+@pytest.mark.parametrize("name", sorted(NO_FIX))
+def test_what_only_a_person_can_mend_has_no_fix(name: str, tmp_path: Path, tiny_model: Path) -> None:
+    data, columns, more, _ = FAULTS[name]
+    assert [finding.id for finding in of_data(plant_data(tmp_path, tiny_model, data, columns, **more)) if finding.fix] == []
 
 
 CLEAN: dict[str, tuple[Any, Mapping[str, str] | None, dict[str, Any]]] = {
@@ -269,3 +297,9 @@ def test_dates_of_a_parquet_file_are_found_and_written_as_text(tmp_path: Path, t
     apply_fixes(place.recipe, place.recipe.read_text(), [fix])
     assert told(of_data(place)) == {"DAT04": "info"}
     assert '"answer": "2024-01-01"' in (tmp_path / "train.fixed.jsonl").read_text()
+
+
+def test_a_stream_is_told_as_such(tmp_path: Path, tiny_model: Path) -> None:
+    sections = {"dataset": {"train": [{"path": "train.jsonl", "columns": ASKED, "streaming": True}]}}
+    found = finding(check(plant_data(tmp_path, tiny_model, SOUND, **sections).recipe), "DAT22")
+    assert found.where.key == "dataset.train[0].streaming"

@@ -30,7 +30,7 @@ def test_answers_beyond_max_length_are_an_error_that_a_longer_one_mends(tmp_path
 
 
 def test_a_few_cut_tokens_are_a_warning(tmp_path: Path, tiny_model: Path) -> None:
-    rows = [*sound_rows(30), *(turns(f"tell me {n}", "and the dog ran to the red house " * 8) for n in range(2))]
+    rows = [*sound_rows(30), *(turns(f"tell me {n}", "and the dog ran to the red house by the sea " * 14) for n in range(2))]
     report = check(plant(tmp_path, model=tiny_model, rows=rows, training={"max_length": 128}).recipe)
     found = finding(report, "DAT13")
     assert found.severity == "warning"
@@ -81,7 +81,7 @@ def test_one_token_answers_among_long_ones_are_told(tmp_path: Path, tiny_model: 
 
 
 def test_one_row_far_longer_than_the_others_is_told(tmp_path: Path, tiny_model: Path) -> None:
-    rows = [*sound_rows(), turns("tell me all", "and the dog ran to the red house by the sea " * 100)]
+    rows = [*sound_rows(), turns("tell me all", "and the dog ran to the red house by the sea " * 150)]
     report = check(plant(tmp_path, model=tiny_model, rows=rows).recipe)
     assert finding(report, "DAT21").evidence["row"] == 24
 
@@ -181,10 +181,12 @@ def rated(count: int = 24) -> list[dict[str, Any]]:
 
 def test_rated_answers_are_checked_as_they_stand(tmp_path: Path, tiny_model: Path) -> None:
     columns = {"prompt": "prompt", "completion": "completion", "label": "label"}
-    report = check(plant_data(tmp_path / "sound", tiny_model, rated(), columns, task="kto").recipe)
+    report = check(plant_data(tmp_path / "sound", tiny_model, rated(), columns, task="kto", training={"learning_rate": 5e-6}).recipe)
     assert alarms(report) == []
     assert "DAT13" in report.skipped
-    report = check(plant_data(tmp_path / "twice", tiny_model, [*rated(), *rated(4)], columns, task="kto").recipe)
+    report = check(
+        plant_data(tmp_path / "twice", tiny_model, [*rated(), *rated(4)], columns, task="kto", training={"learning_rate": 5e-6}).recipe
+    )
     assert [line.partition(" ")[0] for line in alarms(report)] == ["DAT15"]
 
 

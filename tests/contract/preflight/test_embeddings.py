@@ -222,6 +222,17 @@ def test_one_side_is_both_where_peft_ties_them(tmp_path: Path, tiny_model: Path)
     assert "EMB05" not in ids(check(plant(tmp_path, model=tiny_model, change=row_of(END, zeros), peft=peft).recipe))
 
 
+def test_the_fix_of_a_second_quantisation_leaves_the_checkpoints_own(tmp_path: Path, tiny_model: Path) -> None:
+    gptq = in_json("config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    place = plant(tmp_path, model=tiny_model, change=gptq, quantization={"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
+    report = check(place.recipe)
+    fix = finding(report, "EMB10").fix
+    assert fix is not None
+    assert not fix.automatic
+    apply_fixes(place.recipe, report.text, [fix])
+    assert "EMB10" not in ids(check(place.recipe))
+
+
 def test_a_pointer_in_place_of_the_tokenizer_is_named(tmp_path: Path, tiny_model: Path) -> None:
     found = finding(check(plant(tmp_path, model=tiny_model, change=pointer("tokenizer.json")).recipe), "EMB07")
     assert "git lfs pull" in found.message

@@ -1,5 +1,6 @@
 """Checks of the training settings: each fault is found, its repair takes it away, sound neighbours raise no alarm."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,20 @@ T4 = parse_card("T4")
 EVALUATION = [turns("How much is 1 and 1?", "That is 2."), turns("How much is 2 and 1?", "That is 3.")]
 BEST = {"load_best_model_at_end": True}
 STRINGS = [{"text": f"the cat sat on the mat {n} times and the dog ran home"} for n in range(24)]
+LONG = [turns(f"the cat {n}", " ".join(f"the dog ran to {n * at % 97}" for at in range(12 if n else 40))) for n in range(24)]
 PAIRS = [{"prompt": f"How much is {n} and {n}?", "chosen": f"It is {2 * n}.", "rejected": f"I think {n + 1}."} for n in range(25)]
 PAIR_COLUMNS = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
+
+
+def no_limit(model: Path) -> None:
+    """A tokenizer that names no largest length."""
+    config = json.loads((model / "tokenizer_config.json").read_text())
+    (model / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": int(1e30)}))
+
+
+def base_model(model: Path) -> None:
+    """Without a chat template."""
+    (model / "chat_template.jinja").unlink()
 
 
 @pytest.mark.parametrize(
@@ -84,10 +97,14 @@ def test_what_document_and_headers_show_is_found_and_repaired(
         ("TRN02", "warning", {"training": {"warmup_steps": 20}}),
         ("TRN02", "warning", {"training": {"warmup_steps": 1.5}}),
         ("TRN02", "warning", {"training": {"warmup_steps": 0.7}}),
-        ("TRN07", "warning", {"rows": [turns(f"the cat {n}", "the dog ran " * 90) for n in range(24)], "training": {"max_length": 512}}),
+        ("TRN07", "warning", {"rows": LONG, "change": no_limit, "training": {"max_length": 512}}),
         ("TRN09", "warning", {"rows": [turns(f"the dog and the cat ran to {n} " * 4, f"yes {n}") for n in range(24)]}),
         ("TRN09", "warning", {"training": {"completion_only_loss": True}}),
-        ("TRN09", "warning", {"rows": STRINGS, "columns": {"text": "text"}, "training": {"completion_only_loss": True}}),
+        (
+            "TRN09",
+            "warning",
+            {"rows": STRINGS, "columns": {"text": "text"}, "change": base_model, "training": {"completion_only_loss": True}},
+        ),
         ("TRN09", "info", {}),
         (
             "TRN10",
@@ -175,7 +192,7 @@ def test_other_architectures_are_judged_by_their_own_class(
     found = [f for f in check(place.recipe).findings if f.severity != "info"]
     assert {f.id for f in found if f.id.startswith("TRN")} == ({id} if id else set())
     if id == "TRN07":
-        assert found[0].severity == "error"
+        assert [f.severity for f in found if f.id == id] == ["error"]
 
 
 def test_flash_attention_is_an_error_on_a_card_that_is_too_old(tmp_path: Path, tiny_model: Path) -> None:

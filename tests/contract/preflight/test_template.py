@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.support import templates as t
 from tests.support.planted import CARD, Place, alarms, check, finding, ids, plant, sound_box
@@ -20,31 +21,40 @@ ASKED, ANSWERED = ("user", "How much is {n}?"), ("assistant", "It is {n} and no 
 SYSTEM = talks(("system", "Be brief, reader {n}."), ASKED, ANSWERED)
 TWICE = talks(ASKED, ("user", "Say it."), ANSWERED)
 MISNAMED = talks(("Human", "How much is {n}?"), ("GPT", "It is {n} and no more."))
-THOUGHT = talks(ASKED, ANSWERED, ("user", "And one more?"), ("assistant", "One more than {n}."), reasoning_content="I count to {n} first.")
-INLINE = talks(ASKED, ("assistant", "<think>\nI count to {n}.\n</think>\n\nIt is {n}."), ("user", "And more?"), ("assistant", "More."))
+THOUGHT = talks(
+    ASKED, ANSWERED, ("user", "And one more?"), ("assistant", "One more than {n} is next."), reasoning_content="I count to {n} first."
+)
+INLINE = talks(
+    ASKED, ("assistant", "<think>\nI count to {n}.\n</think>\n\nIt is {n}."), ("user", "And more?"), ("assistant", "Then {n} and one.")
+)
 THOUGHT_ONCE = talks(ASKED, ANSWERED, reasoning_content="I count to {n} first.")
+LONG_ANSWER = (
+    "The tool gave back seven{n}, so the answer to your question is seven{n}, and that holds for every way of counting that I know."
+)
 CALLED = [
     {
         "messages": [
             said("user", f"How much is {n}?"),
             said("assistant", "", tool_calls=[t.CALL]),
             said("tool", f"seven{n}"),
-            said("assistant", "Seven."),
+            said("assistant", LONG_ANSWER.replace("{n}", str(n))),
         ]
     }
-    for n in range(12)
+    for n in range(24)
 ]
 UNSAID = [{"messages": [turn if "tool_calls" not in turn else {**turn, "content": None} for turn in row["messages"]]} for row in CALLED]
 INDENTED = talks(ASKED, ("assistant", "    return {n}\n"))
 TRAILING = talks(ASKED, ("assistant", "It is {n} and no more.\n"))
-PAIRS = [{"s": "Be brief.", "q": f"{n}?", "a": f"It is {n}."} for n in range(12)]
+PAIRS = [{"s": "Be brief.", "q": f"{n}?", "a": f"It is {n}."} for n in range(24)]
+END, UNUSED = 2, 0  # <|im_end|> and <|endoftext|> of the tiny model
+LONG, GEMMAS_END = {"max_length": 256}, {"eos_token": "<end_of_turn>"}
 KWARGS = "chat_template_kwargs"
 PINNED = [{**row, KWARGS: {"date_string": "1 May 2025"}} for row in talks(ASKED, ANSWERED)]
 STRINGS = {"prompt": "prompt", "completion": "completion"}
 
 
 def merging(prompt: str, answer: str) -> list[dict[str, Any]]:
-    return [{"prompt": f"How much is {n}? Answer:{prompt}", "completion": f"{answer} {n}"} for n in range(12)]
+    return [{"prompt": f"How much is {n}? Answer:{prompt}", "completion": f"{answer} {n}"} for n in range(24)]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +64,17 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def without_template(folder: Path) -> None:
     (folder / "chat_template.jinja").unlink()
+
+
+def without_row(token: int) -> Any:
+    """The row of this token in the embedding is zeros."""
+
+    def change(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        weights["model.embed_tokens.weight"][token] = 0
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return change
 
 
 def only_named(*names: str) -> Any:
@@ -121,6 +142,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("TPL18", {"change": having(t.ALL_MARKED), "training": MASKED}, "warning"),
     ("TPL18", {"change": having(t.NOTHING_MARKED), "training": MASKED}, "error"),
     ("TPL19", {"change": of("qwen2_5.jinja"), "training": MASKED}, "info"),
+    ("TPL20", {"change": without_row(END)}, "warning"),
 ]
 # what looks like a fault and is none; the ids that may not be found
 SOUND: list[tuple[str, dict[str, Any]]] = [
@@ -134,13 +156,14 @@ SOUND: list[tuple[str, dict[str, Any]]] = [
     ("TPL08 TPL11", {"change": of("qwen3"), "rows": CALLED}),
     ("TPL09 TPL11", {"change": of("gemma3"), "rows": SYSTEM}),
     ("TPL10", {"rows": TWICE}),
-    ("TPL11", {"rows": [{"messages": [{"from": "human", "value": f"{n}?"}, {"from": "gpt", "value": f"It is {n}."}]} for n in range(12)]}),
+    ("TPL11", {"rows": [{"messages": [{"from": "human", "value": f"{n}?"}, {"from": "gpt", "value": f"It is {n}."}]} for n in range(24)]}),
     ("TPL12 TPL13", {"change": having(t.BRACKETS)}),
     ("TPL14", {"rows": INDENTED}),
     ("TPL15", {"change": having(t.DATED), "rows": PINNED, "columns": {"messages": "messages", KWARGS: KWARGS}}),
     ("TPL16", {"change": configured(f"{t.PLAIN}\r\n")}),
     ("TPL17", {"change": of("qwen3"), "rows": CALLED}),
     ("TPL19", {"training": MASKED}),
+    ("TPL20", {"change": without_row(UNUSED)}),
 ]
 
 
@@ -181,15 +204,15 @@ REPAIRABLE = [
     ("TPL02", {"change": only_named("rag")}),
     ("TPL03", {"change": having(t.PLAIN), "training": MASKED}),
     ("TPL04", {"change": having(t.END_OUTSIDE), "training": MASKED}),
-    ("TPL07", {"change": of("qwen3"), "rows": THOUGHT}),
-    ("TPL07", {"change": of("qwen3.jinja"), "rows": THOUGHT}),
-    ("TPL09", {"change": of("gemma"), "rows": SYSTEM}),
-    ("TPL09", {"change": of("gemma"), "rows": PAIRS, "columns": {"system": "s", "user": "q", "assistant": "a"}}),
-    ("TPL10", {"change": of("gemma"), "rows": TWICE}),
+    ("TPL07", {"change": of("qwen3"), "rows": THOUGHT, "training": LONG}),
+    ("TPL07", {"change": of("qwen3.jinja"), "rows": THOUGHT, "training": LONG}),
+    ("TPL09", {"change": of("gemma"), "tokenizer": GEMMAS_END, "rows": SYSTEM}),
+    ("TPL09", {"change": of("gemma"), "tokenizer": GEMMAS_END, "rows": PAIRS, "columns": {"system": "s", "user": "q", "assistant": "a"}}),
+    ("TPL10", {"change": of("gemma"), "tokenizer": GEMMAS_END, "rows": TWICE}),
     ("TPL11", {"change": of("qwen3"), "rows": MISNAMED}),
     ("TPL15", {"change": having(t.DATED)}),
     ("TPL15", {"change": having(t.STANDING)}),
-    ("TPL17", {"change": of("qwen3"), "rows": UNSAID}),
+    ("TPL17", {"change": of("qwen3"), "rows": UNSAID, "training": LONG}),
 ]
 
 
@@ -217,6 +240,17 @@ def test_a_template_that_does_not_return_is_told_with_its_file(tmp_path: Path, m
         assert "did not return within 2 s" in found.message
 
 
+def test_where_the_next_turn_ends_an_answer_it_is_trained_when_there_is_one(tmp_path: Path, model: Path) -> None:
+    header = t.NO_END.replace("<|im_start|>{{ m['role'] }}", "{{ '<|im_end|>' if m['role'] == 'user' else '<|im_start|>' }}")
+    once, twice = talks(ASKED, ANSWERED), talks(ASKED, ANSWERED, ASKED, ANSWERED)
+    found = []
+    for number, rows in enumerate((once, twice)):
+        (folder := tmp_path / str(number)).mkdir()
+        report = check(plant(folder, model=model, change=having(header), rows=rows).recipe)
+        found.append([found.severity for found in report.findings if found.id == "TPL04"])
+    assert found == [["warning"], []]
+
+
 def test_rows_of_the_evaluation_are_looked_at_too(tmp_path: Path, model: Path) -> None:
     place = plant(tmp_path, model=model, change=of("gemma"), evaluation=SYSTEM, training={"eval_strategy": "epoch"})
     report = check(place.recipe)
@@ -233,7 +267,7 @@ def test_both_sides_of_preference_pairs_are_looked_at(tmp_path: Path, model: Pat
             "chosen": [said("assistant", f"It is {n}.")],
             "rejected": [said("assistant", f"No idea about {n}.", reasoning_content="hm") if n == 7 else said("assistant", f"No {n}.")],
         }
-        for n in range(12)
+        for n in range(24)
     ]
     columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
     report = check(plant(tmp_path, model=model, task="dpo", rows=rows, columns=columns, training={"learning_rate": 1e-6}).recipe)

@@ -21,7 +21,7 @@ MISNAMED = talks(("Human", "How much is {n}?"), ("GPT", "It is {n} and no more."
 def test_with_roles_that_the_template_knows_there_is_something_to_learn(tmp_path: Path, tiny_model: Path) -> None:
     change = having(template_of("qwen3"))
     place = plant(tmp_path, model=tiny_model, change=change, rows=MISNAMED)
-    with pytest.raises(UserError, match="none of the 12 rows is left to learn from"):
+    with pytest.raises(UserError, match="none of the 24 rows is left to learn from"):
         built(place.recipe)
     fixed = report_module.fix(place.recipe, check(place.recipe))
     assert fixed is not None

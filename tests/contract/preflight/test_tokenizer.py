@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.model_faults import adds_beginning, all_of, configs, in_json, rows, template, tokenizer_config
+from tests.support.model_faults import adds_beginning, all_of, configs, in_json, rows, template, tokenizer_config, without_template
 from tests.support.planted import Place, alarms, check, finding, ids, plant, turns
 from tests.support.small_models import make_small_model
 from tuitune.preflight.finding import Finding
@@ -58,12 +58,16 @@ FAULTS: dict[str, Planted] = {
     "text ends with a token that the model does not end with": (
         "TOK08",
         "warning",
-        {"change": tokenizer_config(eos_token="<|endoftext|>"), "rows": TEXTS, "columns": TEXT},
+        {"change": all_of(without_template, tokenizer_config(eos_token="<|endoftext|>")), "rows": TEXTS, "columns": TEXT},
     ),
     "two beginning tokens": (
         "TOK09",
         "warning",
-        {"change": adds_beginning, "rows": [{"text": "<|endoftext|>" + row["text"]} for row in TEXTS], "columns": TEXT},
+        {
+            "change": all_of(adds_beginning, without_template),
+            "rows": [{"text": "<|endoftext|>" + row["text"]} for row in TEXTS],
+            "columns": TEXT,
+        },
     ),
     "a template without the beginning token": ("TOK10", "warning", {"change": all_of(adds_beginning, template(BARE))}),
     "a template of the recipe without the beginning token that the model's own prints": (
@@ -126,14 +130,14 @@ CLEAN: dict[str, dict[str, Any]] = {
     },
     "ids of the config that are only its class's": {"change": configs(bos_token_id=1, eos_token_id=2)},
     "the beginning token is the template's": {"change": all_of(adds_beginning, template(WITH_BOS))},
-    "text to which the tokenizer adds the beginning": {"change": adds_beginning, "rows": TEXTS, "columns": TEXT},
+    "text to which the tokenizer adds the beginning": {"change": all_of(adds_beginning, without_template), "rows": TEXTS, "columns": TEXT},
     "a template that asks whether a token is there": {
         "change": all_of(tokenizer_config(bos_token=None), template("{% if bos_token %}{{ bos_token }}{% endif %}" + BARE))
     },
     "a template without markers of generation": {"change": template(BARE)},
     "the class that takes tokenizer.json as it stands": {"change": tokenizer_config(tokenizer_class="TokenizersBackend")},
     "the same texts in both files": {"change": tokenizer_config(added_tokens_decoder={"3": {"content": "<|pad|>", "special": True}})},
-    "text without a template": {"rows": TEXTS, "columns": TEXT},
+    "text without a template": {"change": without_template, "rows": TEXTS, "columns": TEXT},
 }
 
 

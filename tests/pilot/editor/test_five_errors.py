@@ -48,7 +48,7 @@ async def until(pilot: Pilot[int], condition: Callable[[], object]) -> None:
 
 async def fix_next(pilot: Pilot[int], app: Workbench, view: RecipeEditor) -> bool:
     """F8, and F4 where a fix is offered: renames are once the YAML can be read, until then F8 goes on to what makes it unreadable."""
-    await until(pilot, lambda: app.panel.problems == view.problems)  # F8 goes by the panel's list
+    await until(pilot, lambda: [entry.problem for entry in app.panel.entries] == view.problems)  # F8 goes by the panel's list
     places = {f"Ln {each.line}, Col {each.column}": each for each in view.problems}
     await pilot.press("f8")
     await until(pilot, lambda: view.status in places)

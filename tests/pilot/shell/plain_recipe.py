@@ -48,6 +48,9 @@ class PlainRecipe(View):
         self.dirty = False
         return True
 
+    def shown_text(self) -> str:
+        return self.draft_text() or self._before
+
     def draft_text(self) -> str | None:
         return self._before + f"# {self.added}\n" if self.dirty else None
 

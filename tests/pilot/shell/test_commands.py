@@ -3,13 +3,13 @@
 import pytest
 
 from tuitune.workbench.app import Workbench
-from tuitune.workbench.commands.registry import ALWAYS, KINDS, all_commands
+from tuitune.workbench.commands.registry import ALWAYS, KINDS, PROBLEMS, all_commands
 from tuitune.workbench.views import catalog
 
 
 @pytest.mark.parametrize("item", all_commands(), ids=lambda command: command.id)
 def test_every_handler_exists(item):
-    homes = [Workbench] if item.when == ALWAYS else [catalog.view_class(kind) for kind in item.when.split()]
+    homes = [Workbench] if item.when in (ALWAYS, PROBLEMS) else [catalog.view_class(kind) for kind in item.when.split()]
     for home in homes:
         assert callable(getattr(home, f"action_{item.handler}", None) or getattr(Workbench, f"action_{item.handler}", None)), home
 

@@ -5,19 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.pilot.shell.conftest import workbench
+from tests.pilot.shell.conftest import Driver, workbench
 from tests.pilot.shell.plain_recipe import PlainRecipe
+from tests.support.fake_preflight import FakePreflight
 from tests.support.journals import write_run
 from tuitune.errors import UserError
+from tuitune.preflight.finding import Finding
+from tuitune.preflight.gate import Passed
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Process, read_manifest, write_manifest
-from tuitune.workbench import run_control
+from tuitune.workbench import check_control, run_control
 from tuitune.workbench.views import catalog
 
 
 @pytest.fixture(autouse=True)
-def _plain_recipes(monkeypatch):
+def preflight(monkeypatch):
+    """Finds nothing unless a test says so; the recipe editor is a plain one."""
     monkeypatch.setitem(catalog.KINDS, "recipe", f"{PlainRecipe.__module__}:PlainRecipe")
+    fake = FakePreflight()
+    monkeypatch.setattr(check_control, "run_preflight", fake)
+    return fake
 
 
 def living_run(folder: Path, name: str = "demo-20261121-090000") -> Path:
@@ -34,8 +41,9 @@ def launched(folder, monkeypatch):
     """What was handed to the hub: recipe text at that moment."""
     texts: list[str] = []
 
-    def launch(path: Path, workspace: Path) -> Path:
-        texts.append(path.read_text())
+    def launch(path: Path, workspace: Path, leave: Passed) -> Path:
+        texts.append(path.read_text() + "".join(f" forced {id}" for id in leave.overridden))
+        assert texts[-1].startswith(leave.checked)
         return living_run(workspace)
 
     monkeypatch.setattr(run_control, "_launch", launch)
@@ -102,8 +110,97 @@ async def test_errors_refuse_and_lead_to_the_first(folder, launched):
         assert launched == []
 
 
+ERROR = Finding("EMB01", "error", "t", "the embedding has 40 rows for 448 tokens")
+WARNING = Finding("DAT13", "warning", "t", "9 of 10 rows are cut")
+
+
+async def start_demo(screen: Driver, key: str = "f5") -> None:
+    await screen.until(lambda: screen.focus == "recipe")
+    await screen.press(key)
+    await screen.until("Train demo?")
+    await screen.press("enter")
+
+
+async def test_what_preflight_calls_an_error_refuses_and_opens_the_panel(folder, launched, preflight):
+    preflight.find = lambda text: [ERROR, WARNING]
+    async with workbench(folder, open_path=folder / "demo.yaml") as screen:
+        await start_demo(screen)
+        told = "demo.yaml has 1 error: F8 goes there. To train all the same: F1, Run in spite of errors."
+        await screen.until(lambda: any(told in text for _, text in screen.app.panel.lines))
+        await screen.until(lambda: screen.focus == "panel" and "EMB01" in screen.text)
+        assert launched == []
+
+
+async def test_the_palette_forces_after_a_question_that_lists_the_errors(folder, launched, preflight):
+    preflight.find = lambda text: [ERROR]
+    async with workbench(folder, open_path=folder / "demo.yaml") as screen:
+        await screen.until(lambda: screen.focus == "recipe")
+        await screen.press("f1")
+        await screen.type("in spite")
+        await start_from_palette(screen)
+        await screen.until("1 error: train demo.yaml anyway?")
+        assert "the embedding has 40 rows" in screen.text
+        await screen.press("y")
+        await screen.until(lambda: launched)
+        assert launched[0].endswith(" forced EMB01")
+
+
+async def start_from_palette(screen: Driver) -> None:
+    await screen.press("enter")
+    await screen.until("Train demo?")
+    await screen.press("enter")
+
+
+async def test_a_recipe_that_cannot_be_built_cannot_be_forced(folder, launched, preflight):
+    preflight.find, preflight.valid = lambda text: [ERROR], False
+    async with workbench(folder, open_path=folder / "demo.yaml") as screen:
+        await screen.until(lambda: screen.focus == "recipe")
+        await screen.press("f1")
+        await screen.type("in spite")
+        await start_from_palette(screen)
+        await screen.until("demo.yaml has 1 error: F8 goes there.")
+        assert launched == []
+
+
+@pytest.mark.parametrize(("key", "starts"), [("y", 1), ("enter", 0), ("escape", 0)])
+async def test_a_warning_asks_and_enter_shows_it_first(folder, launched, preflight, key, starts):
+    preflight.find = lambda text: [WARNING]
+    async with workbench(folder, open_path=folder / "demo.yaml") as screen:
+        await start_demo(screen)
+        await screen.until("1 warning: train demo.yaml anyway?")
+        await screen.press(key)
+        await screen.until(lambda: len(screen.app.screen_stack) == 1 and len(launched) == starts)
+        if key == "enter":
+            await screen.until(lambda: screen.focus == "panel")
+
+
+async def test_a_report_made_a_moment_ago_counts_until_something_changes(folder, launched, preflight):
+    async with workbench(folder, open_path=folder / "demo.yaml") as screen:
+        await screen.until(lambda: screen.focus == "recipe")
+        await screen.press("alt+c")
+        await screen.until("preflight for CPU: nothing found")
+        await start_demo(screen)
+        await screen.until(lambda: len(launched) == 1)
+        assert preflight.runs == 1
+        (folder / "data" / "train.jsonl").write_text('{"question": "1", "answer": "2"}\n')
+        await screen.press("alt+comma")
+        await start_demo(screen)
+        await screen.until(lambda: len(launched) == 2)
+        assert preflight.runs == 2
+
+
+async def test_a_check_that_is_ended_starts_nothing(folder, launched, preflight):
+    preflight.go_on.clear()
+    async with workbench(folder, open_path=folder / "demo.yaml") as screen:
+        await start_demo(screen)
+        await screen.until("preflight: rows …")
+        await screen.press("alt+c")
+        await screen.until("The check did not come to its end: nothing was started.")
+        assert launched == []
+
+
 async def test_what_the_hub_says_when_it_does_not_start_is_shown(folder, monkeypatch):
-    def refuse(path: Path, workspace: Path) -> Path:
+    def refuse(path: Path, workspace: Path, leave: Passed) -> Path:
         raise UserError("the hub did not start: no space left")
 
     monkeypatch.setattr(run_control, "_launch", refuse)

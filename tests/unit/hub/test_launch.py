@@ -119,6 +119,22 @@ def test_a_recipe_with_errors_starts_nothing_and_lists_them(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [recipe]
 
 
+def test_a_recipe_that_changed_since_it_was_checked_starts_nothing(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("task: sft\nmodel: {name_or_path: x}\ndataset: {train: [{path: a.jsonl}]}\n")
+    with pytest.raises(UserError, match="changed since it was checked"):
+        launch_recipe(recipe, tmp_path, checked=recipe.read_text() + "# another\n")
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_the_run_keeps_what_was_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("task: sft\nmodel: {name_or_path: x}\ndataset: {train: [{path: a.jsonl}]}\nlaunch: {gpus: cpu}\n")
+    monkeypatch.setattr(launch_module, "start_hub", lambda run, workspace: None)
+    run = launch_recipe(recipe, tmp_path, checked=recipe.read_text(), overridden=("EMB01", "TOK01"))
+    assert read_manifest(run).overridden == ["EMB01", "TOK01"]
+
+
 # --- nobody is needed -------------------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tuitune.preflight.adapter.embeddings import INPUT, OUTPUT
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import Found
-from tuitune.preflight.model_files import Tensor
+from tuitune.preflight.model_files import AdapterFiles, Tensor
 from tuitune.preflight.registry import Stage, check
 from tuitune.text import printable
 
@@ -43,7 +43,7 @@ def adapter_of_another_model(context: Context) -> Iterator[Found]:
         weight = base.tensors.get(f"{module}.weight") or _tied(base.tensors, module)
         if weight is None:
             strange.append(module)
-        elif not _fits(tensor, part, weight):
+        elif not _fits(tensor, part, weight) and not _grown(adapter, tensor, part, weight):
             wrong.append((tensor, weight))
     named = printable(str(context.recipe.model["name_or_path"]))
     where = context.at("model", "adapter")
@@ -86,6 +86,12 @@ def _tied(tensors: dict[str, Tensor], module: str) -> Tensor | None:
     if module.rpartition(".")[2] not in OUTPUT:
         return None
     return next((tensor for name, tensor in tensors.items() if name.removesuffix(".weight").rpartition(".")[2] in INPUT), None)
+
+
+def _grown(adapter: AdapterFiles, tensor: Tensor, part: str, weight: Tensor) -> bool:
+    """Whether it is an embedding with rows for new tokens of the adapter's own tokenizer: the trainer gives the model as many."""
+    last, same = adapter.last_added_id, tensor.shape[1:] == weight.shape[1:]
+    return part == "" and same and last is not None and weight.shape[0] <= last < tensor.shape[0]
 
 
 def _fits(tensor: Tensor, part: str, weight: Tensor) -> bool:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from tuitune.preflight.adapter.configuration import lora
-from tuitune.preflight.context import Context, DocumentContext
-from tuitune.preflight.finding import Change, Fix, Found
-from tuitune.preflight.model_files import ModelFiles
+from tuitune.preflight.context import Context
+from tuitune.preflight.finding import Change, Fix, Found, NotHere
 from tuitune.preflight.registry import Stage, check
 from tuitune.preflight.sizes import gib
+from tuitune.recipe.new_tokens import Modules, objections, written_tokens
 
 INPUT = ("embed_tokens", "wte", "word_embeddings", "embed_in", "tok_embeddings")
 OUTPUT = ("lm_head", "embed_out", "output")
@@ -69,6 +69,8 @@ def tied_and_saved(context: Context) -> Iterator[Found]:
     """
     section = lora(context)
     inside, outside = _sides(section)
+    if written_tokens(context.recipe.tokenizer):
+        return  # tuitune ties them by itself; what stands in the way is PEFT09's
     if not context.model.tied or section.get("ensure_weight_tying") is True or not (inside or outside):
         return
     if not inside and outside & _last(section.get("target_modules")):
@@ -131,48 +133,64 @@ def index_out_of_range(context: Context) -> Iterator[Found]:
         )
 
 
-@check("PEFT09", "warning", "new rows of the embedding are not saved", Stage.RECIPE, Stage.HEADERS)
-def resized_not_saved(context: DocumentContext | Context) -> Iterator[Found]:
-    """The recipe adds tokens, and its own modules_to_save leaves the embeddings out: the new rows are not trained, and peft saves them with
-    the adapter only where it can compare with the base model's config; otherwise they are lost and the adapter does not load.
+@check("PEFT09", "warning", "new rows of the embedding are not learnt or not saved", Stage.HEADERS)
+def resized_not_saved(context: Context) -> Iterator[Found]:
+    """`peft:` leaves the rows of tokenizer.add_special_tokens untrained or unsaved. LoRA trains linear layers and neither embedding, so
+    tuitune trains and saves a copy of both, tied where the model has them as one; it fills in only what `peft:` is silent on, and the
+    trainer refuses a value that contradicts.
 
-    Rule: tokenizer.add_special_tokens is not empty, and modules_to_save is written without the embedding; or the tokenizer beside
-    model.adapter has ids beyond the base's rows, and the adapter no embedding.
-    Do: name both embeddings, or leave modules_to_save to tuitune.
-    Known from: peft.utils.save_and_load (save_embedding_layers="auto").
+    Rule: tokenizer.add_special_tokens is not empty, and modules_to_save is written without the embeddings, ensure_weight_tying is off for a
+    tied model, or target_modules or trainable_token_indices claim the same modules; or the tokenizer beside model.adapter has ids beyond
+    the base's rows, and the adapter no embedding.
+    Do: take the key out, or take the value that is offered.
+    Known from: peft.utils.save_and_load (save_embedding_layers="auto"), LlamaFactory#2684, #6749, peft#2777.
     """
-    if not isinstance(context, DocumentContext):
+    if context.recipe.model.get("adapter"):
         yield from _lost_rows(context)
         return
-    added, section = context.section("tokenizer").get("add_special_tokens"), context.section("peft")
-    if not added or not section.get("modules_to_save") or section.get("trainable_token_indices"):
-        return
-    inside, outside = _sides(section)
-    if not (inside and outside):
-        missing = " and ".join(name for name, there in zip(BOTH, (inside, outside)) if not there)
+    tokens = written_tokens(context.recipe.tokenizer)
+    if not tokens:
+        raise NotHere("the recipe adds no tokens")
+    modules = _modules(context)
+    for objection in objections(lora(context), modules):
+        if objection.key == "trainable_token_indices" and context.model.tied:
+            continue  # PEFT04
+        change = Change(("peft", objection.key), objection.instead, remove=objection.instead is None)
         yield Found(
-            f"tokenizer.add_special_tokens adds rows to the embedding, and peft.modules_to_save leaves out {missing}: what the new tokens "
-            "learn is not saved with the adapter. Add it to modules_to_save",
-            context.at("peft", "modules_to_save"),
-            {"add_special_tokens": added, "modules_to_save": section["modules_to_save"]},
+            f"peft.{objection.key} would leave the tokens of tokenizer.add_special_tokens unlearnt: {objection.message}",
+            context.at("peft", objection.key),
+            {"key": objection.key, "needed": modules.names, "tied": modules.tied, "tokens": tokens[:10]},
             Fix(
-                f"Add {missing} to `modules_to_save`",
-                changes=(Change(("peft", "modules_to_save"), [*section["modules_to_save"], *missing.split(" and ")]),),
+                f"Remove `{objection.key}`" if change.remove else f"Write `{objection.key}: {objection.instead}`",
+                automatic=True,
+                changes=(change,),
             ),
+            "error",  # the trainer refuses it
         )
+
+
+def _modules(context: Context) -> Modules:
+    """The embeddings' module names by the weights' headers. NotHere when the weights have none of the usual names."""
+    given, taken = context.model.input_embedding, context.model.output_embedding
+    if given is None:
+        raise NotHere("the weights have no embedding under a usual name")
+    name = given.name.removesuffix(".weight").rpartition(".")[2]
+    if context.recipe.task == "reward":
+        return Modules(name, None, False)
+    head = taken.name.removesuffix(".weight").rpartition(".")[2] if taken else {"embed_in": "embed_out"}.get(name, "lm_head")
+    return Modules(name, head, bool(context.model.tied))
 
 
 def _lost_rows(context: Context) -> Iterator[Found]:
     """An earlier run's adapter whose tokenizer grew while its embedding stayed behind."""
-    folder, embedding = context.adapter.folder, context.model.input_embedding
-    if embedding is None:
+    last, embedding = context.adapter.last_added_id, context.model.input_embedding
+    if last is None or embedding is None:
         return
-    ids = [id for id, _ in ModelFiles(folder).added_tokens]
     saved = any(name in tensor for tensor in context.adapter.tensors for name in (*INPUT, *OUTPUT))
-    if ids and max(ids) >= embedding.shape[0] and not saved:
+    if last >= embedding.shape[0] and not saved:
         yield Found(
-            f"the adapter's tokenizer has ids up to {max(ids)}, the model {embedding.shape[0]} rows, and the adapter no embedding of its "
+            f"the adapter's tokenizer has ids up to {last}, the model {embedding.shape[0]} rows, and the adapter no embedding of its "
             "own: the rows of its new tokens were not saved and are lost. Train it again with both embeddings in modules_to_save",
             context.at("model", "adapter"),
-            {"adapter": str(folder), "largest_id": max(ids), "rows": embedding.shape[0]},
+            {"adapter": str(context.adapter.folder), "largest_id": last, "rows": embedding.shape[0]},
         )

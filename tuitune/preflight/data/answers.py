@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FEW = 10  # rows below which shares say nothing
 BEYOND_ASCII = re.compile(r"[^ \t\n\r\f\v]*[^\x00-\x7f][^ \t\n\r\f\v]*")
 QUOTES = "“”‘’«»„–—…"
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+CONTROLS = [chr(code) for code in range(0x20) if chr(code) not in "\t\n\r"]
 
 
 def prompt_and_answer(row: "RawRow", example: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -103,13 +103,12 @@ def mojibake(context: "CheckContext") -> Iterator[Found]:
         rows: dict[int, RawRow] = {}
         kinds: Counter[str] = Counter()
         examples: list[str] = []
-        for row, example in split.fit:
-            for text in texts_in(example):
-                for kind, word in garbled(text):
-                    kinds[kind] += 1
-                    if row.row not in rows:
-                        rows[row.row] = row
-                        examples.append(word)
+        for row, _ in split.fit:
+            for kind, word in garbled(row.content):
+                kinds[kind] += 1
+                if row.row not in rows:
+                    rows[row.row] = row
+                    examples.append(word)
         if rows:
             first = next(iter(rows.values()))
             told = ", ".join(f"{kind} ({count:,})" for kind, count in kinds.most_common())
@@ -137,8 +136,9 @@ def texts_in(value: Any) -> Iterator[str]:
 
 def garbled(text: str) -> Iterator[tuple[str, str]]:
     """(what it is, the word) of everything garbled in a text."""
-    for match in CONTROL.finditer(text):
-        yield "control characters", repr(match[0])
+    for char in CONTROLS:
+        if char in text:
+            yield "control characters", repr(char)
     if text.isascii():
         return
     for match in BEYOND_ASCII.finditer(text):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuitune.preflight.data.answers import prompt_and_answer, texts_in
+from tuitune.preflight.data.answers import prompt_and_answer
 from tuitune.preflight.data.common import SHOWN, at, evidence, leave_out, line, share
 from tuitune.preflight.finding import Found, NotHere
 from tuitune.preflight.registry import Stage, check
@@ -19,22 +19,6 @@ OVERLAP = 0.005  # share of the evaluation rows, or of the training rows, from w
 SAME_ANSWER = 0.5  # similarity of the answers of two rows that are nearly the same
 
 
-def key(example: Mapping[str, Any]) -> str:
-    """The same for rows that differ in white space only."""
-    return "\x1f".join(" ".join(text.split()) for text in texts_in(dict(example))) + repr(example.get("label"))
-
-
-def copies(split: "RawSplit") -> "dict[int, tuple[RawRow, RawRow]]":
-    """Number in split.fit of a row that was there before → (it, the first of its kind). Rows that a weight repeats are one row."""
-    first: dict[str, RawRow] = {}
-    found = {}
-    for number, (row, example) in enumerate(split.fit):
-        before = first.setdefault(key(example), row)
-        if before is not row:
-            found[number] = (row, before)
-    return found
-
-
 @check("DAT15", "warning", "rows that are there twice", Stage.DATA)
 def exact_duplicates(context: "CheckContext") -> Iterator[Found]:
     """Rows are the same as others but for white space: they count double, and the model learns them by heart. Up to 2 % is told only.
@@ -44,7 +28,7 @@ def exact_duplicates(context: "CheckContext") -> Iterator[Found]:
     Known from: Lee et al. 2021, Deduplicating Training Data Makes Language Models Better.
     """
     split = context.raw("train")
-    found = copies(split)
+    found = split.copies
     if not found:
         return
     rows = [row for row, _ in found.values()]
@@ -71,7 +55,7 @@ def near_duplicates(context: "CheckContext") -> Iterator[Found]:
     from tuitune.preflight.data.near import similarity, twins
 
     split = context.raw("train")
-    exact, rows = copies(split), split.fit
+    exact, rows = split.copies, split.fit
     near: list[tuple[RawRow, RawRow]] = []
     for one, other in twins(context.words(split)).items():
         mine, its = (prompt_and_answer(*rows[number]) for number in (one, other))

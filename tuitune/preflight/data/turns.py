@@ -34,7 +34,7 @@ def no_assistant_turn(context: "CheckContext") -> Iterator[Found]:
             if "chosen" in example or not row.talks:
                 continue
             turns = example["completion"] if "completion" in example else row.talks[0][1]
-            roles = [turn.get("role") for turn in turns] if isinstance(turns, list) else []
+            roles = [plain_role(turn.get("role")) for turn in turns] if isinstance(turns, list) else []
             if "assistant" not in roles:
                 without.append(row)
             elif roles[-1] != "assistant":
@@ -57,6 +57,12 @@ def no_assistant_turn(context: "CheckContext") -> Iterator[Found]:
                 evidence(open_end, len(split.rows)),
                 leave_out(split, open_end, "that end without an answer"),
             )
+
+
+def plain_role(role: Any) -> str:
+    """The role that is meant: of other letters, or by the name that other tools give it."""
+    plain = str(role).strip().lower()
+    return ROLES.get(plain, plain)
 
 
 @check("DAT10", "warning", "roles out of order", Stage.DATA)
@@ -103,7 +109,7 @@ def _unknown(context: "CheckContext", split: "RawSplit", rows: "list[RawRow]", n
     if not strange:
         return
     counts = Counter(name for _, name in strange)
-    variants = all((plain := name.strip().lower()) in KNOWN or plain in ROLES for name in counts)
+    variants = all(plain_role(name) in KNOWN for name in counts)
     found = [row for row, _ in strange]
     shown = ", ".join(printable(repr(name), limit=40) for name, _ in counts.most_common(5))
     yield Found(
@@ -213,6 +219,7 @@ def control_tokens_in_text(context: "CheckContext") -> Iterator[Found]:
     """
     tokenizer, template = context.loaded_tokenizer, context.template_source
     added = {str(token): (id, token.special) for id, token in tokenizer.added_tokens_decoder.items()}
+    added = {text: found for text, found in added.items() if text not in context.brought_tokens}  # an earlier run's own, and meant
     special = {text for text, (_, marked) in added.items() if marked}
     # of the others only those that the template uses: Gemma has HTML tags, which are words like any other
     tokens = {text: id for text, (id, _) in added.items() if len(text) > 2 and not text.isspace() and (text in special or text in template)}

@@ -144,8 +144,8 @@ def _against_index(context: Context) -> Iterator[Found]:
         )
     elif extra:
         yield Found(
-            f"the weight files have {len(extra)} tensors that model.safetensors.index.json does not name (e.g. {printable(extra[0])}): index "
-            "and files are of different revisions. Download both again",
+            f"the weight files have {len(extra)} tensors that model.safetensors.index.json does not name (e.g. {printable(extra[0])}): "
+            "index and files are of different revisions. Download both again",
             Where(str(model.folder / "model.safetensors.index.json"), view="alignment"),
             {"tensors": extra[:SHOWN], "count": len(extra)},
             severity="warning",
@@ -232,8 +232,8 @@ def dtype(context: Context) -> Iterator[Found]:
     named = context.model.config.get("dtype") or context.model.config.get("torch_dtype")
     if named == "float16" and stored == "bfloat16":
         yield Found(
-            "config.json says float16 and the weights are bfloat16: programs that follow the config, for serving as well, round them into a "
-            'range that may overflow. Set "dtype": "bfloat16" in config.json',
+            "config.json says float16 and the weights are bfloat16: programs that follow the config, for serving as well, round them into "
+            'a range that may overflow. Set "dtype": "bfloat16" in config.json',
             Where(str(context.model.folder / "config.json"), view="alignment"),
             {"stored": stored, "config": named},
         )
@@ -262,8 +262,8 @@ def already_quantised(context: Context) -> Iterator[Found]:
     evidence = {"checkpoint": method, "recipe": wanted}
     if not context.recipe.peft and not context.recipe.model.get("adapter"):
         yield Found(
-            f"the checkpoint is quantised ({method}) and the recipe trains all its weights, which transformers refuses: add a peft section, or "
-            "take the checkpoint in 16 bits",
+            f"the checkpoint is quantised ({method}) and the recipe trains all its weights, which transformers refuses: add peft:, or take "
+            "the checkpoint in 16 bits",
             context.at("model", "name_or_path"),
             evidence,
         )

@@ -114,6 +114,8 @@ def trained_sides(context: "CheckContext", ids: Iterable[int]) -> set[str]:
         return {"input", "output"}
     if peft is None:
         peft = context.adapter.config
+    elif context.new_ids:
+        return {"input", "output"}  # the trainer saves and trains both whole
     first, last = context.embedding_names
     found = {side for side, name in (("input", first), ("output", last)) if name and _touches(peft, name, set(ids))}
     tied_by_peft = peft.get("ensure_weight_tying") or isinstance(peft.get("trainable_token_indices"), list)

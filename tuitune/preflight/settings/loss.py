@@ -20,7 +20,7 @@ RATES: dict[tuple[str, bool], tuple[float, float, float]] = {
     ("kto", False): (0.0, 5e-6, 5e-7),
     ("reward", True): (0.0, 1e-3, 1e-4),
 }
-LITTLE = 0.2  # share of the assistant's tokens in the loss below which a run learns to write prompts
+LITTLE = 0.2  # the assistant's share of the turns' tokens in the loss, without the template's, below which a run learns to write prompts
 POSITIONS = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight")  # learned positions: a row for each
 OFFSET = {"opt": 2, "xglm": 2, "biogpt": 2}  # rows of that table before position 0
 
@@ -121,7 +121,8 @@ def loss_scope(context: "CheckContext") -> Iterator[Found]:
     """Conversations in one list (`messages`) are trained on as a whole, with system and user turns and the template: with long prompts the
     model learns to write prompts. completion_only_loss changes nothing there or on plain text, without a word from TRL.
 
-    Rule: less than a fifth of the tokens in the loss are the assistant's; below nine tenths it is told.
+    Rule: less than a fifth of the turns' tokens are the assistant's (the template's are the same in every row and soon learnt); it is told
+    when less than nine tenths of all tokens in the loss are.
     Do: assistant_only_loss: true, or columns for user and assistant.
     Known from: preflight-checks.md A.2; trl sft_trainer.
     """
@@ -145,7 +146,7 @@ def loss_scope(context: "CheckContext") -> Iterator[Found]:
     if share >= 0.9:
         return
     parts = ", ".join(f"{role} {100 * tokens / total:.0f} %" for role, tokens in sorted(roles.items(), key=lambda item: -item[1]) if tokens)
-    little = share < LITTLE
+    little = roles["assistant"] < LITTLE * (total - roles.get("template", 0))
     yield Found(
         f"all turns are in the loss: {parts}. "
         + (

@@ -1,9 +1,10 @@
 """Checks of turns that the template refuses, and of texts that it leaves out; asked of one conversation of every shape."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tuitune.preflight.finding import Fix, Found, NotHere
+from tuitune.preflight.data_steps import is_talk
+from tuitune.preflight.finding import Fix, Found, Where
 from tuitune.preflight.registry import Stage, check
 from tuitune.preflight.template.causes import KNOWN, SYSTEM, TOOLS, known_role
 from tuitune.preflight.template.places import copied, copy_of_files, counted, new_template, of_row, rows_of
@@ -236,16 +237,23 @@ def null_content(context: "CheckContext") -> Iterator[Found]:
     Do: nothing for this run; the proposed copy of the data has "" there.
     Known from: transformers 5 (UndefinedError: no attribute 'content').
     """
-    places = context.null_contents
-    if not places:
-        raise NotHere("every turn has a content")
-    rows = [row for row, _ in places]
-    files: dict[str, set[str]] = {"train": {file for _, file in places}}
+    found = [(split.name, row) for split in context.raw_splits for row in split.rows if _says_nothing(row.data)]
+    if not found:
+        return
+    split, first = found[0]
+    files: dict[str, set[str]] = {}
+    for name, row in found:
+        files.setdefault(name, set()).add(row.file)
     yield Found(
-        f"in {len(rows):,} rows, first row {rows[0]}, a turn has no content (null): tuitune trains it as an empty text, other programs "
-        "fail "
-        'on such rows; write "" there if they shall read the file too',
-        of_row(context, rows[0]),
-        {"rows": rows[:10], "count": len(rows)},
+        f"in {len(found):,} rows, first row {first.row}, a turn has no content (null): tuitune trains it as an empty text, other programs "
+        'fail on such rows; write "" there if they shall read the file too',
+        Where(first.file, first.line, split=split, row=first.row, view="dataset"),
+        {"rows": [row.row for _, row in found[:10]], "count": len(found)},
         copy_of_files(context, 'a copy of the data with "" for content that is not there', files, "null-content"),
     )
+
+
+def _says_nothing(data: Mapping[str, Any]) -> bool:
+    """Whether a turn of a row, as it stands in its file, has no content."""
+    turns = [turn for value in data.values() if is_talk(value) for turn in value if "role" in turn or "from" in turn]
+    return any(turn.get("content", turn.get("value")) is None for turn in turns)

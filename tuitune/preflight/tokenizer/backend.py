@@ -18,6 +18,7 @@ PROBES = (
 )
 TEXTS = 200  # of the data, beside the probes
 LONGEST = 2000  # characters of each that are compared
+AS_IT_STANDS = ("TokenizersBackend", "PreTrainedTokenizerFast")  # classes that take tokenizer.json and change nothing
 REMEDY = 'Write "tokenizer_class": "TokenizersBackend" into the model\'s tokenizer_config.json'
 UNSET = 10**12  # tokenizers without a limit say 1e30
 SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
@@ -34,9 +35,10 @@ def class_changes_ids(context: "CheckContext") -> Iterator[Found]:
     Do: write "tokenizer_class": "TokenizersBackend" into the model's tokenizer_config.json, which takes tokenizer.json as it stands.
     Known from: transformers#45488, #45345, #48219, vllm#48482.
     """
-    tokenizer, raw = context.tokenizer, context.raw_tokenizer
-    if not getattr(tokenizer, "is_fast", False):
+    tokenizer = context.tokenizer
+    if not getattr(tokenizer, "is_fast", False) or type(tokenizer).__name__ in AS_IT_STANDS:
         return
+    raw = context.raw_tokenizer
     new = context.recipe.tokenizer.get("add_special_tokens") or ()
     texts = [text for text in (*PROBES, *context.some_texts(TEXTS, LONGEST)) if not any(token in text for token in new)]
     theirs = [encoding.ids for encoding in raw.encode_batch(texts, add_special_tokens=False)]

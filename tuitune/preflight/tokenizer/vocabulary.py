@@ -29,7 +29,7 @@ def id_out_of_range(context: "CheckContext") -> Iterator[Found]:
     """
     rows, tokenizer = context.embedding_rows, context.tokenizer
     new = set(context.recipe.tokenizer.get("add_special_tokens") or ())  # their rows are added
-    beyond = {id: text for text, id in tokenizer.get_vocab().items() if id >= rows and text not in new}
+    beyond = {id: text for text, id in context.vocabulary.items() if id >= rows and text not in new}
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id  # as TRL chooses it
     met = [(id, f"row {context.used[id]}", context.row(context.used[id])) for id in sorted(beyond) if id in context.used]
     met += [(padding, "padding", context.at("tokenizer", "pad_token"))] if padding in beyond and padding not in context.used else []
@@ -64,11 +64,11 @@ def declared_not_in_vocabulary(context: "CheckContext") -> Iterator[Found]:
     config = context.model.tokenizer_config
     if config is None:
         return
-    known = context.raw_tokenizer.get_vocab()
     tokenizer, rows = context.tokenizer, context.embedding_rows
+    known = {text for _, text in context.model.added_tokens}
     for role, text in _declared(config):
         in_force = getattr(tokenizer, role, None) if role in ROLES else text
-        if text in known or in_force != text:  # the recipe may have chosen another one
+        if text in known or in_force != text or text in context.raw_vocabulary:  # the recipe may have chosen another one
             continue
         id, shown = tokenizer.convert_tokens_to_ids(text), printable(text, limit=40)
         if id is None:
@@ -113,7 +113,7 @@ def of_another_model(context: "CheckContext") -> Iterator[Found]:
     Known from: models put together by hand; mergekit and conversion scripts.
     """
     tokenizer, rows = context.tokenizer, context.embedding_rows
-    vocabulary = tokenizer.get_vocab()
+    vocabulary = context.vocabulary
     beyond = sum(id >= rows for id in vocabulary.values())
     where = context.at("model", "name_or_path", view="alignment")
     if beyond > FOREIGN * len(vocabulary):
@@ -154,7 +154,7 @@ def vocabulary_against_rows(context: "CheckContext") -> Iterator[Found]:
     262,145 ids, 262,144 rows); where it is used TOK01 says so.
     Known from: transformers#37011, llama.cpp#12876, MemPalace#2114; trl#5608.
     """
-    rows, vocabulary = context.embedding_rows, context.tokenizer.get_vocab()
+    rows, vocabulary = context.embedding_rows, context.vocabulary
     spare = rows - 1 - max(vocabulary.values())
     new = set(context.recipe.tokenizer.get("add_special_tokens") or ())
     beyond = sorted((id, text) for text, id in vocabulary.items() if id >= rows and text not in new)
@@ -182,6 +182,7 @@ def duplicate_added_token(context: "CheckContext") -> Iterator[Found]:
     Do: take tokenizer.json and tokenizer_config.json from one and the same revision.
     Known from: transformers' loader (added_tokens_decoder against tokenizer.json).
     """
+    context.loaded_tokenizer  # noqa: B018 one that cannot be loaded is told in its own words
     config, added = context.model.tokenizer_config or {}, context.model.added_tokens
     for what, counted in (("id", Counter(id for id, _ in added)), ("text", Counter(text for _, text in added))):
         twice = [value for value, count in counted.items() if count > 1]
@@ -193,12 +194,12 @@ def duplicate_added_token(context: "CheckContext") -> Iterator[Found]:
                 Where(str(context.model.folder / "tokenizer.json"), view="alignment"),
                 {f"{what}s": [printable(str(value)) for value in twice[:SHOWN]], "count": len(twice)},
             )
-    stands = {**{id: text for text, id in context.raw_tokenizer.get_vocab().items()}, **dict(added)}
-    differ = []
-    for written, token in (config.get("added_tokens_decoder") or {}).items():
-        text = token.get("content") if isinstance(token, dict) else None
-        if str(written).isdigit() and isinstance(text, str) and stands.get(int(written), text) != text:
-            differ.append((int(written), text, stands[int(written)]))
+    decoder = config.get("added_tokens_decoder")
+    written = {int(id): token["content"] for id, token in decoder.items() if str(id).isdigit()} if isinstance(decoder, dict) else {}
+    stands = dict(added)
+    if not set(written) <= set(stands):
+        stands = {**{id: text for text, id in context.raw_vocabulary.items()}, **stands}
+    differ = [(id, text, stands[id]) for id, text in written.items() if stands.get(id, text) != text]
     if differ:
         id, text, other = differ[0]
         yield Found(

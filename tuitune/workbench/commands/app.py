@@ -31,8 +31,6 @@ COMMANDS: tuple[Command, ...] = (
     Command("view.maximise", "Maximise the editor", ("f12",), ALWAYS, "maximise", "Only the editor; the same key brings everything back"),
     Command("focus.next", "Next pane", ("f6",), ALWAYS, "next_pane", "Move the keyboard to the next pane", True),
     Command("focus.previous", "Previous pane", ("shift+f6",), ALWAYS, "previous_pane", "Move the keyboard to the pane before"),
-    Command("problems.next", "Next problem", ("f8",), ALWAYS, "next_problem", "Jump to the next problem of the file"),
-    Command("problems.previous", "Previous problem", ("shift+f8",), ALWAYS, "previous_problem", "Jump to the problem before"),
     Command("view.wider_side_bar", "Side bar wider", (), ALWAYS, "wider_side_bar", "Four columns more for the explorer"),
     Command("view.narrower_side_bar", "Side bar narrower", (), ALWAYS, "narrower_side_bar", "Four columns less for the explorer"),
     Command("view.taller_panel", "Panel taller", (), ALWAYS, "taller_panel", "Three rows more for problems and output"),

@@ -19,7 +19,9 @@ FORBIDDEN_KEYS = frozenset(
     + [f"ctrl+shift+{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"]
 )
 ALWAYS = "always"
-KINDS = ("recipe", "tokens", "template", "run", "runs", "data", "text")  # of views; views/catalog.py says which class shows which
+# of views; views/catalog.py says which class shows which
+KINDS = ("recipe", "tokens", "template", "alignment", "run", "runs", "data", "text")
+PROBLEMS = "problems"  # the panel's list: its plain keys count while the keyboard is there
 _FUNCTION_KEY = re.compile(r"(shift\+)?f\d+")
 MAX_FOOTER = 6
 
@@ -54,8 +56,8 @@ class Command:
     """Something the user can do.
 
     id: stable, dotted ("editor.save"). keys: Textual's key names, the first is the one shown. when: "always", or the kinds of view
-    in which it holds, separated by blanks ("recipe data"). handler: `action_<handler>` of the active view or the app. help: one
-    sentence for the help page. footer: shown among the key hints while it holds.
+    in which it holds, separated by blanks ("recipe data"), or PROBLEMS. handler: `action_<handler>` of the active view or the app. help:
+    one sentence for the help page. footer: shown among the key hints while it holds.
     """
 
     id: str
@@ -74,10 +76,11 @@ class Command:
 @cache
 def all_commands() -> tuple[Command, ...]:
     """Every command of the workbench: the app's, then each view's."""
-    from tuitune.workbench.commands import app, dataset, recipe, run, template, tokens
+    from tuitune.workbench.commands import alignment, app, dataset, problems, recipe, run, template, tokens
 
-    opening = tokens.OPEN + template.OPEN
-    return app.COMMANDS + opening + recipe.COMMANDS + run.COMMANDS + tokens.COMMANDS + template.COMMANDS + dataset.COMMANDS
+    everywhere = app.COMMANDS + problems.COMMANDS + tokens.OPEN + template.OPEN + alignment.OPEN
+    views = tokens.COMMANDS + template.COMMANDS + alignment.COMMANDS + dataset.COMMANDS
+    return everywhere + recipe.COMMANDS + run.COMMANDS + views
 
 
 @cache

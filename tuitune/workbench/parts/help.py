@@ -12,6 +12,9 @@ from tuitune.workbench.widgets.line_list import LineList
 
 TITLES = {
     "recipe": "In a recipe",
+    "tokens": "Where the tokens are seen",
+    "template": "At the chat template",
+    "problems": "In the list of problems",
     "run": "In a run's dashboard",
     "runs": "In the table of runs",
     "data": "In a data file",

@@ -38,19 +38,23 @@ def fitting(items: list[Item], width: int, gap: int = 2) -> list[Item]:
     return kept
 
 
-def status_items(view: View | None, living: Sequence[RunSummary], gpu: str) -> list[Item]:
-    """The facts for the status bar. `gpu`: "GPU 21.3/140 GiB", "CPU" where there is no GPU, "" while it is not known."""
+def status_items(
+    view: View | None, living: Sequence[RunSummary], gpu: str, problems: tuple[int, int] = (0, 0), checking: str = ""
+) -> list[Item]:
+    """The facts for the status bar. `gpu`: "GPU 21.3/140 GiB", "CPU" where there is no GPU, "" while it is not known; `problems`: how
+    many errors and warnings the recipe at hand has; `checking`: what its preflight does now, "" when none goes on."""
     items = []
     if view is not None:
         items.append(Item(view.title + (" ●" if view.dirty else ""), 5))
         if view.kind == "recipe":
-            errors = sum(problem.severity == "error" for problem in view.problems)
-            warnings = sum(problem.severity == "warning" for problem in view.problems)
+            errors, warnings = problems
             style = "$error" if errors else "$warning" if warnings else ""
             text = f"✗ {errors}  ⚠ {warnings}" if view.checked else "checking …"
             items.append(Item(text, 8, style, command="view.panel"))
         if view.status:
             items.append(Item(view.status, 9 if view.kind in ("run", "data") else 1))
+    if checking:
+        items.append(Item(f"preflight: {printable(checking)} …", 8, "$primary", command="check.run"))
     living = [run for run in living if view is None or run.path != view.path]  # the dashboard's own status is newer
     items.append(Item("no GPU: CPU" if gpu == "CPU" else gpu, 6, command="view.gpu"))
     if living:

@@ -9,6 +9,7 @@ KINDS: dict[str, str] = {
     "recipe": "tuitune.workbench.views.recipe_editor:RecipeEditor",
     "tokens": "tuitune.workbench.views.token_view:TokenView",
     "template": "tuitune.workbench.views.template_view:TemplateView",
+    "alignment": "tuitune.workbench.views.alignment_view:AlignmentView",
     "run": "tuitune.workbench.views.run_dashboard:RunDashboard",
     "runs": "tuitune.workbench.views.runs_table:RunsTable",
     "data": "tuitune.workbench.views.dataset_view:DatasetView",

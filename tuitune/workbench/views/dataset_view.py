@@ -70,6 +70,7 @@ class DatasetView(Scanning):
         self._detail: threading.Event | None = None
         self._wanted = 0  # the first row asked for
         self._to_end = False
+        self._sought = 0  # the row, from 1, to go to when it is known
         self._stamp: list[int] = []
         self._head = RoleLines([((OPENING, "dim"),)])
         self._titles = RoleLines([()])
@@ -228,6 +229,8 @@ class DatasetView(Scanning):
             self._list.cursor = known - 1
             self._moved()
             self.say("")
+        if self._sought and (self._sought <= known or self.complete):
+            self.go_to(self._sought)
         if news:
             self._show_place()
             self._say_head(self._said, failed=self._failed)
@@ -326,6 +329,7 @@ class DatasetView(Scanning):
 
     def go_to(self, line: int, column: int = 1) -> None:
         """Rows are counted from 1 here."""
+        self._sought = 0 if line <= self.count or self.complete else line
         self._list.cursor = line - 1
         self.on_line_list_moved()
         if line > self.count and self.complete:

@@ -365,6 +365,12 @@ class RecipeEditor(View):
         self._show_dirty()
         self.app.notify(f"{self.title} was read again from disk.")
 
+    def reread(self) -> None:
+        self.action_reload()
+
+    def shown_text(self) -> str:
+        return self.text
+
     def draft_text(self) -> str | None:
         return self.text if self.dirty else None
 
@@ -400,6 +406,10 @@ class RecipeEditor(View):
     async def action_show_template(self) -> None:
         """The chat template on the file's rows."""
         await self._open_saved("template")
+
+    async def action_show_alignment(self) -> None:
+        """Tokenizer, embedding and adapter of the file."""
+        await self._open_saved("alignment")
 
     async def _open_saved(self, kind: str) -> None:
         if not self.dirty or await self.save():

@@ -122,6 +122,14 @@ class TemplateView(View):
         self.mode = "source"
         self._ask("source", {})
 
+    def show_row(self, row: int) -> None:
+        shown = [each.row for each in self.report.rows] if self.report else []
+        if row in shown:
+            self._step(shown.index(row) - self.at)
+        else:
+            self.at = 0
+            self._ask("source", {"rows": [row]})
+
     def _ask(self, mode: str, wishes: dict[str, Any]) -> None:
         self._cancel.set()
         self._cancel = cancel = threading.Event()

@@ -60,6 +60,7 @@ class PreviewView(View):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.preview = Preview("Reading …")
+        self._sought = 0  # the line to go to when the file has been read
         self._summary = Static(Content(self.preview.summary), id="preview-summary")
         self._list = LineList()
 
@@ -85,6 +86,7 @@ class PreviewView(View):
         at = [index for index, entry in enumerate(self.preview.lines) if 0 < entry.number <= line]
         if at:
             self._list.cursor = at[-1]
+        self._sought = 0 if at else line
 
     async def on_preview_view_loaded(self, event: Loaded) -> None:
         self.show_preview(event.preview)
@@ -96,6 +98,8 @@ class PreviewView(View):
         names = min(max((len(line.name) for line in preview.lines), default=0), 24)
         digits = len(str(max((line.number for line in preview.lines), default=0)))
         self._list.show([draw(line, digits, names) for line in preview.lines])
+        if self._sought and preview.lines:
+            self.go_to(self._sought)
 
 
 def draw(line: Line, digits: int, names: int) -> Content:

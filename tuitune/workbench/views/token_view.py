@@ -114,8 +114,16 @@ class TokenView(View):
         self._counting = ()
         self._load("")
 
-    def _load(self, fault: str, what: str = "") -> None:
-        """Ask for the rows with a fault, for those that `what` finds, or for the sample and then for figures over the whole set."""
+    def show_row(self, row: int) -> None:
+        shown = [each.row for each in self.inspection.rows] if self.inspection else []
+        if row not in shown:
+            self._load(FOUND, row=row)
+        elif self._rows.cursor != shown.index(row):
+            self._rows.cursor = shown.index(row)
+            self.on_line_list_moved()
+
+    def _load(self, fault: str, what: str = "", row: int | None = None) -> None:
+        """Ask for the rows with a fault, for those that `what` finds, for one row, or for the sample; then for figures over all rows."""
         self._cancel.set()
         self._cancel = threading.Event()
         self._said = Told(WAITING)
@@ -123,7 +131,9 @@ class TokenView(View):
         self.filter = fault
         self._say()
         rows = self.survey.faults[fault][:SHOWN] if fault in FAULTS and self.survey else None
-        load = Asking(analyst_of(self.app), self.path, self.post_message, self._cancel, rows, what, self.survey is None)
+        found = "" if row is None else f"row {row} alone"
+        rows = rows if row is None else [row]
+        load = Asking(analyst_of(self.app), self.path, self.post_message, self._cancel, rows, what, self.survey is None, found)
         self.run_worker(load.run, thread=True, group="inspect", exit_on_error=False)
 
     @on(Told)

@@ -137,12 +137,22 @@ class View(Widget):
     def give_up(self) -> None:
         """The user closes the view and wants nothing of it kept."""
 
+    def shown_text(self) -> str | None:
+        """The text with its unsaved changes, lines ended by "\\n", for views that edit one."""
+        return None
+
+    def reread(self) -> None:
+        """The workbench itself has written the file: show what it is now."""
+
     def symbols(self) -> list[Symbol]:
         """The places `@` in quick open offers."""
         return []
 
     def go_to(self, line: int, column: int = 1) -> None:
         """Move the cursor to a place (from 1) and show it."""
+
+    def show_row(self, row: int) -> None:
+        """Show a row of the training data, by its number from 0, for views of a recipe's rows."""
 
     def find(self, text: str) -> None:
         """Go to the next place that holds a text, for views that `#` in quick open searches."""

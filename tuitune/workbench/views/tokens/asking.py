@@ -65,7 +65,8 @@ class Lost(Message):
 
 @dataclass(frozen=True)
 class Asking:
-    """One load of the view: `rows` to show, or what to `find`, else a sample; then figures over the whole set if they are `wanted`."""
+    """One load of the view: `rows` to show (`found`: what they have in common), or what to `find`, else a sample; then figures over the
+    whole set if they are `wanted`."""
 
     analyst: Analyst
     path: Path
@@ -74,10 +75,11 @@ class Asking:
     rows: list[int] | None
     find: str
     wanted: bool
+    found: str = ""
 
     def run(self) -> None:
         """Ask; to be called in a thread."""
-        rows, found = self.rows, ""
+        rows, found = self.rows, self.found
         if self.find:
             answer = self._request("find", {"what": self.find}, Told)
             if answer is None:
