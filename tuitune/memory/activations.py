@@ -8,6 +8,7 @@ from itertools import groupby
 
 from tuitune.memory.settings import Settings
 from tuitune.memory.shape import Linear, Shape
+from tuitune.memory.static import layer_parameters
 
 
 def layer_bytes(shape: Shape, settings: Settings) -> int:
@@ -137,7 +138,7 @@ def cast_bytes(shape: Shape, settings: Settings) -> int:
     """16-bit copies of one layer's float32 weights (2 a weight), which autocast makes and the graph holds; of float32 adapters too."""
     copies = shape.linear_weights + shape.expert_weights if settings.casts else 0
     if settings.lora and settings.amp and settings.adapter_bytes == 4:
-        copies += sum(settings.rank * (linear.inputs + linear.outputs) for linear in shape.targets(settings.targets))
+        copies += layer_parameters(shape, settings)
     return 2 * copies
 
 

@@ -90,7 +90,7 @@ def _gradients_behind(shape: Shape, settings: Settings) -> int:
     if settings.accumulation > 1:
         return total
     embedding = 0 if settings.lora else shape.embedding * settings.trained_bytes
-    return total - embedding - static.layer_gradient_bytes(shape, settings)
+    return total - embedding - static.layer_parameters(shape, settings) * settings.trained_bytes
 
 
 def _gradients_at_end(shape: Shape, settings: Settings) -> int:

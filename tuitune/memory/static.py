@@ -45,11 +45,12 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Trained:
-    """`count` trained tensors of `size` elements each. `embedding`: bitsandbytes keeps its
-    states in 32 bits."""
+    """`count` trained tensors of `size` elements each; `layer`: one in each decoder layer. `embedding`: bitsandbytes keeps its states in
+    32 bits."""
 
     size: int
     count: int = 1
+    layer: bool = False
     embedding: bool = False
 
 
@@ -74,26 +75,26 @@ def trained_tensors(shape: Shape, settings: Settings) -> Iterator[Trained]:
     gives each expert of a stacked tensor its own rank, twice for gate and up together, and adapts their router."""
     if settings.lora:
         for linear in shape.targets(settings.targets):
-            yield Trained(settings.rank * linear.inputs, shape.layers)
-            yield Trained(settings.rank * linear.outputs, shape.layers)
+            yield Trained(settings.rank * linear.inputs, shape.layers, layer=True)
+            yield Trained(settings.rank * linear.outputs, shape.layers, layer=True)
         if shape.experts and shape.adapts_experts(settings.targets):
             rank, width = settings.rank * shape.experts.count, shape.experts.width
             router = (settings.rank * shape.hidden, settings.rank * shape.experts.count)
             for size in (2 * rank * shape.hidden, 2 * rank * 2 * width, rank * width, rank * shape.hidden, *router):
-                yield Trained(size, shape.layers)
+                yield Trained(size, shape.layers, layer=True)
         return
     for linear in shape.linears:
-        yield Trained(linear.weights, shape.layers)
+        yield Trained(linear.weights, shape.layers, layer=True)
     for size in shape.small_tensors:
-        yield Trained(size, shape.layers)
+        yield Trained(size, shape.layers, layer=True)
     if shape.experts:
-        yield Trained(shape.expert_weights * 2 // 3, shape.layers)
-        yield Trained(shape.expert_weights // 3, shape.layers)
-    yield Trained(shape.embedding, 1, embedding=True)
+        yield Trained(shape.expert_weights * 2 // 3, shape.layers, layer=True)
+        yield Trained(shape.expert_weights // 3, shape.layers, layer=True)
+    yield Trained(shape.embedding, embedding=True)
     if not shape.tied and settings.loss != "none":
-        yield Trained(shape.embedding, 1)
+        yield Trained(shape.embedding)
     if shape.other:
-        yield Trained(shape.other, 1)
+        yield Trained(shape.other)
 
 
 def trained_parameters(shape: Shape, settings: Settings) -> int:
@@ -111,10 +112,9 @@ def gradient_bytes(shape: Shape, settings: Settings) -> int:
     return trained_parameters(shape, settings) * settings.trained_bytes
 
 
-def layer_gradient_bytes(shape: Shape, settings: Settings) -> int:
-    """The gradients of one layer."""
-    each = sum(tensor.size for tensor in trained_tensors(shape, settings) if tensor.count == shape.layers and not tensor.embedding)
-    return each * settings.trained_bytes
+def layer_parameters(shape: Shape, settings: Settings) -> int:
+    """Elements that are trained in one layer."""
+    return sum(tensor.size for tensor in trained_tensors(shape, settings) if tensor.layer)
 
 
 def reference_bytes(shape: Shape, settings: Settings) -> int:

@@ -87,8 +87,8 @@ def recompute_moment(shape: Shape, settings: Settings) -> int:
 
 
 def _around(shape: Shape, settings: Settings) -> int:
-    """A token's share of what a layer's MLP holds while it is recomputed: the gradient that came in, the residual (a float32 one is what the
-    norm keeps), what the norm handed on unless an adapter shares it."""
+    """A token's share of what a layer's MLP holds while it is recomputed: the gradient that came in, the residual (a float32 one is what
+    the norm keeps), what the norm handed on unless an adapter shares it."""
     residual = 0 if settings.weight_bytes == 4 else settings.weight_bytes * shape.hidden
     handed_on = norm_output_bytes(shape, settings)
     read = input_bytes(shape, settings).get("mlp norm", 0) > 0
