@@ -10,7 +10,12 @@ import os
 import sys
 from datetime import UTC, datetime
 
-BENCHES = {"terminal": "tests.bench.terminal", "analysis": "tests.bench.analysis", "big-files": "tests.bench.big_files"}
+BENCHES = {
+    "terminal": "tests.bench.terminal",
+    "analysis": "tests.bench.analysis",
+    "big-files": "tests.bench.big_files",
+    "plan": "tests.bench.plan",
+}
 BY_NAME = {"preflight": "tests.bench.preflight"}  # need more than this box has: run when they are named
 
 

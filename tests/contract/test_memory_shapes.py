@@ -16,7 +16,7 @@ from tuitune.memory.static import trained_parameters
 from tuitune.preflight.model_files import locate_model
 
 B16, F32 = torch.bfloat16, torch.float32
-LAYERS = 3
+LAYERS = 2
 SIZES = {
     "hidden_size": 512,
     "intermediate_size": 1536,
@@ -37,7 +37,6 @@ OWN: dict[str, dict[str, Any]] = {
     **{name: {"head_dim": 64} for name in ("qwen3", "gemma")},
     **{name: {"head_dim": 64, "sliding_window": 4096} for name in ("gemma2", "gemma3_text")},
 }
-DENSE = sorted(set(FAMILIES) - {"mixtral", "qwen3_moe"})
 
 
 def compare(family: str, dtype: torch.dtype, adapter: torch.dtype | None, checkpointed: bool) -> tuple[dict[str, float], dict[str, float]]:
@@ -55,6 +54,8 @@ def compare(family: str, dtype: torch.dtype, adapter: torch.dtype | None, checkp
     )
     kept = sum(backward.kept(shape, settings).values())
     peak = max(sum(parts.values()) for parts in backward.phases(shape, settings).values())
+    if adapter is not None and not checkpointed:  # the embedding's output, which the stand-in makes a leaf
+        kept, peak = (size + settings.weight_bytes * shape.hidden * settings.tokens for size in (kept, peak))
     held = hold(config, dtype=dtype, adapter=adapter, checkpointed=checkpointed)
     found = {"parameters": held.parameters, "kept": held.kept, "peak": held.peak, "trained": held.trained}
     planned = {"parameters": shape.parameters, "kept": kept, "peak": peak, "trained": trained_parameters(shape, settings)}
@@ -68,21 +69,23 @@ def test_every_family_keeps_what_the_plan_says_with_float32_adapters(family: str
     planned, held = compare(family, B16, F32, checkpointed=False)
     assert planned["parameters"] == held["parameters"]
     assert planned["trained"] == held["trained"]
-    assert planned["kept"] == pytest.approx(held["kept"], rel=0.02)
-    assert planned["peak"] == pytest.approx(held["peak"], rel=0.03)
-
-
-@pytest.mark.parametrize("family", DENSE)
-def test_every_dense_family_trained_as_a_whole_in_float32_peaks_where_the_plan_says(family: str) -> None:
-    planned, held = compare(family, F32, None, checkpointed=True)
+    assert planned["kept"] == pytest.approx(held["kept"], rel=0.01)
     assert planned["peak"] == pytest.approx(held["peak"], rel=0.04)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma2", "phi3"])
+@pytest.mark.parametrize("family", ["gemma3_text", "gpt2", "gpt_neox", "llama"])
+def test_full_fine_tuning_in_float32_peaks_where_the_plan_says(family: str) -> None:
+    planned, held = compare(family, F32, None, checkpointed=True)
+    assert planned["peak"] == pytest.approx(held["peak"], rel=0.05)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
 @pytest.mark.parametrize(
     ("dtype", "adapter", "checkpointed"), [(B16, None, False), (B16, None, True), (B16, B16, True), (B16, F32, True), (F32, F32, True)]
 )
-def test_each_way_of_training_peaks_where_the_plan_says(family: str, dtype: torch.dtype, adapter: torch.dtype | None, checkpointed: bool) -> None:
+def test_each_way_of_training_peaks_where_the_plan_says(
+    family: str, dtype: torch.dtype, adapter: torch.dtype | None, checkpointed: bool
+) -> None:
     planned, held = compare(family, dtype, adapter, checkpointed)
     assert planned["peak"] == pytest.approx(held["peak"], rel=0.03)
 

@@ -112,7 +112,7 @@ class Held:
 
 
 def hold(config: Any, *, dtype: torch.dtype, adapter: torch.dtype | None, checkpointed: bool, targets: Any = "all-linear") -> Held:
-    """One forward and backward pass of the decoder layers of `config`'s model. `adapter`: type of its LoRA weights; None: all is trained."""
+    """One forward and backward pass of the decoder layers of `config`'s model. `adapter`: its LoRA weights' type; None: all is trained."""
     with torch.device("meta"):
         model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=ATTENTION)
         parameters = sum(parameter.numel() for parameter in model.parameters())

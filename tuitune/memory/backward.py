@@ -84,13 +84,13 @@ def _gradients_before(shape: Shape, settings: Settings) -> int:
 
 
 def _gradients_behind(shape: Shape, settings: Settings) -> int:
-    """At the first layer: all but its own and the embedding's."""
+    """At the first layer: all but its own and the embeddings' (of positions too)."""
     waiting = _head_gradient(shape, settings) if shape.tied else 0
     total = static.gradient_bytes(shape, settings) + waiting
     if settings.accumulation > 1:
         return total
-    embedding = 0 if settings.lora else shape.embedding * settings.trained_bytes
-    return total - embedding - static.layer_parameters(shape, settings) * settings.trained_bytes
+    embeddings = 0 if settings.lora else (shape.embedding + shape.other) * settings.trained_bytes
+    return total - embeddings - static.layer_parameters(shape, settings) * settings.trained_bytes
 
 
 def _gradients_at_end(shape: Shape, settings: Settings) -> int:

@@ -219,7 +219,12 @@ def _qwen3_moe(config: Config) -> Shape:
         raise UserError(
             "no memory plan yet for a mixture-of-experts model of which some layers have no experts; train a few steps and look"
         )
-    experts = Experts(int(config.get("num_experts") or config["num_local_experts"]), int(config["num_experts_per_tok"]), int(config["moe_intermediate_size"]), lora=True)
+    experts = Experts(
+        int(config.get("num_experts") or config["num_local_experts"]),
+        int(config["num_experts_per_tok"]),
+        int(config["moe_intermediate_size"]),
+        lora=True,
+    )
     return _mixture(_qwen3(config), experts)
 
 

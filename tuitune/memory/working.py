@@ -23,13 +23,15 @@ def layer_peak(shape: Shape, settings: Settings, checkpointed: bool) -> int:
 def product_moment(shape: Shape, settings: Settings) -> int:
     """Backward of act(gate)·up: the gradients of product, gate and up (3cf) and the one that came in, when down's own input is freed.
 
-    Without a gate: gradients before and after the activation (2cf); a written-out GELU handles three in float32 (12f).
+    Without a gate: gradients before and after the activation (2cf); a written-out GELU handles three in float32 (12f), below an adapter
+    with a 16-bit copy of one (14f).
     """
     c, width = settings.compute_bytes, _width(shape)
     if shape.activation == "gated":
         gradients = 3 * c * width
     else:
-        gradients = (2 * c if shape.activation == "gelu" or not settings.amp else 12) * width
+        written_out = 14 if settings.lora else 12
+        gradients = (2 * c if shape.activation == "gelu" or not settings.amp else written_out) * width
     down = _down(shape)
     weights = 0 if down is None else down.weights
     made = (
@@ -103,8 +105,11 @@ def _own_input(settings: Settings) -> bool:
 
 def norm_bytes(shape: Shape, settings: Settings) -> int:
     """A norm's backward pass. Written-out RMS norms have five float32 gradients at once: x's, that of the mean of x², and three on the way
-    from it (20h); the fused LayerNorm what came in and what goes out (8h)."""
-    return (8 if shape.norm == "layer" else 20) * shape.hidden * settings.tokens
+    from it (20h), when a trained one's normalised value is freed; the fused LayerNorm what came in and what goes out (8h)."""
+    if shape.norm == "layer":
+        return 8 * shape.hidden * settings.tokens
+    freed = 0 if settings.lora else 4 if shape.norm == "gemma" else settings.weight_bytes
+    return (20 - freed) * shape.hidden * settings.tokens
 
 
 def forward_bytes(shape: Shape, settings: Settings, tokens: int, adapted: bool) -> int:
