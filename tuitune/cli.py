@@ -200,6 +200,25 @@ def template(args: argparse.Namespace) -> int:
     return 1 if found.marking is not None and found.marking.refused is not None else 0
 
 
+def plan(args: argparse.Namespace) -> int:
+    """`tuitune plan RECIPE`: GPU memory by component and phase, whether it fits, what to change."""
+    from tuitune import planning
+    from tuitune.memory import report
+    from tuitune.preflight.cards import parse_card, this_box
+
+    card = parse_card(args.gpu) if args.gpu else this_box()
+    document = report.document(planning.read_recipe(Path(args.recipe), card))
+    if args.json:
+        _print_json(document)
+    else:
+        from rich.console import Console
+
+        from tuitune.memory.printing import print_plan
+
+        print_plan(document, Console(highlight=False, soft_wrap=True))
+    return 1 if document["fits"] is False else 0
+
+
 def train(args: argparse.Namespace) -> int:
     """`tuitune train RECIPE`: preflight, hub and trainer, then the run's events until it ends or Ctrl-C detaches."""
     from tuitune.console import interrupts_held, watch
@@ -265,6 +284,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": check,
     "inspect": inspect,
     "template": template,
+    "plan": plan,
     "train": train,
     "attach": attach,
     "runs": runs,
@@ -324,6 +344,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--diff", metavar="OTHER", help="against a Jinja or GGUF file, a model's folder or Hub id, or `training` (TRL's own)")
     sub.add_argument("--mark-generation", action="store_true", help="put {%% generation %%} round what the assistant writes, with a proof")
     sub.add_argument("--write", nargs="?", const="", metavar="FILE", help="write that template (default: beside the recipe)")
+    _json_option(sub)
+    sub = command("plan", "GPU memory that a recipe needs: by component, whether it fits, what to change")
+    sub.add_argument("recipe", metavar="RECIPE")
+    sub.add_argument("--gpu", metavar="CARD", help="for this card instead of this box: NAME,24GiB,cc8.9 (parts in any order)")
     _json_option(sub)
     sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")
     sub.add_argument("recipe", metavar="RECIPE")

@@ -11,3 +11,7 @@ class UserError(Exception):
     def __init__(self, message: str, *, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class NotHere(Exception):
+    """A check has rightly nothing to look at: no adapter in the recipe, weights that are still to be fetched, another kind of data."""

@@ -5,13 +5,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from tuitune.errors import NotHere as NotHere  # part of what checks say; its home is where reading files needs no msgspec
 from tuitune.recipe.problems import Edit, KeyPath, Severity
 
 View = Literal["recipe", "dataset", "tokens", "template", "alignment", ""]  # the workbench's view that shows it
-
-
-class NotHere(Exception):
-    """A check has rightly nothing to look at: no adapter in the recipe, weights that are still to be fetched, another kind of data."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tuitune.errors import UserError
-from tuitune.preflight.finding import NotHere
+from tuitune.errors import NotHere, UserError
 from tuitune.text import printable
 
 MOST_HEADER = 100_000_000  # bytes; the format's own limit
@@ -226,13 +225,18 @@ def locate_model(section: Mapping[str, Any]) -> Path | None:
         if not Path(name).is_dir():
             raise UserError(f"the model folder {printable(name)} does not exist")
         return Path(name)
-    from huggingface_hub import try_to_load_from_cache
+    return _cached_snapshot(name, str(section.get("revision") or "main"))
 
-    for file in ("config.json", "adapter_config.json"):
-        found = try_to_load_from_cache(name, file, revision=section.get("revision") or "main")
-        if isinstance(found, str):
-            return Path(found).parent
-    return None
+
+def _cached_snapshot(name: str, revision: str) -> Path | None:
+    """A model's folder in the Hub's cache, by its documented layout (https://huggingface.co/docs/huggingface_hub/guides/manage-cache):
+    huggingface_hub's own `try_to_load_from_cache` says the same, after 350 ms of imports."""
+    from huggingface_hub import constants
+
+    home = Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}"
+    reference = home / "refs" / revision
+    folder = home / "snapshots" / (reference.read_text() if reference.is_file() else revision)
+    return folder if any((folder / file).is_file() for file in ("config.json", "adapter_config.json")) else None
 
 
 def read_header(file: Path) -> Header:

@@ -1,10 +1,11 @@
-"""What depends on the box and is filled in when the recipe leaves it out; every filled-in value carries its reason into the ledger."""
+"""What depends on the box and is filled in when the recipe leaves it out; every filled-in value carries its reason into the ledger.
+
+Imports no torch: the memory plan fills in the same values.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,6 @@ class FillIn:
 
     value: Any
     why: str
-
-
-def look(cpu: bool = False) -> Box:
-    """The box as torch sees it: the first visible CUDA device, else the CPU; the CPU as well when the recipe wants it (`cpu`)."""
-    if not cpu and torch.cuda.is_available():
-        return Box(True, torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0))
-    return Box(False, "CPU", (0, 0))
 
 
 def training_fill_ins(written: dict[str, Any], box: Box, checkpoints: Path) -> dict[str, FillIn]:

@@ -19,8 +19,9 @@ from tuitune.recipe.recipe import Recipe, canonical_training
 from tuitune.recipe.unbuilt import unbuilt
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
-from tuitune.trainer.box import Box, FillIn, attention, look, model_dtype, training_fill_ins
+from tuitune.trainer.box import Box, FillIn, attention, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
+from tuitune.trainer.device import look
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.new_tokens import (
     TOKENIZER,

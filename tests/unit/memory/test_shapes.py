@@ -1,0 +1,65 @@
+"""A model's shape from its config.json: sizes that are public knowledge, names of layers, and what is not known."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.model_shapes import CONFIGS
+from tuitune.errors import UserError
+from tuitune.memory.families import read_shape
+
+PARAMETERS = {
+    "smollm2-135m": 134_515_008,
+    "llama3.2-1b": 1_235_814_400,
+    "llama3.1-8b": 8_030_261_248,
+    "mistral-7b": 7_248_023_552,
+    "qwen2.5-0.5b": 494_032_768,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-32b": 32_763_876_352,
+    "qwen3-4b": 4_022_468_096,
+    "qwen3-8b": 8_190_735_360,
+}
+GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_head": 12, "n_layer": 12, "vocab_size": 50_257, "n_positions": 1024}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_published_models_have_their_published_number_of_parameters(name: str) -> None:
+    assert read_shape(CONFIGS[name]).parameters == PARAMETERS[name]
+
+
+def test_gpt2_has_its_124_million() -> None:
+    assert read_shape(GPT2).parameters == 124_439_808
+
+
+def test_a_language_model_inside_a_multimodal_one_is_read_with_the_sizes_its_class_implies() -> None:
+    inner = {"model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10_240, "num_hidden_layers": 34}
+    shape = read_shape({"model_type": "gemma3", "text_config": inner})
+    assert (shape.family, shape.heads, shape.kv_heads, shape.head_dim, shape.vocab, shape.tied) == ("gemma3_text", 8, 4, 256, 262_208, True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        ("all-linear", ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+        (("v_proj", "mlp.up_proj"), ["v_proj", "up_proj"]),
+        (None, ["q_proj", "v_proj"]),
+        (r".*\.mlp\..*", ["gate_proj", "up_proj", "down_proj"]),
+        (("proj",), []),
+    ],
+)
+def test_target_modules_mean_what_they_mean_to_peft(wanted: Any, names: list[str]) -> None:
+    assert [linear.name for linear in read_shape(CONFIGS["llama3.1-8b"]).targets(wanted)] == names
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mamba2"}, "models of type mamba2"),
+        ({}, "models of type unknown"),
+        ({"model_type": "llama", "hidden_size": 64}, "lacks or garbles a size"),
+        ({**CONFIGS["llama3.1-8b"], "num_attention_heads": "many"}, "lacks or garbles a size"),
+    ],
+)
+def test_what_cannot_be_read_is_said(config: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_shape(config)

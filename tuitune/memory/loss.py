@@ -1,0 +1,64 @@
+"""Head and loss. Bytes. N scored positions, V vocabulary, h hidden, c bytes of a product's operand.
+
+"fused" is TRL's head (trl/kernels/chunked_logprob.py): logits exist only as one tile of 4096 positions × 32768 words.
+"full" are all logits at once, as a plain Trainer, label smoothing or an own loss function need them.
+"""
+
+from tuitune.memory.settings import Settings
+from tuitune.memory.shape import Shape
+
+TILE_POSITIONS = 4096
+TILE_WORDS = 32768
+
+
+def scored_positions(settings: Settings) -> int:
+    """Positions whose label counts."""
+    return int(settings.tokens * settings.scored)
+
+
+def final_norm_bytes(shape: Shape, settings: Settings) -> int:
+    """What the last norm keeps: as one of a layer's."""
+    each = 4 if shape.norm != "layer" or settings.amp else settings.weight_bytes
+    if not settings.lora and shape.norm != "layer":
+        each += 4 if shape.norm == "gemma" else settings.weight_bytes
+    return each * shape.hidden * settings.tokens
+
+
+def forward_bytes(shape: Shape, settings: Settings) -> int:
+    """The loss itself: hidden states of the scored positions and a tile; or logits in 16 bits, in float32 and their log-softmax (10 V)."""
+    if settings.loss == "full":
+        return (settings.compute_bytes + 8) * settings.tokens * shape.vocab
+    if settings.loss == "none":
+        return 0
+    return settings.weight_bytes * scored_positions(settings) * shape.hidden + tile_bytes(settings)
+
+
+def backward_bytes(shape: Shape, settings: Settings) -> int:
+    """Its backward pass. Fused: hidden states, their gradient in float32 and in the stream's type, a tile; a trained head's gradient is
+    summed in float32 and then cast (4Vh + its own). Full: log-softmax, its gradient, the logits' gradient, all float32 (12 V)."""
+    head = 0 if settings.lora else shape.embedding * (4 + settings.weight_bytes)
+    if settings.loss == "full":
+        return 12 * settings.tokens * shape.vocab
+    if settings.loss == "none":
+        return 0
+    return (2 * settings.weight_bytes + 4) * scored_positions(settings) * shape.hidden + tile_bytes(settings) + head
+
+
+def evaluation_bytes(shape: Shape, settings: Settings, tokens: int) -> int:
+    """The loss of an evaluation batch: hidden states twice (all, and the scored ones) and a tile."""
+    if settings.loss == "full":
+        return (settings.compute_bytes + 8) * tokens * shape.vocab
+    if settings.loss == "none":
+        return 0
+    tile = min(tokens, TILE_POSITIONS) * TILE_WORDS * settings.compute_bytes
+    return 2 * settings.weight_bytes * shape.hidden * tokens + tile
+
+
+def tile_bytes(settings: Settings) -> int:
+    """The buffer that the tiles are computed in, whatever the vocabulary."""
+    return min(scored_positions(settings), TILE_POSITIONS) * TILE_WORDS * settings.compute_bytes
+
+
+def idle_bytes(shape: Shape, settings: Settings) -> int:
+    """Full logits: their 16-bit block (2 V) lies idle in the allocator when the backward pass asks for float32 ones, which are larger."""
+    return settings.compute_bytes * settings.tokens * shape.vocab if settings.loss == "full" and settings.amp else 0

@@ -1,0 +1,97 @@
+"""What of a recipe decides its memory: a plain record, so that a slider is `dataclasses.replace`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Weights = Literal["float32", "bfloat16", "float16", "nf4", "nf4 double"]
+Reference = Literal["none", "shared", "adapter", "model"]
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run on one GPU. `length` in tokens, `batch` in rows a micro-batch (pairs for DPO and reward).
+
+    `weights`: how the base model lies in memory ("nf4 double": scales quantised too). `amp`: products in 16 bits under autocast.
+    `targets`: as LoraConfig.target_modules; `adapter_bytes` a LoRA weight. `checkpoint_every`: 0 none, 1 every layer, n every n-th.
+    `packed`: rows of documents joined without padding (TRL's bfd strategies); `padded`: rows of a batch differ in length.
+    `attention`: "sdpa", "eager", or "flash" for every kernel that needs no mask. `loss`: "fused" (TRL's tiles), "full" (all logits),
+    "none" (reward models score the last position only). `scored`: share of positions that count for the loss. `reference`: DPO's and
+    KTO's other model: "shared" (the base without its adapter), "adapter" (a frozen copy of it), "model" (a copy of everything).
+    `eval_batch` 0: no evaluation.
+    """
+
+    length: int
+    batch: int
+    accumulation: int = 1
+    task: str = "sft"
+    lora: bool = True
+    weights: Weights = "bfloat16"
+    amp: bool = True
+    rank: int = 16
+    targets: str | tuple[str, ...] | None = "all-linear"
+    dropout: float = 0.0
+    adapter_bytes: int = 4
+    optimizer: str = "adamw_torch_fused"
+    checkpoint_every: int = 1
+    packed: bool = False
+    padded: bool = False
+    attention: Literal["sdpa", "eager", "flash"] = "sdpa"
+    loss: Literal["fused", "full", "none"] = "fused"
+    scored: float = 1.0
+    reference: Reference = "none"
+    eval_batch: int = 0
+
+    @property
+    def rows_each(self) -> int:
+        """Rows that one row of the data set becomes: chosen and rejected for DPO and reward."""
+        return 2 if self.task in ("dpo", "reward") else 1
+
+    @property
+    def tokens(self) -> int:
+        """Positions of a micro-batch, padding included."""
+        return self.batch * self.rows_each * self.length
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the linear layers are in 4 bits."""
+        return self.weights.startswith("nf4")
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of a weight that is not quantised."""
+        return 4 if self.weights == "float32" else 2
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of what products read and write."""
+        return 2 if self.amp else self.weight_bytes
+
+    @property
+    def casts(self) -> bool:
+        """Whether autocast makes 16-bit copies of float32 weights."""
+        return self.amp and self.weight_bytes == 4
+
+    @property
+    def trained_bytes(self) -> int:
+        """Bytes of a trained weight, of its gradient, and of a state of an optimizer that keeps the weight's type."""
+        return self.adapter_bytes if self.lora else self.weight_bytes
+
+
+@dataclass(frozen=True)
+class Device:
+    """What the software stack takes on a card, in bytes. Measured on one H200 (driver 580, torch 2.11.0+cu130, 12 runs, all alike).
+
+    `context`: CUDA context and loaded kernels: 616 MiB when the process starts, 764 MiB once a step has run (the libraries load lazily).
+    `workspace`: cuBLAS's, for each of the two threads that multiply (forward, autograd's): 32 MiB on compute capability 9, 8.125 before
+    (getChosenWorkspaceSize in ATen/cuda/CUDABlas.cpp).
+    """
+
+    context: int = 764 * MIB
+    workspace: int = 32 * MIB
+
+
+def device(capability: tuple[int, int] | None) -> Device:
+    """The figures for a card of this compute capability; None: the larger ones. The context is the H200's for every card."""
+    return Device() if capability is None or capability >= (9, 0) else Device(workspace=8 * MIB + MIB // 8)

@@ -1,0 +1,139 @@
+"""What of a model decides its memory: sizes and counts, as its config.json gives them (tuitune.memory.families reads it)."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+Source = Literal["attention norm", "attention", "mlp norm", "mlp"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer, once in every decoder layer. `path` inside the layer; `source`: what its input comes from. Layers of one source
+    read the same tensor."""
+
+    path: str
+    inputs: int
+    outputs: int
+    source: Source
+    bias: bool = False
+
+    @property
+    def weights(self) -> int:
+        """Elements of its matrix."""
+        return self.inputs * self.outputs
+
+    @property
+    def name(self) -> str:
+        """What LoraConfig.target_modules calls it."""
+        return self.path.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The experts of a mixture-of-experts layer, stacked in two tensors: gate and up (count, 2·width, hidden), down (count, hidden, width).
+
+    `used`: experts a token goes through; `lora`: peft puts adapters on them when it is asked for all linear layers.
+    """
+
+    count: int
+    used: int
+    width: int
+    lora: bool = False
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder-only language model. Sizes in elements.
+
+    `norms` a layer over the hidden size, of kind `norm`: "rms" (llama's), "gemma" (scales in float32), "layer" (with bias).
+    `activation`: "gated" (act(gate)·up), "gelu" (one fused operation), "gelu_new" (the formula, step by step).
+    `fused_qkv`: query, key and value are slices of one product. `rotary`: positions are rotated into copies of query and key.
+    `parallel`: attention and MLP read the same residual stream. `residual_dropout`: a mask after each of both.
+    `window`: tokens that sliding attention sees, None without. `other`: elements that are no part of a layer or an embedding of tokens
+    (positions, last norm, what the config does not speak of).
+    """
+
+    family: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    linears: tuple[Linear, ...]
+    default_targets: tuple[str, ...]
+    mlp_width: int
+    norm: Literal["rms", "gemma", "layer"] = "rms"
+    norms: int = 2
+    qk_norm: bool = False
+    activation: Literal["gated", "gelu", "gelu_new"] = "gated"
+    fused_qkv: bool = False
+    rotary: bool = True
+    parallel: bool = False
+    residual_dropout: bool = False
+    window: int | None = None
+    experts: Experts | None = None
+    other: int = 0
+    head_bias: bool = False
+
+    @property
+    def query_width(self) -> int:
+        """All query heads together."""
+        return self.heads * self.head_dim
+
+    @property
+    def key_width(self) -> int:
+        """All key heads together; the values' too."""
+        return self.kv_heads * self.head_dim
+
+    @cached_property
+    def linear_weights(self) -> int:
+        """Elements of all matrices of one layer that are linear modules (what bitsandbytes quantises; stacked experts are none)."""
+        return sum(linear.weights for linear in self.linears)
+
+    @cached_property
+    def expert_weights(self) -> int:
+        """Elements of one layer's stacked experts."""
+        return 0 if self.experts is None else 3 * self.experts.count * self.experts.width * self.hidden
+
+    @cached_property
+    def small_tensors(self) -> tuple[int, ...]:
+        """Elements of the vectors of one layer: norms and biases."""
+        each_norm = (self.hidden,) * (2 if self.norm == "layer" else 1)
+        heads = (self.head_dim, self.head_dim) if self.qk_norm else ()
+        router = (self.hidden * self.experts.count,) if self.experts else ()
+        return each_norm * self.norms + heads + router + tuple(linear.outputs for linear in self.linears if linear.bias)
+
+    @property
+    def embedding(self) -> int:
+        """Elements of the input embedding; an untied head has as many again."""
+        return self.vocab * self.hidden
+
+    @cached_property
+    def parameters(self) -> int:
+        """Elements of the whole model."""
+        layer = self.linear_weights + self.expert_weights + sum(self.small_tensors)
+        return layer * self.layers + self.embedding * (1 if self.tied else 2) + (self.vocab if self.head_bias else 0) + self.other
+
+    def targets(self, wanted: str | Iterable[str] | None) -> tuple[Linear, ...]:
+        """The linear layers that LoraConfig.target_modules means: "all-linear", a regular expression, names; None: peft's choice.
+
+        A regular expression is tried on the first layer (peft tries it on each).
+        """
+        if wanted is None:
+            wanted = self.default_targets
+        if wanted == "all-linear":
+            return self.linears
+        if isinstance(wanted, str):
+            expression = re.compile(wanted)
+            return tuple(linear for linear in self.linears if expression.fullmatch(f"model.layers.0.{linear.path}"))
+        names = tuple(wanted)
+        return tuple(one for one in self.linears if any(one.path == name or one.path.endswith(f".{name}") for name in names))
+
+    def adapts_experts(self, wanted: str | Iterable[str] | None) -> bool:
+        """Whether peft puts adapters on the stacked experts too: when it is asked for all linear layers, in the families it converts."""
+        return self.experts is not None and self.experts.lora and wanted == "all-linear"

@@ -1,0 +1,154 @@
+"""What a layer needs for a moment beyond what it keeps: the moments at which its backward pass can peak. Bytes.
+
+Followed operation by operation through autograd (a node's saved tensors are freed when it has run; non-reentrant checkpoints recompute at
+the first node that needs a saved tensor, and stop at the last one saved). h hidden, f MLP width, c bytes of a product's operand, T tokens.
+"""
+
+from tuitune.memory.activations import checkpoint_bytes, input_bytes, layer_bytes, mlp_bytes, norm_output_bytes, own_copies
+from tuitune.memory.settings import Settings
+from tuitune.memory.shape import Linear, Shape
+
+
+def layer_peak(shape: Shape, settings: Settings, checkpointed: bool) -> int:
+    """The most that one layer's backward pass holds: what it kept and the largest moment."""
+    moments = [product_moment(shape, settings), down_moment(shape, settings), attention_moment(shape, settings)]
+    if shape.norms == 4:  # the MLP's own output is normalised: that norm is differentiated first
+        moments.append(norm_bytes(shape, settings) + _incoming(shape, settings) * settings.tokens)
+    if not checkpointed:
+        return layer_bytes(shape, settings) + max(moments)
+    shared = checkpoint_bytes(shape, settings) if settings.weight_bytes == 4 else 0  # a float32 norm keeps its input: the checkpoint
+    return layer_bytes(shape, settings) - shared + max(*moments, recompute_moment(shape, settings))
+
+
+def product_moment(shape: Shape, settings: Settings) -> int:
+    """Backward of act(gate)·up: the gradients of product, gate and up (3cf) and the one that came in, when down's own input is freed.
+
+    Without a gate: gradients before and after the activation (2cf); a written-out GELU handles three in float32 (12f).
+    """
+    c, width = settings.compute_bytes, _width(shape)
+    if shape.activation == "gated":
+        gradients = 3 * c * width
+    else:
+        gradients = (2 * c if shape.activation == "gelu" or not settings.amp else 12) * width
+    down = _down(shape)
+    weights = 0 if down is None else down.weights
+    made = (
+        0 if settings.lora or settings.accumulation > 1 else settings.trained_bytes
+    )  # down's gradient, unless it was added to an older one
+    cast = 2 if settings.casts else 0  # down's 16-bit copy is gone with its node
+    each_token = gradients - input_bytes(shape, settings).get("mlp", 0) + _incoming(shape, settings)
+    return each_token * settings.tokens + (made - cast) * weights
+
+
+def down_moment(shape: Shape, settings: Settings) -> int:
+    """Backward of the down projection: its matrix out of 4 bits, the gradient of its input (cf) from base and adapter each.
+
+    The adapter's part comes first and frees what it kept; a layer trained as a whole keeps its input to the end.
+    """
+    c, width = settings.compute_bytes, _width(shape)
+    each_token = c * width + _incoming(shape, settings)
+    if settings.lora and _down_adapted(shape, settings):
+        each_token += c * width - input_bytes(shape, settings).get("mlp", 0)
+    return each_token * settings.tokens + dequantised_bytes(_down(shape), settings) + _down_gradient(shape, settings)
+
+
+def attention_moment(shape: Shape, settings: Settings) -> int:
+    """Backward of flash attention, when the MLP's share is gone: query's gradient in float32 and c, key's and value's for every head."""
+    c, query, key = settings.compute_bytes, shape.query_width, shape.key_width
+    inputs = input_bytes(shape, settings)
+    gone = mlp_bytes(shape, settings) + inputs.get("mlp", 0) + inputs.get("mlp norm", 0)
+    gradients = (4 + c) * query + 2 * c * (query + key)
+    return (gradients - gone + 2 * _incoming(shape, settings)) * settings.tokens
+
+
+def recompute_moment(shape: Shape, settings: Settings) -> int:
+    """The end of a checkpointed layer's second forward pass: what is around it and the last product's operands.
+
+    With adapters the last is the largest of base and low-rank part of up, before they become the sum that is kept; down's input in float32
+    for a float32 adapter (twice with dropout); down's matrix out of 4 bits. A down projection without adapter is not computed again, as it
+    keeps nothing. In 4 bits its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its tensors outside of
+    autograd), so the product's gradient is there already.
+    """
+    c, width, tokens = settings.compute_bytes, _width(shape), settings.tokens
+    kept = input_bytes(shape, settings).get("mlp", 0)
+    around = _around(shape, settings)
+    if settings.lora and not _down_adapted(shape, settings):
+        return (around + c * width) * tokens + _scratch(_up(shape), settings)
+    around += c * shape.hidden * (2 if settings.lora else 1)  # down's output, and the gradient scaled for its adapter
+    product = c * width if _own_input(settings) else 0
+    in_adapter = product + (4 * width * (2 if settings.dropout else 1) if own_copies(settings) else 0)
+    in_base = product - (kept if _own_input(settings) else 0)  # the adapter has not made its copy yet
+    moments = [(around + in_adapter) * tokens, (around + in_base) * tokens + _scratch(_down(shape), settings)]
+    up = _up(shape)
+    if settings.lora and up is not None and shape.activation == "gated":
+        later = kept + (c * width if up.outputs > width else 0)  # act(gate) comes after a fused gate and up
+        moments.append((around + 2 * c * up.outputs - later) * tokens)
+    return max(moments)
+
+
+def _around(shape: Shape, settings: Settings) -> int:
+    """A token's share of what a layer's MLP holds while it is recomputed: the gradient that came in, the residual (a float32 one is what
+    the norm keeps), what the norm handed on unless an adapter shares it."""
+    residual = 0 if settings.weight_bytes == 4 else settings.weight_bytes * shape.hidden
+    handed_on = norm_output_bytes(shape, settings)
+    read = input_bytes(shape, settings).get("mlp norm", 0) > 0
+    shared = read and not _own_input(settings) and handed_on == settings.compute_bytes
+    return _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+
+
+def _own_input(settings: Settings) -> bool:
+    """Whether adapters keep copies of their inputs instead of the inputs themselves."""
+    return settings.lora and (own_copies(settings) or settings.dropout > 0)
+
+
+def norm_bytes(shape: Shape, settings: Settings) -> int:
+    """A norm's backward pass. Written-out RMS norms have five float32 gradients at once: x's, that of the mean of x², and three on the way
+    from it (20h); the fused LayerNorm what came in and what goes out (8h)."""
+    return (8 if shape.norm == "layer" else 20) * shape.hidden * settings.tokens
+
+
+def forward_bytes(shape: Shape, settings: Settings, tokens: int, adapted: bool) -> int:
+    """One layer's forward pass without gradients (evaluation, a reference): embeddings, layer input, residual and norm output (4h); gate's
+    product with up and its factors (3f), or, with adapters, act(gate) and base, low-rank and sum of up (4f); a matrix out of 4 bits."""
+    c, width = settings.compute_bytes, _width(shape)
+    stream = 4 * settings.weight_bytes * shape.hidden
+    return ((4 if adapted else 3) * c * width + stream) * tokens + _scratch(_down(shape), settings)
+
+
+def dequantised_bytes(linear: Linear | None, settings: Settings) -> int:
+    """A 4-bit matrix in 16 bits, while it is multiplied: 2 a weight. One at a time, forward and backward."""
+    return 2 * linear.weights if settings.quantised and linear is not None else 0
+
+
+def _scratch(linear: Linear | None, settings: Settings) -> int:
+    """The same in the forward pass, where double-quantised scales are unpacked beside it: 8 for each block of 64 weights."""
+    scales = linear.weights // 64 * 8 if settings.weights == "nf4 double" and linear is not None else 0
+    return dequantised_bytes(linear, settings) + scales
+
+
+def _incoming(shape: Shape, settings: Settings) -> int:
+    """A token's gradient of the residual stream, and its 16-bit copy for the products when the stream is in float32."""
+    return (settings.weight_bytes + (settings.compute_bytes if settings.casts else 0)) * shape.hidden
+
+
+def _down_gradient(shape: Shape, settings: Settings) -> int:
+    """Full fine-tuning: the gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight."""
+    down = _down(shape)
+    return 0 if settings.lora or down is None else down.weights * (2 if settings.casts else settings.trained_bytes)
+
+
+def _width(shape: Shape) -> int:
+    """MLP elements of a token: all experts it goes through together."""
+    return shape.mlp_width * (shape.experts.used if shape.experts else 1)
+
+
+def _down(shape: Shape) -> Linear | None:
+    return next((linear for linear in shape.linears if linear.source == "mlp"), None)
+
+
+def _up(shape: Shape) -> Linear | None:
+    return max((one for one in shape.linears if one.source == "mlp norm"), key=lambda one: one.weights, default=_down(shape))
+
+
+def _down_adapted(shape: Shape, settings: Settings) -> bool:
+    return any(linear.source == "mlp" for linear in shape.targets(settings.targets)) or shape.adapts_experts(settings.targets)

@@ -1,0 +1,209 @@
+"""`tuitune plan`: from a recipe and a card to the memory plan's records. Reads config.json and safetensors headers; imports no torch."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tuitune.errors import NotHere, UserError
+from tuitune.memory.families import read_shape
+from tuitune.memory.settings import Reference, Settings, Weights
+from tuitune.memory.shape import Shape
+from tuitune.preflight.cards import CPU, Card
+from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
+from tuitune.recipe.aliases import canonical_name
+from tuitune.recipe.devices import wants_cpu
+from tuitune.recipe.recipe import Recipe, load_recipe
+from tuitune.recipe.schema import Schema, load_schema
+from tuitune.text import printable
+from tuitune.trainer.box import Box, model_dtype, training_fill_ins
+
+# Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
+UNPLANNED = {
+    "peft": (
+        *("use_dora", "modules_to_save", "target_parameters", "rank_pattern", "layers_to_transform", "exclude_modules"),
+        *("trainable_token_indices", "layer_replication", "lora_bias"),
+    ),
+    "quantization": ("load_in_8bit", "llm_int8_skip_modules", "bnb_4bit_quant_storage"),
+    "training": ("activation_offloading", "torch_compile", "use_liger_kernel", "auto_find_batch_size", "neftune_noise_alpha"),
+    "tokenizer": ("add_special_tokens",),
+}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a recipe comes to: `length_from` says where the length is from. `card` None: no GPU here and none named."""
+
+    file: Path
+    shape: Shape
+    settings: Settings
+    length_from: str
+    card: Card | None
+
+
+def read_recipe(path: Path, card: Card | None) -> Planned:
+    """A recipe's model and settings, with what tuitune fills in on `card` (None or the CPU: as on a card with bfloat16).
+
+    UserError when the recipe is not valid, its model is not here, or it asks for something that the plan does not count yet.
+    """
+    schema = load_schema()
+    recipe = load_recipe(path, schema=schema)
+    if wants_cpu(recipe.launch, recipe.training):
+        raise UserError(
+            f"{printable(str(path))} trains on the CPU, and the plan is about GPU memory; remove launch.gpus and use_cpu to plan it"
+        )
+    _refuse_unplanned(recipe)
+    usable = None if card is None or not card.gpu else card
+    files = _model_files(recipe)
+    shape = _with_all_weights(read_shape(files.config), files)
+    settings = read_settings(recipe, schema, usable)
+    return Planned(path, shape, settings, "max_length", usable)
+
+
+def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings:
+    """What of a recipe decides its memory: written, else as the trainer fills it in on this card, else the library's default."""
+    box = Box(True, (card or CPU).name, (card and card.capability) or (8, 0))
+    written = {canonical_name(name): value for name, value in recipe.training.items() if value != "auto"}
+    filled = {canonical_name(name): fill.value for name, fill in training_fill_ins(written, box, Path()).items()}
+    defaults = {name: spec.default for name, spec in schema.training_fields(recipe.task).items()}
+    training = {**defaults, **filled, **written}
+    lora = _lora(recipe)
+    adapts = recipe.peft is not None or bool(recipe.model.get("adapter"))
+    weights = _weights(recipe, box, full=not adapts)
+    batch = int(training["per_device_train_batch_size"])
+    packed = bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
+    return Settings(
+        length=_length(recipe, training),
+        batch=batch,
+        accumulation=int(training["gradient_accumulation_steps"]),
+        task=recipe.task,
+        lora=adapts,
+        weights=weights,
+        amp=bool(training.get("bf16") or training.get("fp16")),
+        rank=int(lora.get("r") or 8),
+        targets=_targets(lora.get("target_modules")),
+        dropout=float(lora.get("lora_dropout") or 0.0),
+        adapter_bytes=_adapter_bytes(recipe, quantised=weights.startswith("nf4")),
+        optimizer=str(training["optim"]),
+        checkpoint_every=_checkpoint_every(training),
+        packed=packed,
+        padded=not packed and not training.get("packing") and (batch > 1 or recipe.task in ("dpo", "reward")),
+        attention=_attention(recipe),
+        loss="none" if recipe.task == "reward" else "full" if recipe.task == "sft" and training.get("label_smoothing_factor") else "fused",
+        reference=_reference(recipe, training, adapts),
+        eval_batch=int(training["per_device_eval_batch_size"])
+        if training.get("eval_strategy", "no") != "no" and recipe.dataset["eval"]
+        else 0,
+    )
+
+
+def _refuse_unplanned(recipe: Recipe) -> None:
+    for section, names in UNPLANNED.items():
+        values: dict[str, Any] = getattr(recipe, section) or {}
+        for name in names:
+            if values.get(name):
+                place = f"{printable(str(recipe.file))}:{recipe.line(section, name)}"
+                raise UserError(
+                    f"{place}: no memory plan with {section}.{name} yet; plan without it, or train a few steps and look at the run's peak"
+                )
+    if (recipe.quantization or {}).get("load_in_4bit") and recipe.model.get("dtype") == "float32":
+        raise UserError(f"{printable(str(recipe.file))}: no memory plan yet for 4 bits with model.dtype float32; plan with bfloat16")
+    kwargs = next((value for key, value in recipe.training.items() if canonical_name(key) == "activation_checkpointing_kwargs"), None) or {}
+    for name in ("offload", "use_reentrant", "selective"):
+        if kwargs.get(name):
+            raise UserError(f"{printable(str(recipe.file))}: no memory plan with {name} checkpointing yet; plan without it")
+
+
+def _model_files(recipe: Recipe) -> ModelFiles:
+    folder = locate_model(recipe.model)
+    if folder is None:
+        name = printable(str(recipe.model["name_or_path"]))
+        raise UserError(f"{name} is not on this box, so its sizes are unknown; fetch them: hf download {name} config.json")
+    return ModelFiles(folder)
+
+
+def _with_all_weights(shape: Shape, files: ModelFiles) -> Shape:
+    """The shape with what its files hold beyond the language model that config.json describes (a vision tower).
+
+    Weights that are not here yet, or are in parts, leave the shape as it is.
+    """
+    try:
+        held = sum(_count(tensor.shape) for tensor in files.tensors.values() if not (shape.tied and tensor.name.endswith("lm_head.weight")))
+    except NotHere:
+        return shape
+    return replace(shape, other=shape.other + held - shape.parameters) if held > shape.parameters else shape
+
+
+def _count(sizes: tuple[int, ...]) -> int:
+    count = 1
+    for size in sizes:
+        count *= size
+    return count
+
+
+def _length(recipe: Recipe, training: dict[str, Any]) -> int:
+    length = training.get("max_length")
+    if not isinstance(length, int) or length < 1:
+        raise UserError(
+            f"{printable(str(recipe.file))}: training.max_length says nothing, so rows may have any length; set it to plan memory"
+        )
+    return length
+
+
+def _lora(recipe: Recipe) -> dict[str, Any]:
+    """LoraConfig's values: of `peft:`, or of the adapter that training goes on with."""
+    if recipe.peft is not None:
+        return recipe.peft
+    named = recipe.model.get("adapter")
+    if not named:
+        return {}
+    folder = locate_model({"name_or_path": named})
+    if folder is None:
+        raise UserError(f"the adapter {printable(str(named))} is not on this box; fetch it, or name the `adapter` folder of a run")
+    return AdapterFiles(folder).config
+
+
+def _targets(wanted: Any) -> str | tuple[str, ...] | None:
+    """LoraConfig.target_modules as a hashable value."""
+    if wanted is None or isinstance(wanted, str):
+        return wanted.lower() if isinstance(wanted, str) and wanted.lower() == "all-linear" else wanted
+    return tuple(str(name) for name in wanted)
+
+
+def _weights(recipe: Recipe, box: Box, full: bool) -> Weights:
+    quantization = recipe.quantization or {}
+    if quantization.get("load_in_4bit"):
+        return "nf4 double" if quantization.get("bnb_4bit_use_double_quant") else "nf4"
+    fill = model_dtype(recipe.model.get("dtype"), box, full)
+    dtype = fill.value if fill else recipe.model["dtype"]
+    if dtype == "float32":
+        return "float32"
+    return "float16" if dtype == "float16" else "bfloat16"
+
+
+def _adapter_bytes(recipe: Recipe, quantised: bool) -> int:
+    """`launch.adapter_dtype`, float32 unless it says otherwise; "trl": bfloat16 on a 4-bit base."""
+    wanted = recipe.launch.get("adapter_dtype")
+    return 2 if wanted == "bfloat16" or (wanted == "trl" and quantised) else 4
+
+
+def _checkpoint_every(training: dict[str, Any]) -> int:
+    if not training.get("activation_checkpointing"):
+        return 0
+    return int((training.get("activation_checkpointing_kwargs") or {}).get("every_n_layers") or 1)
+
+
+def _attention(recipe: Recipe) -> Literal["sdpa", "eager", "flash"]:
+    """What the recipe names; else sdpa, which transformers takes for every family that has a plan."""
+    name = recipe.model.get("attn_implementation")
+    if name in (None, "auto", "sdpa"):
+        return "sdpa"
+    return "eager" if name == "eager" else "flash"
+
+
+def _reference(recipe: Recipe, training: dict[str, Any], adapts: bool) -> Reference:
+    """The reference model of DPO and KTO, as TRL makes it."""
+    if recipe.task not in ("dpo", "kto") or training.get("precompute_ref_log_probs"):
+        return "none"
+    if not adapts:
+        return "model"
+    return "adapter" if recipe.model.get("adapter") else "shared"
