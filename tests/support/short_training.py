@@ -27,7 +27,9 @@ def train_steps(recipe: Path, steps: int = 2) -> Steps:
     """Build the recipe's trainer as a run does and let it make at most `steps` steps (0: as many as the recipe says)."""
     torch.set_num_threads(1)  # a tiny model's threads only wait for each other
     run = new_run_beside(recipe)
-    trainer = build(load_recipe(run.recipe, base=recipe.parent), run).trainer
+    loaded = load_recipe(run.recipe, base=recipe.parent)
+    loaded.launch["gpus"] = "cpu"  # a fault that a GPU asserts on would end every later use of it in this process
+    trainer = build(loaded, run).trainer
     trainer.args.logging_steps, trainer.args.save_strategy = 1, "no"
     if steps:
         trainer.args.max_steps = steps

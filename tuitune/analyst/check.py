@@ -18,7 +18,7 @@ from tuitune.recipe.document import read_document
 from tuitune.recipe.recipe import Recipe
 
 STAGES = (Stage.TOKENIZER, Stage.DATA, Stage.ROWS, Stage.WEIGHTS, Stage.MODEL)
-ASIDE = {Stage.DATA: ("DAT", "PREF"), Stage.MODEL: ("EMB", "PEFT")}  # checks that need nothing of the whole preparation
+ASIDE = {Stage.DATA: ("DAT", "PREF", "TPL17"), Stage.MODEL: ("EMB", "PEFT")}  # checks that need nothing of the whole preparation
 
 
 def check(recipe: Recipe, watch: RenderWatch, progress: Told, card: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import transformers
 import trl
 from peft.tuners.tuners_utils import check_target_module_exists
 
+from tests.support.versions import newer_transformers
+
 
 def meta(config: Any, **arguments: Any) -> Any:
     with torch.device("meta"):
@@ -102,7 +104,7 @@ def test_bf16_and_fp16_exclude_each_other() -> None:
         arguments(bf16=True, fp16=True)
 
 
-@pytest.mark.parametrize("architecture", ["gemma2", "bloom"])
+@pytest.mark.parametrize("architecture", [pytest.param("gemma2", marks=newer_transformers), "bloom"])
 def test_a_class_without_sdpa_refuses_it_and_takes_eager_unasked(architecture: str) -> None:
     small = transformers.AutoConfig.for_model(architecture, vocab_size=64, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
     with pytest.raises(ValueError, match="scaled_dot_product_attention"):

@@ -13,6 +13,7 @@ from trl.chat_template_utils import get_training_chat_template, is_chat_template
 
 from tests.support import templates as t
 from tests.support.templates import said, template_of
+from tests.support.versions import newer_transformers
 
 TALK = [said("user", "How much is 2?"), said("assistant", "It is 2.")]
 
@@ -47,11 +48,13 @@ def test_without_a_template_transformers_refuses(tokenizer: Any) -> None:
         tokenizer.apply_chat_template(TALK)
 
 
+@newer_transformers
 def test_keys_without_a_value_are_not_there_for_a_template(tokenizer: Any) -> None:
     tokenizer.chat_template = "{% for m in messages %}{{ m.content is defined }}{% endfor %}"
     assert tokenizer.apply_chat_template([said("assistant", None)], tokenize=False) == "False"
 
 
+@newer_transformers
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
 def test_reasoning_has_three_names_of_which_templates_read_two(tokenizer: Any, name: str) -> None:
     tokenizer.chat_template = "{% for m in messages %}{{ m.reasoning_content }}, {{ m.thinking }}{% endfor %}"

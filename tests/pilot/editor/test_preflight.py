@@ -8,6 +8,7 @@ import pytest
 from tests.pilot.editor.driver import RECIPE, Driver, editing
 from tests.support.fake_preflight import FakePreflight
 from tuitune.errors import UserError
+from tuitune.files import cache_dir
 from tuitune.preflight.finding import Change, Finding, Fix, NewFile, Where
 from tuitune.workbench import check_control
 from tuitune.workbench.views import token_view
@@ -37,8 +38,8 @@ def too_short(text: str) -> list[Finding]:
 @pytest.fixture
 def preflight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: Path) -> FakePreflight:
     """Finds `found_in`; beside the recipe are the files that it names."""
+    schema = cache_dir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    schema = Path.home() / ".cache" / "tuitune"
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "tuitune").mkdir()
     for file in schema.glob("schema-*.json"):  # it takes seconds to make

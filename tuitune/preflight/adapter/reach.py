@@ -112,6 +112,7 @@ def _corrected(context: "CheckContext", key: str, entry: str, meant: str | None)
 def trainable(context: "CheckContext") -> Iterator[Found]:
     """How many parameters are trained, by kind of module: a number to look at before the GPU is touched. None at all is an error.
 
+    Do: compare it with what you meant to train; peft.r and peft.target_modules decide it.
     Known from: peft.PeftModel.print_trainable_parameters.
     """
     if context.full:

@@ -29,6 +29,7 @@ def marker_is_no_token(context: "CheckContext") -> Iterator[Found]:
     The model must learn to spell its own end, and whoever generates has no single token to stop at. Markers before a turn may be plain
     text ([INST] of the first Mistral is), so only those behind an answer count.
     Do: take the model's own template, or print eos_token there.
+    Known from: ChatML on Mistral's vocabulary, where <|im_end|> is 7 tokens.
     """
     renders = context.renders
     for shape, _ in renders.rendered:
@@ -51,6 +52,7 @@ def blanks_stripped(context: "CheckContext") -> Iterator[Found]:
 
     A warning where more than one in a hundred loses its indentation: code, and texts that go on from something.
     Do: nothing where the blanks mean nothing; else a template without trim in tokenizer.chat_template.
+    Known from: the templates of Llama-3 and Gemma (`content | trim`).
     """
     renders = context.renders
     if not any(renders.strips(shape.talk) for shape, _ in renders.rendered[:20]):

@@ -97,6 +97,7 @@ def padding_side(context: "CheckContext") -> Iterator[Found]:
     """The tokenizer pads on the left, which generation of several texts at once needs. TRL's collators pad on the right by themselves, so
     it has no part in training.
 
+    Do: nothing.
     Known from: trl's collators (padding_side is not read).
     """
     if context.tokenizer.padding_side == "left":

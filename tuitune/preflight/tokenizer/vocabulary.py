@@ -152,6 +152,7 @@ def vocabulary_against_rows(context: "CheckContext") -> Iterator[Found]:
 
     Rows that are no multiple of 64 cost some speed on a GPU. A marker beyond the rows that nothing uses is harmless (Gemma-3-1B has one:
     262,145 ids, 262,144 rows); where it is used TOK01 says so.
+    Do: nothing; new tokens of tokenizer.add_special_tokens take the spare rows first.
     Known from: transformers#37011, llama.cpp#12876, MemPalace#2114; trl#5608.
     """
     rows, vocabulary = context.embedding_rows, context.vocabulary
