@@ -31,18 +31,18 @@ def phases(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
         "backward, last norm": {
             **kept(shape, settings),
             "gradients": _gradients_before(shape, settings),
-            "one layer": working.norm_bytes(shape, settings),
+            "one layer at work": working.norm_bytes(shape, settings),
         },
         **_last_layers(shape, settings),
         "backward, first layer": {
             **_whole_batch(shape, settings),
             "gradients": _gradients_behind(shape, settings),
             "checkpoints": activations.checkpoint_bytes(shape, settings) if settings.checkpoint_every else 0,
-            "one layer": working.layer_peak(shape, settings, settings.checkpoint_every > 0),
+            "one layer at work": working.layer_peak(shape, settings, settings.checkpoint_every > 0),
         },
         "backward, embedding": {
             "gradients": _gradients_at_end(shape, settings),
-            "one layer": activations.checkpoint_bytes(shape, settings),  # the gradient that arrives there
+            "one layer at work": activations.checkpoint_bytes(shape, settings),  # the gradient that arrives there
         },
     }
 
@@ -61,11 +61,11 @@ def _last_layers(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
     found = {}
     if alone and (above or not every):
         one = working.layer_peak(shape, settings, False)
-        found["backward, last layer"] = {**common, "activations": (alone - 1) * each, "one layer": one}
+        found["backward, last layer"] = {**common, "activations": (alone - 1) * each, "one layer at work": one}
     if checkpointed:
         one = working.layer_peak(shape, settings, True)
         name = "backward, last checkpointed layer" if above else "backward, last layer"
-        found[name] = {**common, "activations": (alone - above) * each, "one layer": one}
+        found[name] = {**common, "activations": (alone - above) * each, "one layer at work": one}
     return found
 
 

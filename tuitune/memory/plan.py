@@ -107,7 +107,7 @@ def _reference(shape: Shape, settings: Settings) -> dict[str, int]:
     """The reference's forward pass, which runs while the policy waits with all it kept, its scored hidden states included."""
     waiting = settings.weight_bytes * loss.scored_positions(settings) * shape.hidden
     during = working.forward_bytes(shape, settings, settings.tokens, adapted=settings.reference == "adapter")
-    return {"one layer": during, "loss": waiting + max(loss.evaluation_bytes(shape, settings, settings.tokens) - during, 0)}
+    return {"one layer at work": during, "loss": waiting + max(loss.evaluation_bytes(shape, settings, settings.tokens) - during, 0)}
 
 
 def _evaluation(shape: Shape, settings: Settings) -> dict[str, int]:
@@ -115,7 +115,7 @@ def _evaluation(shape: Shape, settings: Settings) -> dict[str, int]:
     batch = replace(settings, batch=settings.eval_batch)
     during = working.forward_bytes(shape, batch, batch.tokens, adapted=settings.lora)
     return {
-        "one layer": during,
+        "one layer at work": during,
         "mask": activations.mask_bytes(shape, batch) + activations.layer_mask_bytes(shape, batch),
         "loss": max(loss.evaluation_bytes(shape, batch, batch.tokens) - during, 0),
     }

@@ -50,7 +50,7 @@ def _components(found: dict[str, Any]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
-    shown = [one for one in found["components"] if one["phase"] in (found["peak"]["phase"], "process")]
+    shown = [one for one in found["components"] if one["phase"] in (found["peak"]["phase"], "process") and one["bytes"] >= GIB // 200]
     for component in sorted(shown, key=lambda one: -one["bytes"]):
         table.add_row(component["name"], _gib(component["bytes"]))
     return table
