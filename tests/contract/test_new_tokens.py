@@ -101,7 +101,7 @@ def train(folder: Path, text: str) -> tuple[Any, RunDirectory]:
 
 def logits(model: Any) -> Any:
     with torch.no_grad():
-        return model.eval()(torch.tensor([[5, 6, *IDS, 7, 8]])).logits
+        return model.eval()(torch.tensor([[5, 6, *IDS, 7, 8]], device=model.device)).logits.cpu()
 
 
 def losses(built: Any) -> list[float]:

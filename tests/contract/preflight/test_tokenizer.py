@@ -1,6 +1,7 @@
 """TOK01 to TOK18: each fault that is planted is found, its clean twin is left alone, and a fix makes the finding go."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,7 @@ def test_the_padding_that_is_chosen_has_no_other_use(tmp_path: Path, tiny_model:
     assert fix.changes[0].value == "<|endoftext|>"
 
 
+@pytest.mark.skipif(find_spec("sentencepiece") is not None, reason="sentencepiece is installed: nothing is lacking")
 def test_a_tokenizer_that_needs_another_library_says_which(tmp_path: Path, tiny_model: Path) -> None:
     def sentencepiece_alone(model: Path) -> None:
         (model / "tokenizer.json").unlink()

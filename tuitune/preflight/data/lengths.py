@@ -44,11 +44,12 @@ def truncation_eats_completion(context: "CheckContext") -> Iterator[Found]:
         if room is not None and wanted > room
         else "shorten these rows, or leave them out"
     )
+    whole = f" and leaves nothing of {share(len(lost_rows), len(answers.counts))}" if len(lost_rows) else ""
     numbers = context.proven.prepared.rows[lost_rows if len(lost_rows) else np.flatnonzero(remains.counted < answers.counts)]
     first = int(numbers.min()) if len(numbers) else None
     yield Found(
         f"max_length {limit} cuts off {lost:,} of {answers.total:,} tokens that are to be learnt ({100 * lost / answers.total:.3g} %)"
-        f" and leaves nothing of {share(len(lost_rows), len(answers.counts))}: {advice}",
+        f"{whole}: {advice}",
         context.at("training", "max_length") if first is None else context.row(first),
         {
             "max_length": limit,
