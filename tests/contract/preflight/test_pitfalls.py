@@ -43,3 +43,33 @@ def test_tokens_without_rows_are_told_when_the_resize_was_forgotten(tmp_path: Pa
     rows = [turns(f"the cat sat {n}", f"and the dog ran {n}") for n in range(24)]
     found = check(plant(tmp_path, model=tiny_model, rows=rows, change=cut).recipe).findings
     assert {"TOK01", "EMB01"} <= {one.id for one in found if one.severity == "error"}
+
+
+def told(recipe: Path) -> dict[str, str]:
+    """id → severity of what is found."""
+    return {one.id: one.severity for one in check(recipe).findings}
+
+
+def test_padding_with_the_end_token_is_told_and_no_alarm_under_trl(tmp_path: Path, tiny_model: Path) -> None:
+    assert told(plant(tmp_path, model=tiny_model, tokenizer={"pad_token": "<|im_end|>"}).recipe)["TOK04"] == "info"
+
+
+def test_the_template_of_another_family_is_told_by_its_markers(tmp_path: Path, tiny_model: Path) -> None:
+    llama = (
+        "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content }}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    )
+    tmp_path.joinpath("llama3.jinja").write_text(llama)
+    found = told(plant(tmp_path, model=tiny_model, tokenizer={"chat_template": "./llama3.jinja"}).recipe)
+    assert found["TPL13"] == "warning"  # <|eot_id|> is seven tokens here
+    assert "TPL04" in found  # and the model never learns its own end
+
+
+def test_narrow_data_is_told(tmp_path: Path, tiny_model: Path) -> None:
+    rows = [
+        turns(f"What is the long answer to question {n % 3} of this exam, please?", "I cannot help with that request today.")
+        for n in range(60)
+    ]
+    found = told(plant(tmp_path, model=tiny_model, rows=rows).recipe)
+    assert found["DAT15"] == "warning"  # 60 rows, three of them different
+    assert found["DAT18"] == "warning"  # and one answer
