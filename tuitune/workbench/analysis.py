@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from tuitune.errors import UserError
+
 if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
     from textual.app import App
 
     from tuitune.analyst.client import Analyst
     from tuitune.dataset.reader.client import Reader
     from tuitune.workbench.actions import Actions
+
+Document = TypeVar("Document")
 
 _ANALYSTS: WeakKeyDictionary[App[Any], Analyst] = WeakKeyDictionary()
 _READERS: WeakKeyDictionary[App[Any], Reader] = WeakKeyDictionary()
@@ -37,6 +44,39 @@ def analyst_of(app: App[Any]) -> Analyst:
         _ANALYSTS[app] = Analyst()
         _ANALYSTS[app].start()
     return _ANALYSTS[app]
+
+
+def ask_document(
+    app: App[Any],
+    op: str,
+    args: dict[str, Any],
+    kind: type[Document],
+    cancel: threading.Event,
+    told: Callable[[str, bool], object],
+    answered: Callable[[Document], object],
+) -> None:
+    """Ask the analyst for a document of this kind, in a thread of the caller's: it blocks, and calls back from there.
+
+    told: a sentence about what goes on, or (True) why it failed; answered: the document. Neither is called once `cancel` is set.
+    """
+    import msgspec
+
+    from tuitune.analyst.client import Cancelled
+
+    def tell(text: str) -> None:
+        if not cancel.is_set():
+            told(f"{text} …", False)
+
+    try:
+        document = msgspec.convert(analyst_of(app).request(op, args, progress=tell, cancel=cancel), kind, strict=False)
+    except Cancelled:
+        return
+    except UserError as error:
+        if not cancel.is_set():
+            told(str(error), True)
+        return
+    if not cancel.is_set():
+        answered(document)
 
 
 def reader_of(app: App[Any]) -> Reader:

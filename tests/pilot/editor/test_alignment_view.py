@@ -11,7 +11,7 @@ import pytest
 from tests.pilot.editor.driver import Driver, editing
 from tuitune.errors import UserError
 from tuitune.preflight.alignment import Alignment, CoveredBlock, CoveredPart, End, Matrix, TokenRow
-from tuitune.workbench.views import alignment_view
+from tuitune.workbench import analysis
 from tuitune.workbench.views.alignment_view import AlignmentView
 
 TOKENS = [
@@ -74,7 +74,7 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.fixture
 def analyst(monkeypatch: pytest.MonkeyPatch) -> FakeAnalyst:
     fake = FakeAnalyst()
-    monkeypatch.setattr(alignment_view, "analyst_of", lambda app: fake)
+    monkeypatch.setattr(analysis, "analyst_of", lambda app: fake)
     return fake
 
 

@@ -23,7 +23,7 @@ from tuitune.template.document import (
     Turn,
 )
 from tuitune.template.spans import Span
-from tuitune.workbench.views import template_view
+from tuitune.workbench import analysis
 from tuitune.workbench.views.template_view import TemplateView
 
 SOURCE = Source("{% for m in messages %}\n{{ m.content }}\x1b[2J\n{% endfor %}", "the tokenizer of M", "ab" * 32, False)
@@ -84,7 +84,7 @@ class FakeAnalyst:
 @pytest.fixture
 def analyst(monkeypatch: pytest.MonkeyPatch) -> FakeAnalyst:
     fake = FakeAnalyst()
-    monkeypatch.setattr(template_view, "analyst_of", lambda app: fake)
+    monkeypatch.setattr(analysis, "analyst_of", lambda app: fake)
     return fake
 
 

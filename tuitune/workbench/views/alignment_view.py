@@ -14,9 +14,8 @@ from textual.app import ComposeResult
 from textual.events import Resize
 from textual.message import Message
 
-from tuitune.errors import UserError
 from tuitune.text import printable
-from tuitune.workbench.analysis import analyst_of
+from tuitune.workbench.analysis import ask_document
 from tuitune.workbench.commands import alignment as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
@@ -98,23 +97,15 @@ class AlignmentView(View):
         self.run_worker(lambda: self._request(cancel), thread=True, group="alignment", exit_on_error=False)
 
     def _request(self, cancel: threading.Event) -> None:
-        import msgspec
-
-        from tuitune.analyst.client import Cancelled
         from tuitune.preflight.alignment import Alignment
 
-        def tell(text: str) -> None:
-            if not cancel.is_set():
-                self.post_message(self.Told(f"{text} …"))
+        def told(text: str, failed: bool) -> None:
+            self.post_message(self.Told(text, failed))
 
-        try:
-            answer = analyst_of(self.app).request("alignment", {"recipe": str(self.path)}, progress=tell, cancel=cancel)
-            self.post_message(self.Answered(msgspec.convert(answer, Alignment, strict=False)))
-        except Cancelled:
-            pass
-        except UserError as error:
-            if not cancel.is_set():
-                self.post_message(self.Told(str(error), failed=True))
+        def answered(found: Alignment) -> None:
+            self.post_message(self.Answered(found))
+
+        ask_document(self.app, "alignment", {"recipe": str(self.path)}, Alignment, cancel, told, answered)
 
     def on_alignment_view_told(self, event: Told) -> None:
         self._said = event

@@ -18,7 +18,7 @@ from textual.message import Message
 
 from tuitune.errors import UserError
 from tuitune.text import printable
-from tuitune.workbench.analysis import analyst_of
+from tuitune.workbench.analysis import ask_document
 from tuitune.workbench.commands import template as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, Piece, RoleLines
@@ -137,22 +137,15 @@ class TemplateView(View):
         self.run_worker(lambda: self._request(mode, wishes, cancel), thread=True, group="template", exit_on_error=False)
 
     def _request(self, mode: str, wishes: dict[str, Any], cancel: threading.Event) -> None:
-        import msgspec
-
-        from tuitune.analyst.client import Cancelled
         from tuitune.template.document import TemplateReport
 
-        def tell(text: str) -> None:
-            if not cancel.is_set():
-                self.post_message(self.Told(f"{text} …"))
+        def told(text: str, failed: bool) -> None:
+            self.post_message(self.Told(text, failed))
 
-        try:
-            answer = analyst_of(self.app).request("template", {"recipe": str(self.path), **wishes}, progress=tell, cancel=cancel)
-            self.post_message(self.Answered(mode, msgspec.convert(answer, TemplateReport, strict=False)))
-        except Cancelled:
-            pass
-        except UserError as error:
-            self.post_message(self.Told(str(error), failed=True))
+        def answered(report: TemplateReport) -> None:
+            self.post_message(self.Answered(mode, report))
+
+        ask_document(self.app, "template", {"recipe": str(self.path), **wishes}, TemplateReport, cancel, told, answered)
 
     def on_template_view_told(self, event: Told) -> None:
         self._said = event
