@@ -95,7 +95,7 @@ async def _problems(pilot: Pilot[None], folder: Path) -> None:
 
 async def _preflight(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "recipe", folder / "doubtful.yaml")
-    await pilot.press("alt+c")
+    await pilot.press("alt+p")
     await _until(pilot, lambda app: any(check.report for check in app.checks.values()), "no report")
     await pilot.press("ctrl+t", "ctrl+t", "home")
 

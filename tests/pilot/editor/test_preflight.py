@@ -53,7 +53,7 @@ def preflight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recipe: Path) -> 
 
 
 async def check(driver: Driver) -> None:
-    await driver.press("alt+c")
+    await driver.press("alt+p")
     await driver.until(lambda: "preflight for CPU:" in driver.screen)
 
 
@@ -64,10 +64,10 @@ def shows(driver: Driver, *words: str) -> Callable[[], bool]:
 async def test_findings_come_as_they_are_found_errors_first_and_the_same_key_ends_it(recipe: Path, preflight: FakePreflight) -> None:
     preflight.go_on.clear()
     async with editing(recipe) as driver:
-        await driver.press("alt+c")
-        await driver.until(shows(driver, "PROBLEMS 3", "preflight goes on: rows … (Alt+C ends it)", "preflight: rows …"))
+        await driver.press("alt+p")
+        await driver.until(shows(driver, "PROBLEMS 3", "preflight goes on: rows … (Alt+P ends it)", "preflight: rows …"))
         assert [entry.id for entry in driver.app.panel.entries] == ["TRN07", "TPL01", "DAT13"]
-        await driver.press("alt+c")
+        await driver.press("alt+p")
         await driver.until(shows(driver, "preflight did not come to its end", "✗ 1  ⚠ 1"))
         assert "preflight: rows" not in driver.screen
 
@@ -130,7 +130,7 @@ async def test_a_check_saves_first(recipe: Path, preflight: FakePreflight) -> No
     async with editing(recipe) as driver:
         await driver.at(1, 8)
         await driver.type("x")
-        await driver.press("alt+c")
+        await driver.press("alt+p")
         await driver.until(shows(driver, "PROBLEMS 3"))
         assert recipe.read_text().startswith("# staysx")
 
@@ -200,7 +200,7 @@ async def test_f_on_a_live_problem_is_the_editors_own_fix(recipe: Path, prefligh
 async def test_e_explains_with_evidence_and_the_checks_documentation_and_f_fixes_from_there(recipe: Path, preflight: FakePreflight) -> None:
     preflight.find = lambda text: [Finding("EMB01", *f[1:]) for f in map(as_tuple, too_short(text))]
     async with editing(recipe, size=(80, 24)) as driver:
-        await driver.press("alt+c")
+        await driver.press("alt+p")
         await driver.until(lambda: driver.app.panel.entries)
         driver.app.panel.focus_list()
         await driver.press("home", "e")

@@ -177,7 +177,7 @@ async def test_a_warning_asks_and_enter_shows_it_first(folder, launched, preflig
 async def test_a_report_made_a_moment_ago_counts_until_something_changes(folder, launched, preflight):
     async with workbench(folder, open_path=folder / "demo.yaml") as screen:
         await screen.until(lambda: screen.focus == "recipe")
-        await screen.press("alt+c")
+        await screen.press("alt+p")
         await screen.until("preflight for CPU: nothing found")
         await start_demo(screen)
         await screen.until(lambda: len(launched) == 1)
@@ -194,7 +194,7 @@ async def test_a_check_that_is_ended_starts_nothing(folder, launched, preflight)
     async with workbench(folder, open_path=folder / "demo.yaml") as screen:
         await start_demo(screen)
         await screen.until("preflight: rows …")
-        await screen.press("alt+c")
+        await screen.press("alt+p")
         await screen.until("The check did not come to its end: nothing was started.")
         assert launched == []
 

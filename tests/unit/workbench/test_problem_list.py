@@ -87,16 +87,16 @@ def test_a_report_counts_for_the_same_basis_and_not_for_ever(monkeypatch):
     ("check", "stale", "words"),
     [
         (None, False, ""),
-        (Check(RECIPE), False, "preflight goes on: reading the recipe … (Alt+C ends it)"),
-        (Check(RECIPE, doing=""), False, "preflight did not come to its end (Alt+C checks again)"),
+        (Check(RECIPE), False, "preflight goes on: reading the recipe … (Alt+P ends it)"),
+        (Check(RECIPE, doing=""), False, "preflight did not come to its end (Alt+P checks again)"),
         (done(), False, "preflight for CPU: nothing found, 2 checks made"),
         (done(finding("A"), finding("B"), finding("C", "info")), False, "preflight for CPU: 2 errors, 1 info, 2 checks made"),
-        (done(finding("A", "warning")), True, "the recipe has changed since preflight (Alt+C checks again), which had found: 1 warning"),
+        (done(finding("A", "warning")), True, "the recipe has changed since preflight (Alt+P checks again), which had found: 1 warning"),
     ],
 )
 def test_the_headline_says_what_preflight_does_or_found(check, stale, words):
-    assert words in headline(check, stale, "Alt+C")
-    assert bool(words) == bool(headline(check, stale, "Alt+C"))
+    assert words in headline(check, stale, "Alt+P")
+    assert bool(words) == bool(headline(check, stale, "Alt+P"))
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,14 @@ def test_the_readme_has_this_key_table():
     text = README.read_text(encoding="utf-8")
     table = text.partition("<!-- keys -->")[2].partition("<!-- /keys -->")[0]
     assert table.strip() == registry.key_table().strip(), "write it with: python -m tuitune.workbench.commands.registry"
+
+
+def test_no_command_takes_a_key_that_a_find_bar_needs() -> None:
+    """Commands come first wherever the keyboard is, so theirs would never reach the bar."""
+    from tuitune.workbench.views.dataset.find_bar import RowFindBar as DatasetFindBar
+    from tuitune.workbench.views.recipe.find_bar import FindBar as RecipeFindBar
+
+    taken = {key for command in all_commands() for key in command.keys}
+    for bar in (RecipeFindBar, DatasetFindBar):
+        needed = {key for binding in bar.BINDINGS for key in binding.key.split(",")}  # type: ignore[union-attr]
+        assert not needed & taken

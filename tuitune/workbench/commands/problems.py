@@ -4,7 +4,7 @@ from tuitune.workbench.commands.registry import ALWAYS, PROBLEMS, Command
 
 RECIPE = "recipe tokens template alignment"  # the views of a recipe
 COMMANDS: tuple[Command, ...] = (
-    Command("check.run", "Check recipe", ("alt+c",), RECIPE, "check", "Preflight: recipe, model, data and this box; again: ends it"),
+    Command("check.run", "Check recipe", ("alt+p",), RECIPE, "check", "Preflight: recipe, model, data and this box; again: ends it"),
     Command("check.undo", "Undo last fix", (), RECIPE, "undo_fix", "Write the recipe as it was before the last fix of a finding"),
     Command("run.force", "Run in spite of errors", (), "recipe", "run_force", "Train though preflight finds errors; the run keeps a note"),
     Command("problems.next", "Next problem", ("f8",), ALWAYS, "next_problem", "Go to the next problem or finding of the recipe"),
