@@ -17,6 +17,7 @@ from tuitune.preflight.cards import Card
 from tuitune.preflight.environment import TESTED
 from tuitune.preflight.finding import Finding
 from tuitune.preflight.preflight import Report, preflight
+from tuitune.preflight.repair import apply_fixes
 
 CARD = Card("L4", 24 << 30, (8, 9), named=True)  # a card that nothing is wrong with
 TALK = {"messages": "messages"}
@@ -123,6 +124,17 @@ def finding(report: Report, id: str) -> Finding:
     """The one finding of this check."""
     (found,) = [finding for finding in report.findings if finding.id == id]
     return found
+
+
+def assert_found_and_repaired(place: Place, id: str, severity: str, card: Card) -> None:
+    """What document and headers show has this fault alone, at the recipe, and its fix leaves nothing."""
+    report = check_early(place.recipe, card)
+    found = finding(report, id)
+    assert (found.severity, found.where.file) == (severity, str(place.recipe))
+    assert ids(report) == {id}
+    assert found.fix is not None
+    apply_fixes(place.recipe, report.text, [found.fix])
+    assert ids(check_early(place.recipe, card)) == set()
 
 
 class _InProcess:

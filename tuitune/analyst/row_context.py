@@ -48,7 +48,8 @@ class RowContext(Context):
         """As the trainer gets it. NotHere when the check of `missing_template` says that it lacks what the rows need."""
         if self.missing_template:
             raise NotHere(f"there is no chat template for these rows ({self.missing_template})")
-        return make_tokenizer(self.built)
+        changed = any(self.recipe.tokenizer.values())  # else one object serves as both: a large vocabulary takes seconds to load
+        return make_tokenizer(self.built, None if changed else self.loaded_tokenizer)
 
     @cached_property
     def template(self) -> str:

@@ -11,6 +11,7 @@ from tuitune.preflight.cards import GIB
 from tuitune.preflight.finding import Found, NotHere, Where
 from tuitune.preflight.needs import checkpoint_bytes, gpu_bytes, largest_file, needs_bitsandbytes, unresolved
 from tuitune.preflight.registry import Stage, check
+from tuitune.preflight.sizes import gib
 from tuitune.text import printable
 
 TESTED = (  # constraints.txt and constraints-gpu.txt; a test compares
@@ -132,7 +133,7 @@ def gpu_occupied(context: BoxContext) -> Iterator[Found]:
     for device, state in zip(devices, states):
         if state is not None:
             severity, sentence = state
-            held = [f"{_owner(other)}: {_gib(other['mem'])}" for other in device["others"]]
+            held = [f"{_owner(other)}: {gib(other['mem']) if other['mem'] else 'an unknown amount'}" for other in device["others"]]
             yield Found(sentence, Where(), {"gpu": device["index"], "others": held, "needed": need}, severity=severity)
 
 
@@ -148,14 +149,14 @@ def _state(device: dict[str, Any], need: int | None, exclusive: bool) -> tuple[A
     free, total = device["mem_total"] - device["mem_used"], device["mem_total"]
     foreign = sum(other["mem"] or 0 for other in others)
     if need is not None and free < 1.1 * need:
-        held = f"; {who} holds {_gib(foreign or device['mem_used'])}" if others or device["mem_used"] > FOREIGN else ""
+        held = f"; {who} holds {gib(foreign or device['mem_used'])}" if others or device["mem_used"] > FOREIGN else ""
         return "warning", (
-            f"{name} has {_gib(free)} of {_gib(total)} free, this run needs more than {_gib(need)} for weights and their training alone"
+            f"{name} has {gib(free)} of {gib(total)} free, this run needs more than {gib(need)} for weights and their training alone"
             f"{held}: it will run out of memory. Free the card, or train with less (quantization, a smaller model)"
         )
     if foreign > FOREIGN or (not others and device["mem_used"] > max(FOREIGN, total // 10)):
         return "warning", (
-            f"{name}: {_gib(foreign or device['mem_used'])} of {_gib(total)} is held by {who}; {_gib(free)} are left, and the two will "
+            f"{name}: {gib(foreign or device['mem_used'])} of {gib(total)} is held by {who}; {gib(free)} are left, and the two will "
             "slow each other down. Wait, ask its owner, or choose another card with CUDA_VISIBLE_DEVICES"
         )
     return None
@@ -201,7 +202,7 @@ def disk_space(context: BoxContext) -> Iterator[Found]:
             left = context.box.disk_free(folder)
             if left is not None and left < 5 * GIB:
                 yield Found(
-                    f"{_gib(left)} are free for {what} ({printable(str(folder))}): a 7B model alone takes 15 GiB. Make room, or move it "
+                    f"{gib(left)} are free for {what} ({printable(str(folder))}): a 7B model alone takes 15 GiB. Make room, or move it "
                     "(HF_HOME; output.runs)",
                     Where(str(folder)),
                     {"free": left},
@@ -212,8 +213,8 @@ def disk_space(context: BoxContext) -> Iterator[Found]:
         limit = context.training.get("save_total_limit")
         advice = "lower training.save_total_limit" if limit else "set training.save_total_limit: 2"
         yield Found(
-            f"{printable(str(context.runs))} has {_gib(free)} free, the checkpoints of this run take up to {_gib(need)} ({kept} of "
-            f"{_gib(each)}): {advice}, or put output.runs on a larger disk",
+            f"{printable(str(context.runs))} has {gib(free)} free, the checkpoints of this run take up to {gib(need)} ({kept} of "
+            f"{gib(each)}): {advice}, or put output.runs on a larger disk",
             context.at("output", "runs"),
             {"free": free, "needed": need, "checkpoints": kept},
             severity="error" if free < each else "warning",
@@ -280,7 +281,7 @@ def limits(context: BoxContext) -> Iterator[Found]:
         )
     if largest and box.memory < 2 * largest:
         yield Found(
-            f"this box has {_gib(box.memory)} of RAM, the largest weight file is {_gib(largest)}: loading it may be killed by the kernel. "
+            f"this box has {gib(box.memory)} of RAM, the largest weight file is {gib(largest)}: loading it may be killed by the kernel. "
             "Take a box with more, or a model in smaller shards",
             context.at("model", "name_or_path"),
             {"memory": box.memory, "largest": largest},
@@ -358,7 +359,3 @@ def clock_and_encoding(context: BoxContext) -> Iterator[Found]:
             Where(),
             {"encoding": context.box.encoding},
         )
-
-
-def _gib(size: float | None) -> str:
-    return "an unknown amount" if size is None else f"{size / GIB:.1f} GiB"

@@ -7,11 +7,12 @@ from tuitune.network import hub_names
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere
 from tuitune.preflight.model_files import Tensor, locate_model
+from tuitune.preflight.sizes import count, is_linear, quantised_bytes
 from tuitune.recipe.recipe import Recipe
 
 ADAM = 8  # bytes a trained parameter: two float32 moments
 FLOAT = 4
-NF4 = 0.516  # bytes a weight in 4 bits with double-quantised scales: 0.5 + 1/64 + small change (QLoRA, arXiv 2305.14314, section 3)
+HALF = 2
 
 
 def needs_bitsandbytes(recipe: Recipe) -> bool:
@@ -26,12 +27,12 @@ def gpu_bytes(context: Context) -> int | None:
     tensors = _tensors(context)
     if not tensors:
         return None
-    quantization = context.recipe.quantization or {}
-    if _full(context.recipe):
+    if context.full:
         return _parameters(tensors) * (FLOAT + FLOAT + ADAM)
-    each = NF4 if quantization.get("load_in_4bit") else 1 if quantization.get("load_in_8bit") else 2
-    inner = sum(_count(tensor) for tensor in tensors if _linear(tensor))
-    return int(inner * each + (_parameters(tensors) - inner) * 2)
+    if not context.quantised:
+        return _parameters(tensors) * HALF
+    bits = 4 if (context.recipe.quantization or {}).get("load_in_4bit") else 8
+    return quantised_bytes(tensors, bits, HALF)
 
 
 def checkpoint_bytes(context: Context) -> tuple[int, int]:
@@ -41,7 +42,7 @@ def checkpoint_bytes(context: Context) -> tuple[int, int]:
     if training.get("save_strategy") == "no" or not tensors:
         each = 0
     else:
-        trained = _parameters(tensors) if _full(context.recipe) else _lora_parameters(tensors, context.recipe.peft or {})
+        trained = _parameters(tensors) if context.full else _lora_parameters(tensors, context.recipe.peft or {})
         each = trained * (FLOAT if training.get("save_only_model") else FLOAT + ADAM)
     limit = training.get("save_total_limit")
     return each, (limit if isinstance(limit, int) and limit > 0 else 3) + 1
@@ -80,24 +81,8 @@ def _tensors(context: Context) -> list[Tensor]:
         return []
 
 
-def _full(recipe: Recipe) -> bool:
-    return recipe.peft is None and not recipe.model.get("adapter")
-
-
-def _count(tensor: Tensor) -> int:
-    count = 1
-    for size in tensor.shape:
-        count *= size
-    return count
-
-
 def _parameters(tensors: list[Tensor]) -> int:
-    return sum(map(_count, tensors))
-
-
-def _linear(tensor: Tensor) -> bool:
-    """Whether it is the weight of a linear layer inside the blocks: what quantisation and LoRA work on."""
-    return len(tensor.shape) == 2 and not any(word in tensor.name for word in ("embed", "lm_head", "wte", "wpe"))
+    return sum(map(count, tensors))
 
 
 def _lora_parameters(tensors: list[Tensor], peft: dict[str, Any]) -> int:
@@ -105,5 +90,5 @@ def _lora_parameters(tensors: list[Tensor], peft: dict[str, Any]) -> int:
     targets = peft.get("target_modules")
     chosen = tuple(f"{name}.weight" for name in targets) if isinstance(targets, list) else ("",)
     saved = tuple(f"{name}.weight" for name in peft.get("modules_to_save") or ())
-    wrapped = sum(sum(tensor.shape) for tensor in tensors if _linear(tensor) and tensor.name.endswith(chosen))
-    return rank * wrapped + sum(_count(tensor) for tensor in tensors if tensor.name.endswith(saved))
+    wrapped = sum(sum(tensor.shape) for tensor in tensors if is_linear(tensor) and tensor.name.endswith(chosen))
+    return rank * wrapped + sum(count(tensor) for tensor in tensors if tensor.name.endswith(saved))

@@ -174,10 +174,10 @@ def load_tokenizer(recipe: Recipe) -> Any:
     )
 
 
-def make_tokenizer(built: Built) -> Any:
-    """The tokenizer with the recipe's own tokens and template."""
+def make_tokenizer(built: Built, loaded: Any = None) -> Any:
+    """The tokenizer with the recipe's own tokens and template. `loaded`: one of load_tokenizer to be used for it, and changed."""
     recipe = built.recipe
-    tokenizer = load_tokenizer(recipe)
+    tokenizer = load_tokenizer(recipe) if loaded is None else loaded
     wanted = recipe.tokenizer
     add_tokens(recipe, tokenizer)
     for name in ("pad_token", "eos_token"):

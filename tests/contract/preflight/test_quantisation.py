@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.planted import CARD, alarms, check_early, finding, ids, plant
+from tests.support.planted import CARD, alarms, assert_found_and_repaired, check_early, finding, ids, plant
 from tests.support.short_training import train_steps
 from tuitune.preflight.cards import CPU, Card, parse_card
-from tuitune.preflight.repair import apply_fixes
 from tuitune.preflight.report import fix
 
 T4 = parse_card("T4")
@@ -37,13 +36,7 @@ def test_a_planted_fault_is_found_and_its_repair_takes_it_away(
     tmp_path: Path, tiny_model: Path, id: str, severity: str, card: Card, sections: dict[str, Any]
 ) -> None:
     place = plant(tmp_path, model=tiny_model, **sections)
-    report = check_early(place.recipe, card)
-    found = finding(report, id)
-    assert (found.severity, found.where.file) == (severity, str(place.recipe))
-    assert ids(report) == {id}
-    assert found.fix is not None
-    apply_fixes(place.recipe, report.text, [found.fix])
-    assert ids(check_early(place.recipe, card)) == set()
+    assert_found_and_repaired(place, id, severity, card)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.planted import CARD, alarms, check, check_early, finding, ids, plant, sound_rows, turns
+from tests.support.planted import CARD, alarms, assert_found_and_repaired, check, check_early, finding, plant, sound_rows, turns
 from tests.support.runs import new_run
 from tests.support.short_training import train_steps
 from tuitune.errors import UserError
@@ -80,13 +80,7 @@ def test_what_document_and_headers_show_is_found_and_repaired(
     tmp_path: Path, tiny_model: Path, id: str, severity: str, card: Card, sections: dict[str, Any]
 ) -> None:
     place = plant(tmp_path, model=tiny_model, **sections)
-    report = check_early(place.recipe, card)
-    found = finding(report, id)
-    assert (found.severity, found.where.file) == (severity, str(place.recipe))
-    assert ids(report) == {id}
-    assert found.fix is not None
-    apply_fixes(place.recipe, report.text, [found.fix])
-    assert ids(check_early(place.recipe, card)) == set()
+    assert_found_and_repaired(place, id, severity, card)
 
 
 @pytest.mark.parametrize(
