@@ -84,8 +84,9 @@ def prepared_rows(built: Built) -> PreparedRows:
         return READERS[built.recipe.task](built.trainer, numbered)
 
 
-def hollow_trainer(built: Built) -> Any:
-    """Make built.trainer, the real one around a hollow model; returns the rows it was given, with a column ROW. Errors as above."""
+def hollow_trainer(built: Built, tokenizer: Any = None) -> Any:
+    """Make built.trainer, the real one around a hollow model; returns the rows it was given, with a column ROW. `tokenizer`: as
+    make_tokenizer gives it, when somebody has it already. Errors as above."""
     if built.recipe.task not in READERS:
         raise UserError(f"task {built.recipe.task}: only rows of {' and '.join(READERS)} can be inspected so far; training is not affected")
     if built.eval is None:
@@ -94,7 +95,7 @@ def hollow_trainer(built: Built) -> Any:
     config = make_config(built, Path(tempfile.gettempdir()))  # nothing is written there
     numbered = rows_dataset(built.train).add_column(ROW, range(len(built.train.rows)))
     # DPOTrainer loads the weights a second time, as the reference, when it is not given one
-    tokenizer = make_tokenizer(built)
+    tokenizer = make_tokenizer(built) if tokenizer is None else tokenizer
     reference = {"ref_model": hollow_model(built, tokenizer)} if built.recipe.task == "dpo" else {}
     try:
         with random_fingerprints():

@@ -19,16 +19,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def sharded(total: int, work: Callable[[int, range], T], most: int) -> list[T]:
+def sharded(total: int, work: Callable[[int, range], T], most: int, meanwhile: Callable[[], None] | None = None) -> list[T]:
     """`work(slot, part)` for parts of range(total), in order; slot counts from 1. A UserError of a part is raised here, that of the first
-    part first. Must be called from a process without other threads that hold locks which `work` needs."""
+    part first. `meanwhile` is called once here, while they work. Must be called from a process without other threads that hold locks
+    which `work` needs."""
     count = max(1, min(cores(), most, total // FEWEST))
     edges = [total * at // count for at in range(count + 1)]
     parts = [range(start, stop) for start, stop in pairwise(edges)]
     if count == 1:
+        if meanwhile is not None:
+            meanwhile()
         return [work(1, parts[0])]
     pipes = [_fork(slot, part, work) for slot, part in enumerate(parts, 1)]
-    answers = [_read(pid, pipe) for pid, pipe in pipes]  # each is read to its end, so that nobody is left behind
+    try:
+        if meanwhile is not None:
+            meanwhile()
+    finally:
+        answers = [_read(pid, pipe) for pid, pipe in pipes]  # each is read to its end, so that nobody is left behind
     return _values(answers)
 
 

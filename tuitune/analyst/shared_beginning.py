@@ -1,9 +1,10 @@
 """Texts that begin alike are encoded once up to where they part.
 
-TRL encodes a prompt, and then the prompt with its answer. A fast tokenizer cuts a text at its added tokens before it does anything
-else, and treats the pieces apart: what stands behind `<|im_start|>` changes nothing of what stands before it. So behind the last such
-token that two texts share, only the rest need be encoded. Where a tokenizer may do otherwise nothing is shared (`borders`);
-tests/contract/test_shared_beginning.py compares with whole encodings, every survey compares with TRL's own on a sample.
+TRL encodes a prompt, and then the prompt with its answer; and most rows begin with the same system prompt. A fast tokenizer cuts a text
+at its added tokens before it does anything else, and treats the pieces apart: what stands behind `<|im_start|>` changes nothing of what
+stands before it. So behind the last such token that two texts share, only the rest need be encoded. Where a tokenizer may do otherwise
+nothing is shared (`borders`); tests/contract/test_shared_beginning.py compares with whole encodings, every survey compares with TRL's
+own on a sample.
 """
 
 import json
@@ -97,13 +98,36 @@ class Joined:
 
 
 def shared(rust: Any, text: str, before: Sequence[tuple[str, Any]], borders: Mapping[int, str]) -> Any:
-    """The encoding of `text` without special tokens; `before`: texts just encoded the same way, with their encodings."""
-    for other, encoding in before if borders else ():
-        ids = encoding.ids
-        at = next((at for at in range(len(ids) - 1, -1, -1) if ids[at] in borders), None)
-        if at is None:
-            continue
-        start, cut = encoding.token_to_chars(at)
-        if other[start:cut] == borders[ids[at]] and text.startswith(other[:cut]):
-            return Joined(encoding, at + 1, cut, rust.encode(text[cut:], add_special_tokens=False))
+    """The encoding of `text` without special tokens; `before`: texts encoded the same way, with their encodings, the likeliest last."""
+    for other, encoding in reversed(before) if borders else ():
+        if (found := _beginning(text, other, encoding, borders)) is not None:
+            count, cut = found
+            while isinstance(encoding, Joined) and count <= encoding.count:  # else each row would hold on to all rows before it
+                encoding = encoding.head
+            return Joined(encoding, count, cut, rust.encode(text[cut:], add_special_tokens=False))
     return rust.encode(text, add_special_tokens=False)
+
+
+def _beginning(text: str, other: str, encoding: Any, borders: Mapping[int, str]) -> tuple[int, int] | None:
+    """(tokens, characters) up to the last border before `text` and `other` part; None when there is none. `encoding` is that of `other`."""
+    alike = _alike(text, other)
+    ids = encoding.ids
+    last = encoding.char_to_token(alike - 1) if alike else -1
+    for at in range(len(ids) - 1 if last is None else last, -1, -1):
+        if ids[at] in borders:
+            start, cut = encoding.token_to_chars(at)
+            if cut <= alike and other[start:cut] == borders[ids[at]]:
+                return at + 1, cut
+    return None
+
+
+def _alike(one: str, other: str) -> int:
+    """Characters that two texts have in common from their beginning."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -47,18 +47,33 @@ def as_dataset(columns: dict[str, Column]) -> Dataset:
 
 
 def _cut(built: Built, prepared: WholeSet) -> Trained:
-    names = tuple(prepared.columns)
-    lists = [column.rows() for column in prepared.columns.values()]
-    rows = RowList([dict(zip((ROW, *names), values)) for values in zip(range(len(prepared.rows)), *lists)])
-    trainer = built.trainer
-    cut = trainer._prepare_dataset(rows, trainer.processing_class, trainer.args, False, None, "train")
-    kept = [row for row in cut if LOST not in row]
-    seen, counted = np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64)
-    for row in kept:
-        seen[row[ROW]] = len(row["input_ids"])
-        counted[row[ROW]] = np.count_nonzero(np.asarray(row["labels"]) != IGNORED)
-    dataset = as_dataset({name: Column.of([row[name] for row in kept]) for name in names})
-    return Trained(prepared.columns["input_ids"].lengths, seen, counted, (seen > 0).astype(np.int64), dataset)
+    """TRL cuts and drops. It gets those rows only to which either can happen, which is proven with the rest on the sample."""
+    columns, whole = prepared.columns, prepared.columns["input_ids"].lengths
+    counted = _in_loss(columns["labels"])
+    seen = whole.copy()
+    trainer, args = built.trainer, built.trainer.args
+    limit, order = args.max_length, range(len(whole))
+    touched = order if args.shuffle_dataset else np.flatnonzero((counted == 0) | (whole > limit if limit else False)).tolist()
+    if not touched:
+        return Trained(whole, seen, counted, (seen > 0).astype(np.int64), as_dataset(columns))
+    lists = {name: column.rows() for name, column in columns.items()}
+    rows = RowList([{ROW: at, **{name: found[at] for name, found in lists.items()}} for at in touched])
+    prepared_rows = trainer._prepare_dataset(rows, trainer.processing_class, args, False, None, "train")
+    cut = {row[ROW]: row for row in prepared_rows if LOST not in row}
+    for at in touched:
+        seen[at] = len(cut[at]["input_ids"]) if at in cut else 0
+        counted[at] = np.count_nonzero(np.asarray(cut[at]["labels"]) != IGNORED) if at in cut else 0
+    dropped = set(touched) - cut.keys()
+    kept = [at for at in (cut if args.shuffle_dataset else order) if at not in dropped]
+    remaining = {name: Column.of([cut[at][name] if at in cut else found[at] for at in kept]) for name, found in lists.items()}
+    return Trained(whole, seen, counted, (seen > 0).astype(np.int64), as_dataset(remaining))
+
+
+def _in_loss(labels: Column) -> Numbers:
+    """How many labels of each row count."""
+    sums = np.concatenate([[0], np.cumsum(labels.values != IGNORED)])
+    ends = np.cumsum(labels.lengths)
+    return sums[ends] - sums[ends - labels.lengths]  # type: ignore[no-any-return]
 
 
 def _packed(built: Built, prepared: WholeSet) -> Trained:

@@ -60,10 +60,15 @@ class WholeSet:
 
 
 def prepare(
-    built: Built, numbers: Sequence[int], watch: RenderWatch, progress: Callable[[str], None], matches: Matches | None = None
+    built: Built,
+    numbers: Sequence[int],
+    watch: RenderWatch,
+    progress: Callable[[str], None],
+    matches: Matches | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> WholeSet:
     """Rows `numbers` of built.train through the code of built.trainer, uncut. `matches`: of a text and its ids, whether somebody looks for
-    it. UserError names file and line of a row on which TRL or the template fails."""
+    it; `meanwhile` is called while other processes work. UserError names file and line of a row on which TRL or the template fails."""
     tokenizer, skeletons = quick(built.trainer.processing_class), Skeletons()
 
     def part(slot: int, indices: range) -> WholeSet:
@@ -77,7 +82,7 @@ def prepare(
                 progress(f"preparing {len(numbers):,} rows: {100 * done:.0f} %")
         return joined(found)
 
-    return joined(sharded(len(numbers), part, most=min(SHARDS, len(numbers))))
+    return joined(sharded(len(numbers), part, min(SHARDS, len(numbers)), meanwhile))
 
 
 def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], skeletons: Skeletons, matches: Matches | None = None) -> RowList:
@@ -86,9 +91,8 @@ def tokenised(built: Built, tokenizer: Any, numbers: Sequence[int], skeletons: S
     render = renderer(built, tokenizer)
 
     def note(example: dict[str, Any]) -> dict[str, Any]:
-        calls, tokenizer.calls = tokenizer.calls, []
         names = ("input",) if "input_ids" in example else ("chosen", "rejected")
-        calls = calls[-len(names) :]
+        calls = tokenizer.take_calls()[-len(names) :]
         matched = matches is not None and any(matches(text, encoding.ids) for text, encoding in calls)
         return {ROLES: _roles(example, names, calls, render, skeletons), MATCHED: matched}
 

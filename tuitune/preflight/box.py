@@ -1,12 +1,9 @@
 """What this computer is like: GPUs and who uses them, driver, libraries, limits. Collected once; the checks of environment.py judge it."""
 
-import json
 import locale
 import os
 import resource
 import shutil
-import subprocess
-import sys
 import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +15,8 @@ import psutil
 
 from tuitune.hub.gpu import GpuSampler
 from tuitune.network import can_reach, hub_host
-from tuitune.processes import our_environment
-from tuitune.text import printable
+from tuitune.preflight import libraries
 from tuitune.versions import installed
-
-PROBE = (sys.executable, "-P", "-m", "tuitune.trainer.probe")
-PROBE_LIMIT_S = 120.0  # a cold import of torch from a slow network disk takes a minute
 
 
 @dataclass
@@ -51,12 +44,14 @@ class Box:
     reaches_hub: Callable[[], str | None] = lambda: None
 
 
-def look_at_box() -> Box:
-    """This box. Takes some seconds, most of them for the libraries' imports; never raises."""
-    pipe = subprocess.PIPE
-    probe = subprocess.Popen(PROBE, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, env=our_environment())
+def look_at_box(anew: bool = False) -> Box:
+    """This box; never raises. The libraries' imports take seconds, unless they have answered not long ago; `anew`: ask them again."""
     sampler = GpuSampler()
     sample = sampler.sample()
+    versions = installed()
+    kept = libraries.place(versions, sample["driver"], sample["error"], [device.get("uuid") for device in sample["devices"]])
+    known = None if anew else libraries.remembered(kept)
+    answer = libraries.start_probe() if known is None else None
     memory = psutil.virtual_memory()
     box = Box(
         devices=sample["devices"],
@@ -64,7 +59,7 @@ def look_at_box() -> Box:
         driver=sample["driver"],
         driver_cuda=_driver_cuda(),
         exclusive=[device["index"] for device in sample["devices"] if _exclusive(device["index"])],
-        versions=installed(),
+        versions=versions,
         memory=memory.total,
         memory_free=memory.available,
         shared_memory=_size_of("/dev/shm"),
@@ -78,7 +73,9 @@ def look_at_box() -> Box:
         reaches_hub=reaches_hub,
     )
     sampler.close()
-    box.libraries = _answer(probe)
+    box.libraries = known if answer is None else answer()
+    if answer is not None:
+        libraries.remember(kept, box.libraries)
     return box
 
 
@@ -98,20 +95,6 @@ def reaches_hub() -> str | None:
         return "HF_HUB_OFFLINE is set"
     host = hub_host(os.environ)
     return None if host is None or can_reach(host) else f"{host} cannot be reached from here"
-
-
-def _answer(probe: "subprocess.Popen[str]") -> dict[str, Any]:
-    try:
-        out, words = probe.communicate(timeout=PROBE_LIMIT_S)
-        found: dict[str, Any] = json.loads(out)
-        return found
-    except subprocess.TimeoutExpired:
-        probe.kill()
-        probe.communicate()
-        return {"error": f"the libraries did not answer within {PROBE_LIMIT_S:g} s"}
-    except ValueError:
-        last = next((line for line in reversed(words.splitlines()) if line.strip()), f"exit code {probe.returncode}")
-        return {"error": printable(last.strip(), limit=300)}
 
 
 def _driver_cuda() -> tuple[int, int] | None:

@@ -36,7 +36,7 @@ class Diagnosis:
 
 def diagnose(workspace: Path) -> Diagnosis:
     """Look at this box and judge it for a run in `workspace`. Takes some seconds."""
-    box = look_at_box()
+    box = look_at_box(anew=True)
     outcome = run_checks(all_checks(), BoxContext(box, this_box(), workspace), {Stage.BOX})
     return Diagnosis(box, facts(box, workspace), outcome)
 

@@ -48,11 +48,18 @@ def _torch() -> dict[str, Any]:
     return found
 
 
+def _uncompiled(function: Any = None, **_options: Any) -> Any:
+    """torch.compile that leaves functions as they are."""
+    return function if function is not None else lambda given: given
+
+
 def _bitsandbytes() -> dict[str, Any]:
     """`works`: whether four bits can really be made of a matrix on the device that training would use; else `error`."""
     try:
-        import bitsandbytes
         import torch
+
+        torch.compile = _uncompiled  # bitsandbytes decorates with it, and to import the compiler takes as long as all else together
+        import bitsandbytes
     except Exception as error:
         return {"version": None, "works": False, "error": f"{type(error).__name__}: {error}"}
     found: dict[str, Any] = {"version": bitsandbytes.__version__, "works": False}
