@@ -293,3 +293,17 @@ def test_a_pattern_that_is_none_says_why(tiny_model: Path, workspace: Path) -> N
 
     with pytest.raises(UserError, match=r"/\(/ is no pattern: missing \)"):
         matcher("/(/")
+
+
+def test_a_trainer_may_change_the_twin_of_a_tokenizer(tiny_model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from tuitune.analyst.proven_set import twin
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    before = (tokenizer.pad_token, tokenizer.eos_token, tokenizer.chat_template, dict(tokenizer.special_tokens_map))
+    made = twin(tokenizer)
+    made.pad_token = made.eos_token = made.convert_ids_to_tokens(5)
+    made.chat_template = "{{ messages }}"
+    assert (tokenizer.pad_token, tokenizer.eos_token, tokenizer.chat_template, dict(tokenizer.special_tokens_map)) == before
+    assert made("one")["input_ids"] == tokenizer("one")["input_ids"]

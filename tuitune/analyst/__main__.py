@@ -1,5 +1,6 @@
 """`python -m tuitune.analyst`: the warm process. Started by tuitune.analyst.client, which speaks with it over standard input and output."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,8 @@ def main() -> int:
         "check": Operation(preflight, limit_s=900.0, renders=True),
         "template": Operation(template, limit_s=120.0, renders=True),
     }
+    gc.collect()
+    gc.freeze()  # its workers are forked: what is imported is never collected, and its pages stay shared
     server = Server(operations, sys.stdin.fileno(), answers)
     answers.write(encode({"v": VERSION, "ev": "hello", "pid": os.getpid()}))
     answers.flush()

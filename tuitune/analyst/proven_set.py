@@ -4,6 +4,7 @@ The rows go through TRL's code in memory (whole_set.py). On a seeded sample the 
 id by id and label by label; where they differ the whole set goes through Dataset.map as in training, and `difference` says why.
 """
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from tuitune.trainer.build import Built, begin, rows_dataset
 from tuitune.trainer.prepared import integer_columns
 
 MOST = 200_000  # rows that are looked at; of more a seeded sample
-FEW = 16  # rows round which the trainer is built whose code prepares all of them
+FEW = 4  # rows round which the trainer is built whose code prepares all of them
 
 
 @dataclass
@@ -47,9 +48,10 @@ def prove(
     most: int = MOST,
     matches: Matches | None = None,
     begun: Built | None = None,
+    tokenizer: Any = None,
 ) -> ProvenSet:
-    """Prepare a recipe's training set, whose rows `begun` has when somebody has read them already. UserError when it cannot be, with
-    TRL's own reason and the row's place."""
+    """Prepare a recipe's training set. `begun` has its rows, and `tokenizer` is make_tokenizer's, when somebody has them already.
+    UserError when it cannot be prepared, with TRL's own reason and the row's place."""
     clock = Clock()
     progress("reading the rows")
     built = begun or begin(recipe)
@@ -60,12 +62,19 @@ def prove(
     clock.note("read")
     sample = sorted(Random(SEED).sample(numbers, min(SAMPLE, len(numbers))))
     built.train = subset(whole, sample[:FEW])
-    hollow_trainer(built)
+    hollow_trainer(built, None if tokenizer is None else twin(tokenizer))
     built.train = whole
     clock.note("trainer")
     prepared, difference = _prepared(built, numbers, sample, watch, progress, matches)
     clock.note("rows")
     return ProvenSet(built, evaluation, numbers, prepared, difference, clock.seconds)
+
+
+def twin(tokenizer: Any) -> Any:
+    """A tokenizer on the same vocabulary whose pad token, end token and template a trainer may set without changing this one's."""
+    made = copy.copy(tokenizer)
+    vars(made).update({name: copy.copy(value) for name, value in vars(tokenizer).items() if isinstance(value, dict | list)})
+    return made
 
 
 class Clock:

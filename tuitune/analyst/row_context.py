@@ -85,7 +85,7 @@ class RowContext(Context):
         if self.stopped:
             raise NotHere(self.stopped)
         mine = replace(self.recipe, training=dict(self.recipe.training))  # it takes out what asks for an evaluation
-        return prove(mine, self.watch, self.progress, begun=replace(self.built, recipe=mine))
+        return prove(mine, self.watch, self.progress, begun=replace(self.built, recipe=mine), tokenizer=self.tokenizer)
 
     @cached_property
     def trained(self) -> Trained:

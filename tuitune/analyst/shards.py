@@ -1,5 +1,6 @@
 """Work over many items in forked processes, one a core: each gets a contiguous part and returns one picklable result."""
 
+import gc
 import os
 import pickle
 import sys
@@ -47,6 +48,7 @@ def beside(work: Callable[[], T]) -> Callable[[], T]:
 
 def _fork(slot: int, part: range, work: Callable[[int, range], T]) -> tuple[int, int]:
     read_end, write_end = os.pipe()
+    gc.freeze()  # a collection would touch, and so copy, every page that the processes share
     pid = os.fork()
     if pid:
         os.close(write_end)
