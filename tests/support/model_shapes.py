@@ -31,4 +31,39 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen2.5-32b": _llama(5120, 27_648, 64, 40, 8, 152_064, **QWEN2),
     "qwen3-4b": _llama(2560, 9728, 36, 32, 8, 151_936, **QWEN3, **TIED),
     "qwen3-8b": _llama(4096, 12_288, 36, 32, 8, 151_936, **QWEN3),
+    "gemma2-2b": _llama(
+        2304, 9216, 26, 8, 4, 256_000, model_type="gemma2", head_dim=256, query_pre_attn_scalar=256, sliding_window=4096, **TIED
+    ),
+    "gemma3-1b": _llama(
+        1152, 6912, 26, 4, 1, 262_144, model_type="gemma3_text", head_dim=256, query_pre_attn_scalar=256, sliding_window=512, **TIED
+    ),
+    "phi3-mini": _llama(3072, 8192, 32, 32, 32, 32_064, model_type="phi3", sliding_window=2047, pad_token_id=32_000),
+    "phi-2": _llama(2560, 10_240, 32, 32, 32, 51_200, model_type="phi", partial_rotary_factor=0.4, resid_pdrop=0.1),
+    "pythia-1.4b": {
+        "model_type": "gpt_neox",
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "vocab_size": 50_304,
+        "rotary_pct": 0.25,
+        "tie_word_embeddings": False,
+    },
+    "gpt2-large": {"model_type": "gpt2", "n_embd": 1280, "n_layer": 36, "n_head": 20, "vocab_size": 50_257, "n_positions": 1024},
+    "qwen3-moe-small": _llama(
+        2048,
+        6144,
+        12,
+        32,
+        4,
+        151_936,
+        model_type="qwen3_moe",
+        head_dim=128,
+        num_experts=64,
+        num_experts_per_tok=8,
+        moe_intermediate_size=768,
+    ),
+    "mixtral-small": _llama(
+        2048, 7168, 8, 32, 8, 32_000, model_type="mixtral", num_local_experts=8, num_experts_per_tok=2, sliding_window=None
+    ),
 }

@@ -99,8 +99,8 @@ class FaultAt(Exception):
 def quick(tokenizer: Any) -> Any:
     """A copy of a fast tokenizer whose call for a single plain text goes straight to the Rust tokenizer; any other call is its own.
 
-    `take_calls()` gives (text, encoding) of each such call since it was asked last; a text that begins like one of these, or of those before
-    them, shares its encoding.
+    `take_calls()` gives (text, encoding) of each such call since it was asked last; a text that begins like one of these, or of those
+    before them, shares its encoding.
     """
     own = type(tokenizer)
     calls: list[tuple[str, Any]] = []

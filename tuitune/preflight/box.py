@@ -51,7 +51,7 @@ def look_at_box(anew: bool = False) -> Box:
     versions = installed()
     kept = libraries.place(versions, sample["driver"], sample["error"], [device.get("uuid") for device in sample["devices"]])
     known = None if anew else libraries.remembered(kept)
-    answer = libraries.start_probe() if known is None else None
+    asked = libraries.start_probe() if known is None else None
     memory = psutil.virtual_memory()
     box = Box(
         devices=sample["devices"],
@@ -73,9 +73,10 @@ def look_at_box(anew: bool = False) -> Box:
         reaches_hub=reaches_hub,
     )
     sampler.close()
-    box.libraries = known if answer is None else answer()
-    if answer is not None:
-        libraries.remember(kept, box.libraries)
+    if asked is not None:
+        known = asked()
+        libraries.remember(kept, known)
+    box.libraries = known or {}
     return box
 
 
