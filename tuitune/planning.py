@@ -88,7 +88,11 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings
         packed=packed,
         padded=not packed and not training.get("packing") and (batch > 1 or recipe.task in ("dpo", "reward")),
         attention=_attention(recipe),
-        loss="none" if recipe.task == "reward" else "full" if recipe.task == "sft" and training.get("label_smoothing_factor") else "fused",
+        loss="none"
+        if recipe.task == "reward"
+        else "smoothed"
+        if recipe.task == "sft" and training.get("label_smoothing_factor")
+        else "fused",
         reference=_reference(recipe, training, adapts),
         eval_batch=int(training["per_device_eval_batch_size"])
         if training.get("eval_strategy", "no") != "no" and recipe.dataset["eval"]

@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 
 from tests.support.model_shapes import CONFIGS
 from tuitune.memory.advice import advise
+from tuitune.memory.allocator import choose
 from tuitune.memory.plan import plan
 from tuitune.memory.settings import MIB, Device
 from tuitune.planning import read_recipe
@@ -79,6 +80,8 @@ CONFIGURATIONS = [
     configuration("o15", "qwen2.5-0.5b", 1024, 8, every=0, label_smoothing_factor=0.1),
     configuration("o16", "phi-2", 1024, 4, launch={"adapter_dtype": "bfloat16"}),
     configuration("o17", "qwen2.5-0.5b", 1024, 4, every=0, model={"attn_implementation": "eager"}),
+    configuration("o19", "llama3.2-1b", 1024, 4, label_smoothing_factor=0.1),
+    configuration("o20", "llama3.2-1b", 2048, 2, "full", every=0, optim="adamw_8bit"),
     configuration("o18", "qwen3-moe-small", 512, 4, "qlora", "dpo"),
 ]
 
@@ -144,6 +147,7 @@ def planned(path: Path) -> dict[str, Any]:
 
 def one(path: Path, limit_mib: float) -> dict[str, Any]:
     """Train the recipe in this process; `limit_mib`: of memory for this process, its CUDA context included (0: all there is)."""
+    allocator = choose(os.environ)
     import torch
     from transformers import TrainerCallback
 
@@ -183,7 +187,7 @@ def one(path: Path, limit_mib: float) -> dict[str, Any]:
             if "loss" in logs:
                 losses.append(logs["loss"])
 
-    answer: dict[str, Any] = {"oom": False}
+    answer: dict[str, Any] = {"oom": False, "allocator": allocator}
     try:
         built = build(load_recipe(path), RunDirectory(path.parent / "run"))
         answer["ready_mib"] = torch.cuda.memory_allocated() / MIB

@@ -96,7 +96,7 @@ def checkpointing(shape: Shape, settings: Settings, device: Device, room: int) -
 
 def fused_loss(shape: Shape, settings: Settings, device: Device, room: int) -> Change | None:
     """TRL's loss without logits."""
-    if settings.loss != "full":
+    if settings.loss != "smoothed":
         return None
     return Change({"training.label_smoothing_factor": 0.0}, replace(settings, loss="fused"), "label smoothing")
 

@@ -1,7 +1,7 @@
 """Head and loss. Bytes. N scored positions, V vocabulary, h hidden, c bytes of a product's operand.
 
 "fused" is TRL's head (trl/kernels/chunked_logprob.py): logits exist only as one tile of 4096 positions × 32768 words.
-"full" are all logits at once, as a plain Trainer, label smoothing or an own loss function need them.
+"full" are all logits at once, as a plain Trainer or an own loss function need them; "smoothed" those of transformers' LabelSmoother.
 """
 
 from tuitune.memory.settings import Settings
@@ -25,7 +25,10 @@ def final_norm_bytes(shape: Shape, settings: Settings) -> int:
 
 
 def forward_bytes(shape: Shape, settings: Settings) -> int:
-    """The loss itself: hidden states of the scored positions and a tile; or logits in 16 bits, in float32 and their log-softmax (10 V)."""
+    """The loss itself: hidden states of the scored positions and a tile; or logits in 16 bits, in float32 and their log-softmax (10 V);
+    smoothed: its negative too (14 V)."""
+    if settings.loss == "smoothed":
+        return (settings.compute_bytes + 12) * settings.tokens * shape.vocab
     if settings.loss == "full":
         return (settings.compute_bytes + 8) * settings.tokens * shape.vocab
     if settings.loss == "none":
@@ -35,10 +38,11 @@ def forward_bytes(shape: Shape, settings: Settings) -> int:
 
 def backward_bytes(shape: Shape, settings: Settings) -> int:
     """Its backward pass. Fused: hidden states, their gradient in float32 and in the stream's type, a tile; a trained head's gradient is
-    summed in float32 and then cast (4Vh + its own). Full: log-softmax, its gradient, the logits' gradient, all float32 (12 V)."""
+    summed in float32 and then cast (4Vh + its own). Full: log-softmax, its gradient, the logits' gradient, all float32 (12 V). Smoothed: logits,
+    log-softmax, and a gradient each from the label's and from the mean of all words' (16 V)."""
     head = 0 if settings.lora else shape.embedding * (4 + settings.weight_bytes)
-    if settings.loss == "full":
-        return 12 * settings.tokens * shape.vocab
+    if settings.loss in ("full", "smoothed"):
+        return (12 if settings.loss == "full" else 16) * settings.tokens * shape.vocab
     if settings.loss == "none":
         return 0
     return (2 * settings.weight_bytes + 4) * scored_positions(settings) * shape.hidden + tile_bytes(settings) + head
@@ -46,8 +50,8 @@ def backward_bytes(shape: Shape, settings: Settings) -> int:
 
 def evaluation_bytes(shape: Shape, settings: Settings, tokens: int) -> int:
     """The loss of an evaluation batch: hidden states twice (all, and the scored ones) and a tile."""
-    if settings.loss == "full":
-        return (settings.compute_bytes + 8) * tokens * shape.vocab
+    if settings.loss in ("full", "smoothed"):
+        return (settings.compute_bytes + (8 if settings.loss == "full" else 12)) * tokens * shape.vocab
     if settings.loss == "none":
         return 0
     tile = min(tokens, TILE_POSITIONS) * TILE_WORDS * settings.compute_bytes
@@ -60,5 +64,5 @@ def tile_bytes(settings: Settings) -> int:
 
 
 def idle_bytes(shape: Shape, settings: Settings) -> int:
-    """Full logits: their 16-bit block (2 V) lies idle in the allocator when the backward pass asks for float32 ones, which are larger."""
-    return settings.compute_bytes * settings.tokens * shape.vocab if settings.loss == "full" and settings.amp else 0
+    """All logits: their 16-bit block (2 V) lies idle in the allocator when the backward pass asks for float32 ones, which are larger."""
+    return settings.compute_bytes * settings.tokens * shape.vocab if settings.loss in ("full", "smoothed") and settings.amp else 0

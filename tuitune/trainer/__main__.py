@@ -17,6 +17,7 @@ from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.dataset.looked_at import compare
 from tuitune.errors import UserError
+from tuitune.memory.allocator import choose
 from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
@@ -36,6 +37,7 @@ def main(path: Path) -> int:
     """Train the run at `path` to its end."""
     mask_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    allocator = choose(os.environ)
     _see_one_gpu()
     stop = StopRequest()
     stop.listen_to_signals()
@@ -60,7 +62,7 @@ def main(path: Path) -> int:
         telemetry = Telemetry(journal, link)
         telemetry.current = "loading"
         telemetry.start_heartbeat()
-        built = _build(recipe, run, telemetry)
+        built = _build(recipe, run, telemetry, allocator)
         stop.begin()
         if not stop.asked:
             _train(built, telemetry, stop)
@@ -107,7 +109,7 @@ def _devices() -> list[dict[str, str]]:
     return [{"uuid": f"GPU-{device.uuid}", "name": device.name} for device in found]
 
 
-def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry") -> "Built":
+def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator: str) -> "Built":
     from tuitune.trainer.build import build
     from tuitune.trainer.effective import ledger
     from tuitune.trainer.prepared import describe, warnings
@@ -127,6 +129,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry") -> "Built"
         versions=installed(),
         world=1,
         device=built.box.name,
+        allocator=allocator,
         devices=_devices(),
         caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in OPS],
         loading_seconds=time.monotonic() - started,

@@ -64,7 +64,7 @@ def test_an_empty_recipe_is_planned_with_the_library_s_defaults(tmp_path: Path) 
         ("training: {activation_checkpointing_kwargs: {every_n_layers: 3}}", "checkpoint_every", 3),
         ("training: {packing: true, packing_strategy: bfd_split}", "packed", True),
         ("training: {packing: true, packing_strategy: wrapped}", "packed", False),
-        ("training: {label_smoothing_factor: 0.1}", "loss", "full"),
+        ("training: {label_smoothing_factor: 0.1}", "loss", "smoothed"),
         ("training: {per_device_train_batch_size: 1}", "padded", False),
         ("peft: {r: 8, target_modules: [q_proj]}", "targets", ("q_proj",)),
         ("peft: {}\nlaunch: {adapter_dtype: bfloat16}", "adapter_bytes", 2),
