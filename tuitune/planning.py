@@ -1,10 +1,12 @@
 """`tuitune plan`: from a recipe and a card to the memory plan's records. Reads config.json and safetensors headers; imports no torch."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tuitune.errors import NotHere, UserError
+from tuitune.memory.allocator import expandable
 from tuitune.memory.families import read_shape
 from tuitune.memory.settings import Reference, Settings, Weights
 from tuitune.memory.shape import Shape
@@ -88,16 +90,19 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings
         packed=packed,
         padded=not packed and not training.get("packing") and (batch > 1 or recipe.task in ("dpo", "reward")),
         attention=_attention(recipe),
-        loss="none"
-        if recipe.task == "reward"
-        else "smoothed"
-        if recipe.task == "sft" and training.get("label_smoothing_factor")
-        else "fused",
+        loss=_loss(recipe, training),
         reference=_reference(recipe, training, adapts),
         eval_batch=int(training["per_device_eval_batch_size"])
         if training.get("eval_strategy", "no") != "no" and recipe.dataset["eval"]
         else 0,
+        expandable=expandable(os.environ),
     )
+
+
+def _loss(recipe: Recipe, training: dict[str, Any]) -> Literal["fused", "smoothed", "none"]:
+    if recipe.task == "reward":
+        return "none"
+    return "smoothed" if recipe.task == "sft" and training.get("label_smoothing_factor") else "fused"
 
 
 def _refuse_unplanned(recipe: Recipe) -> None:

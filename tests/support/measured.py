@@ -42,6 +42,7 @@ def settings_of(row: dict[str, Any]) -> Settings:
         scored=row["valid"],
         reference="shared" if row["task"] == "dpo" else "none",
         eval_batch=row["evalB"],
+        expandable=False,
     )
 
 

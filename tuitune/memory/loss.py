@@ -38,8 +38,8 @@ def forward_bytes(shape: Shape, settings: Settings) -> int:
 
 def backward_bytes(shape: Shape, settings: Settings) -> int:
     """Its backward pass. Fused: hidden states, their gradient in float32 and in the stream's type, a tile; a trained head's gradient is
-    summed in float32 and then cast (4Vh + its own). Full: log-softmax, its gradient, the logits' gradient, all float32 (12 V). Smoothed: logits,
-    log-softmax, and a gradient each from the label's and from the mean of all words' (16 V)."""
+    summed in float32 and then cast (4Vh + its own). Full: log-softmax, its gradient, the logits' gradient, all float32 (12 V). Smoothed:
+    logits, log-softmax, and a gradient each from the label's and from the mean of all words' (16 V)."""
     head = 0 if settings.lora else shape.embedding * (4 + settings.weight_bytes)
     if settings.loss in ("full", "smoothed"):
         return (12 if settings.loss == "full" else 16) * settings.tokens * shape.vocab

@@ -9,9 +9,10 @@ from tuitune.memory import activations, backward, loss, static, working
 from tuitune.memory.settings import Device, Settings
 from tuitune.memory.shape import Shape
 
-# Blocks that torch's allocator has and nobody uses, as a share of what is allocated. Calibrated: of 12 runs on one H200 with the usual
-# allocator 11 had 1.4 to 5 % beside the idle logits of a full loss, 2.3 % in the middle. Expandable segments: not measured yet, as much.
-UNUSED = 0.025
+# Blocks that torch's allocator has and nobody uses, as a share of what is allocated, beside the idle logits of a full loss. Calibrated
+# on one H200 (tests/support/recorded): 12 runs with the usual allocator and rows of one length 1.4 to 5 %, 2.3 % in the middle; 18 with
+# rows of two lengths 1 to 16 %, 6.7 % in the middle; 20 of these with segments that grow 0.2 to 12 %, 2.3 % in the middle.
+UNUSED, UNUSED_AMONG_LENGTHS = 0.025, 0.065
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def plan(shape: Shape, settings: Settings, device: Device) -> Plan:
     phases["load"] = {key: stays[key] for key in ("weights", "adapter", "reference")}
     totals = {name: sum(parts.values()) for name, parts in phases.items()}
     peak = max(totals, key=lambda name: totals[name])
-    unused = int(totals[peak] * UNUSED) + loss.idle_bytes(shape, settings)
+    share = UNUSED_AMONG_LENGTHS if settings.padded and not settings.expandable else UNUSED
+    unused = int(totals[peak] * share) + loss.idle_bytes(shape, settings)
     process = {"CUDA context and kernels": device.context, "unused by the allocator": unused, "paged optimizer states": paged}
     return Plan(
         components=tuple(

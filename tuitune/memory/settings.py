@@ -17,9 +17,10 @@ class Settings:
     `targets`: as LoraConfig.target_modules; `adapter_bytes` a LoRA weight. `checkpoint_every`: 0 none, 1 every layer, n every n-th.
     `packed`: rows of documents joined without padding (TRL's bfd strategies); `padded`: rows of a batch differ in length.
     `attention`: "sdpa", "eager", or "flash" for every kernel that needs no mask. `loss`: "fused" (TRL's tiles), "full" (all logits),
-    "smoothed" (all logits, label smoothing), "none" (reward models score the last position only). `scored`: share of positions that count for the loss. `reference`: DPO's and
-    KTO's other model: "shared" (the base without its adapter), "adapter" (a frozen copy of it), "model" (a copy of everything).
-    `eval_batch` 0: no evaluation.
+    "smoothed" (all logits, for label smoothing), "none" (reward models score the last position only). `scored`: share of positions that
+    count for the loss. `reference`: DPO's and KTO's other model: "shared" (the base without its adapter), "adapter" (a frozen copy of
+    it), "model" (a copy of everything).
+    `eval_batch` 0: no evaluation. `expandable`: torch's allocator lets its segments grow (tuitune.memory.allocator).
     """
 
     length: int
@@ -42,6 +43,7 @@ class Settings:
     scored: float = 1.0
     reference: Reference = "none"
     eval_batch: int = 0
+    expandable: bool = True
 
     @property
     def rows_each(self) -> int:
