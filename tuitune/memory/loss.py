@@ -33,14 +33,15 @@ def forward_bytes(shape: Shape, settings: Settings) -> int:
         return (settings.compute_bytes + 8) * settings.tokens * shape.vocab
     if settings.loss == "none":
         return 0
-    return settings.weight_bytes * scored_positions(settings) * shape.hidden + tile_bytes(settings)
+    return settings.weight_bytes * scored_positions(settings) * shape.hidden + tile_bytes(settings) + head_cast_bytes(shape, settings)
 
 
 def backward_bytes(shape: Shape, settings: Settings) -> int:
     """Its backward pass. Fused: hidden states, their gradient in float32 and in the stream's type, a tile; a trained head's gradient is
-    summed in float32 and then cast (4Vh + its own). Full: log-softmax, its gradient, the logits' gradient, all float32 (12 V). Smoothed:
-    logits, log-softmax, and a gradient each from the label's and from the mean of all words' (16 V)."""
-    head = 0 if settings.lora else shape.embedding * (4 + settings.weight_bytes)
+    summed in float32 (4Vh) and then cast, when the head is not float32 itself. Full: log-softmax, its gradient, the logits' gradient, all
+    float32 (12 V). Smoothed: logits, log-softmax, and a gradient each from the label's and from the mean of all words' (16 V)."""
+    summed = 4 if settings.weight_bytes == 4 else 4 + settings.weight_bytes
+    head = (0 if settings.lora else shape.embedding * summed) + head_cast_bytes(shape, settings)
     if settings.loss in ("full", "smoothed"):
         return (12 if settings.loss == "full" else 16) * settings.tokens * shape.vocab
     if settings.loss == "none":
@@ -61,6 +62,11 @@ def evaluation_bytes(shape: Shape, settings: Settings, tokens: int) -> int:
 def tile_bytes(settings: Settings) -> int:
     """The buffer that the tiles are computed in, whatever the vocabulary."""
     return min(scored_positions(settings), TILE_POSITIONS) * TILE_WORDS * settings.compute_bytes
+
+
+def head_cast_bytes(shape: Shape, settings: Settings) -> int:
+    """A float32 head is cast a tile's words at a time; the next ones are there before the last ones are gone."""
+    return 2 * settings.compute_bytes * min(TILE_WORDS, shape.vocab) * shape.hidden if settings.casts else 0
 
 
 def idle_bytes(shape: Shape, settings: Settings) -> int:
