@@ -120,6 +120,8 @@ def _refuse_unplanned(recipe: Recipe) -> None:
     for name in ("offload", "use_reentrant", "selective"):
         if kwargs.get(name):
             raise UserError(f"{printable(str(recipe.file))}: no memory plan with {name} checkpointing yet; plan without it")
+    if recipe.task == "dpo" and "every_n_layers" in kwargs:
+        raise UserError(f"{printable(str(recipe.file))}: DPOTrainer cannot checkpoint every n-th layer only; remove every_n_layers")
 
 
 def _model_files(recipe: Recipe) -> ModelFiles:

@@ -100,3 +100,27 @@ def test_rows_can_be_kept_as_they_are_whatever_the_other_rows_hold() -> None:
 def test_trl_seeds_itself_before_it_makes_the_adapter() -> None:
     source = inspect.getsource(trl.SFTTrainer.__init__)
     assert source.index("set_seed(") < source.index("get_peft_model(")
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_dpo_cannot_checkpoint_every_second_layer(tiny_model: Path, tmp_path: Path, every: int) -> None:
+    """When this no longer fails, build.py need not refuse it."""
+    import datasets
+
+    rows = datasets.Dataset.from_list([{"prompt": "one ", "chosen": "two three", "rejected": "four"}] * 4)
+    args = trl.DPOConfig(
+        output_dir=str(tmp_path),
+        max_steps=2,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        gradient_checkpointing=True,
+        gradient_checkpointing_kwargs={"every_n_layers": every},
+    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tiny_model)
+    trainer = trl.DPOTrainer(model=model, ref_model=reference, args=args, train_dataset=rows, processing_class=tokenizer)
+    with pytest.raises(ValueError, match="Unexpected keyword arguments: every_n_layers"):
+        trainer.train()

@@ -158,12 +158,24 @@ def make_config(built: Built, checkpoints: Path) -> Any:
         raise UserError(
             f"{recipe.file}:{line}: eval_strategy asks for evaluation, but dataset.eval names no data; add it or remove eval_strategy"
         )
+    _refuse_sparse_checkpoints(recipe, arguments)
     try:
         return config_class(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{recipe.file}:{recipe.line('training')}: {config_class.__name__} refuses this: {printable(str(error))}"
         ) from error
+
+
+def _refuse_sparse_checkpoints(recipe: Recipe, arguments: dict[str, Any]) -> None:
+    """TRL hands every_n_layers to torch's checkpoint function when it has computed DPO's reference, which fails in the first step
+    (tests/contract/test_trainer_internals.py)."""
+    written = arguments.get("gradient_checkpointing_kwargs") or arguments.get("activation_checkpointing_kwargs") or {}
+    if recipe.task == "dpo" and "every_n_layers" in written:
+        line = recipe.line("training", "activation_checkpointing_kwargs") or recipe.line("training", "gradient_checkpointing_kwargs")
+        raise UserError(
+            f"{recipe.file}:{line}: DPOTrainer cannot checkpoint every n-th layer only: it fails in the first step; remove every_n_layers"
+        )
 
 
 def load_tokenizer(recipe: Recipe) -> Any:
