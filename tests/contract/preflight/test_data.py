@@ -1,5 +1,6 @@
 """Checks of rows as they stand in their files: every fault is found, and its sound twin is left alone."""
 
+import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -303,3 +304,41 @@ def test_a_stream_is_told_as_such(tmp_path: Path, tiny_model: Path) -> None:
     sections = {"dataset": {"train": [{"path": "train.jsonl", "columns": ASKED, "streaming": True}]}}
     found = finding(check(plant_data(tmp_path, tiny_model, SOUND, **sections).recipe), "DAT22")
     assert found.where.key == "dataset.train[0].streaming"
+
+
+OF_FILES = [name for name, (_, _, more, expected) in FAULTS.items() if not more and set(expected) <= {"DAT02", "DAT06", "DAT07"}]
+
+
+@pytest.mark.parametrize("name", OF_FILES)
+def test_a_file_of_the_evaluation_is_looked_at_as_well(name: str, tmp_path: Path, tiny_model: Path) -> None:
+    data, columns, _, expected = FAULTS[name]
+    source = {"path": "held-out.jsonl", **({"columns": dict(columns)} if columns else {})}
+    training = {"path": "train.jsonl", "columns": ASKED}
+    rows = [{"question": f"In which year was house {n} built?", "answer": f"It was built in {1800 + n}."} for n in range(24)]
+    place = plant_data(tmp_path, tiny_model, rows, name="train.jsonl", dataset={"train": [training], "eval": [source]})
+    held_out = data if isinstance(data, bytes) else data.encode() if isinstance(data, str) else lines_of(data)
+    (tmp_path / "held-out.jsonl").write_bytes(held_out)
+    found = of_data(place)
+    assert told(found) == expected
+    assert {finding.where.split for finding in found} == {"eval"}
+
+
+def lines_of(rows: Any) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def test_rows_that_go_to_the_trainer_unprepared_are_an_error_until_the_key_is_taken_out(tmp_path: Path, tiny_model: Path) -> None:
+    skip = {"training": {"dataset_kwargs": {"skip_prepare_dataset": True}}}
+    place = plant_data(tmp_path, tiny_model, SOUND, **skip)
+    found = finding_in(of_data(place), "DAT23")
+    assert found.severity == "error"
+    assert found.fix is not None
+    apply_fixes(place.recipe, place.recipe.read_text(), [found.fix])
+    assert told(of_data(place)) == {}
+    (tmp_path / "prepared").mkdir()
+    place = plant_data(tmp_path / "prepared", tiny_model, SOUND, training={"dataset_kwargs": {"skip_prepare_dataset": False}})
+    assert told(of_data(place)) == {}
+
+
+def finding_in(findings: Any, id: str) -> Any:
+    return next(finding for finding in findings if finding.id == id)

@@ -60,6 +60,42 @@ def test_the_number_of_trained_tokens_is_always_told(tmp_path: Path, tiny_model:
     assert found.evidence["trained_tokens"] == found.evidence["tokens"]
 
 
+def test_nothing_to_train_at_all_is_an_error(tmp_path: Path, tiny_model: Path) -> None:
+    rows = [asked("the cat sat on a mat and the dog ran " * 6 + str(n), f"it rained on {n} towns") for n in range(24)]
+    found = finding(
+        check(plant(tmp_path, model=tiny_model, rows=rows, training={"max_length": 16, "assistant_only_loss": True}).recipe), "DAT24"
+    )
+    assert found.severity == "error"
+    assert found.evidence["trained_tokens"] == 0
+
+
+def test_rows_that_train_nothing_though_they_are_whole_are_a_warning(tmp_path: Path, tiny_model: Path) -> None:
+    """Their completion is a turn that the template does not print."""
+    template = tmp_path / "two-roles.jinja"
+    template.write_text(
+        "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endif %}"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+    def row(n: int, role: str) -> dict[str, Any]:
+        said = sound_rows(24)[n]["messages"]
+        return {"prompt": said[:1], "completion": [{"role": role, "content": said[1]["content"]}]}
+
+    def told(name: str, role: str) -> list[str]:
+        (tmp_path / name).mkdir()
+        place = plant(
+            tmp_path / name,
+            model=tiny_model,
+            rows=[row(n, "assistant" if n % 4 else role) for n in range(24)],
+            columns={"prompt": "prompt", "completion": "completion"},
+            tokenizer={"chat_template": str(template)},
+        )
+        return [found.severity for found in check(place.recipe).findings if found.id == "DAT24"]
+
+    assert told("unprinted", "tool") == ["warning", "info"]
+    assert told("printed", "assistant") == ["info"]
+
+
 def test_a_template_that_never_opens_the_mask_trains_nothing(tmp_path: Path, tiny_model: Path) -> None:
     rows = [{"prompt": row["messages"][:1], "completion": [{"role": "user", "content": "x y"}]} for row in sound_rows()]
     place = plant(
