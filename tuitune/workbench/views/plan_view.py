@@ -205,7 +205,7 @@ class PlanView(View):
         ]
         self._head.show(head)
         self._cards.display = beside
-        self._cards.show([row.line for row in listed.card_rows(out, CARDS)] if beside else [])
+        self._cards.show([row.line for row in listed.card_rows(out)[1:]] if beside else [])
         self._show_rows(listed.rows(self.state, out, width - (CARDS if beside else 0) - 1, cards=not beside))
         self._show_about()
 
@@ -309,7 +309,7 @@ class PlanView(View):
 
     def _choose(self, by: int) -> None:
         if self.state is not None:
-            self._plan_for(next_card(self.state, by))
+            self._plan_for(next_card(self.state.basis, self._card or self.state.card, by))  # the last one may still be on its way
 
     def _plan_for(self, card: Card) -> None:
         self._card = card

@@ -81,7 +81,8 @@ def head(state: PlanState, out: Outcome, width: int) -> list[Line]:
     billions = shape.parameters / 1e9
     count = f"{billions:.2f} B" if billions >= 0.1 else f"{shape.parameters / 1e6:.0f} M"
     facts = f"{shape.family}, {count} parameters, {method}, {settings.task}"
-    name = printable(state.basis.model.removeprefix("./"))
+    local = state.basis.model.startswith(("/", ".", "~"))
+    name = printable(state.basis.model.rpartition("/")[2] if local else state.basis.model)
     if cell_len(name) + cell_len(facts) + 3 > width:
         name = printable(state.basis.model.rpartition("/")[2])
     title: Line = ((name, "title"), (f" · {facts}", "dim"))
@@ -115,7 +116,8 @@ def drawn_bar(state: PlanState, out: Outcome, width: int) -> list[Line]:
     if used <= memory:
         return [line]
     end = max(1, min(width - 1, round(width * memory / used)))
-    words = f"the card ends at {gib(memory)}"
+    longer, shorter = f"the card ends at {gib(memory)}", f"card: {memory / GIB:.0f} GiB"
+    words = longer if max(end - 2, width - end - 1) >= len(longer) else shorter
     ruler = f"{'─' * (end - 1)}┘ {words}" if end + len(words) < width else f"{words} └".rjust(end) + "─" * (width - end)
     return [marked(line, end, "error" if out.fits is False else "warn"), ((ruler, "error" if out.fits is False else "dim"),)]
 

@@ -12,7 +12,7 @@ from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.views.plan.lines import card_words, gib
 from tuitune.workbench.views.plan.sliders import BY_NAME, SLIDERS, Slider
 from tuitune.workbench.views.plan.state import CardPlan, Outcome, PlanState, values_of
-from tuitune.workbench.views.plan.writing import words
+from tuitune.workbench.views.plan.writing import as_sections, words
 
 TRACK, NAME, VALUE = 12, 14, 21
 SLIDER, ADVICE, CARD = "slider", "advice", "card"
@@ -32,7 +32,7 @@ def rows(state: PlanState, out: Outcome, width: int, *, cards: bool) -> list[Row
     """Sliders, advice and, unless they are drawn beside, cards."""
     found = [_slider(state, out, slider, width) for slider in SLIDERS]
     found += _advice(state, out, width)
-    return found + (card_rows(out, width) if cards else [])
+    return found + (card_rows(out) if cards else [])
 
 
 def _slider(state: PlanState, out: Outcome, slider: Slider, width: int) -> Row:
@@ -72,7 +72,7 @@ def _about_slider(state: PlanState, out: Outcome, slider: Slider, movable: bool)
     }[slider.name]
     if slider.name not in state.moved:
         return said
-    written = ", ".join(words(slider.change(start, start.settings, state.moved[slider.name]).values))
+    written = as_sections(slider.change(start, start.settings, state.moved[slider.name]).values)
     return f"w writes {written}. {said}" if written else said
 
 
@@ -94,14 +94,14 @@ def _advised(advice: Advice, at: int, room: int, width: int, each: bool) -> Row:
     verdict, role = ("fits", "good") if safe else ("just fits", "warn") if needed <= room else ("too much", "error")
     keys = ", ".join(word.partition(".")[2] if word.count(".") else word for word in words(advice.change.values))
     line = ((f"  {needed / GIB:7.2f} GiB ", ""), (_cell(verdict, 10), role), (keys, ""))
-    before = "" if each or not at else " with those before it"
-    about = f"{', '.join(words(advice.change.values))}. Costs {advice.change.costs}. Enter writes it{before}."
+    before = "" if each or not at else ", with those before it"
+    about = f"Costs {advice.change.costs}. Enter writes {as_sections(advice.change.values)}{before}."
     return Row(_cut(line, width), ADVICE, str(at), about)
 
 
-def card_rows(out: Outcome, width: int) -> list[Row]:
+def card_rows(out: Outcome) -> list[Row]:
     """A heading and a line a card."""
-    title = f"  {_cell('card', 16)} {'GiB':>6} {'needs':>7}"
+    title = f"  {_cell('card', 16)} {'GiB':>6} {'needs':>7}  {'free':>17}"
     found = [Row(()), Row(((title, "dim"),))]
     return found + [_card(one) for one in out.cards]
 

@@ -123,12 +123,12 @@ def choices(basis: Basis) -> list[Card]:
     return own + [card for card in _common() if card != basis.box]
 
 
-def next_card(state: PlanState, by: int = 1) -> Card:
-    """The card after the one planned for, round the end."""
-    cards = choices(state.basis)
-    if state.card not in cards:
+def next_card(basis: Basis, card: Card | None, by: int = 1) -> Card:
+    """The card after another one, round the end."""
+    cards = choices(basis)
+    if card not in cards:
         return cards[0 if by > 0 else -1]
-    return cards[(cards.index(state.card) + by) % len(cards)]
+    return cards[(cards.index(card) + by) % len(cards)]
 
 
 def values_of(state: PlanState, slider: Slider) -> tuple[int, ...]:

@@ -41,6 +41,15 @@ def _written(training: Mapping[str, Any], name: str) -> str:
     return next((str(key) for key in training if canonical_name(str(key)) == name), name)
 
 
+def as_sections(values: Mapping[str, object]) -> str:
+    """The same in less room, section by section: "training: {max_length: 1024}"."""
+    sections: dict[str, list[str]] = {}
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        sections.setdefault(section, []).append(f"{name}: {as_yaml(value)}" if name else "")
+    return ", ".join(f"{section}: {{{', '.join(inside)}}}" if inside != [""] else f"{section} out" for section, inside in sections.items())
+
+
 def words(values: Mapping[str, object]) -> list[str]:
     """What is written, key by key, as it stands in the recipe."""
     return [f"{key}: {as_yaml(value)}" if value is not None else f"{key} taken out" for key, value in values.items()]
