@@ -299,3 +299,13 @@ async def test_a_model_that_is_not_here_says_how_to_fetch_its_sizes_and_r_looks_
         recipe.write_text(RECIPE.replace("./model", "./nobody/nothing"))
         await driver.press("r")
         await driver.until(lambda: shows_plan(view, of_file(recipe)))
+
+
+async def test_a_fault_of_ours_is_said_in_the_view_too(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no layers")
+
+    monkeypatch.setattr(plan_view, "read", broken)
+    async with editing(recipe, RECIPE, size=(80, 24)) as driver:
+        view = await opened(driver)
+        assert "no plan could be made: ZeroDivisionError: no layers; please report this" in head(view)

@@ -52,6 +52,7 @@ RECIPES = {
     "packed": LORA + "  packing: true\n",
     "wrapped": LORA + "  packing: true\n  packing_strategy: wrapped\n",
     "trl's adapter": LORA + "launch: {adapter_dtype: trl}\n",
+    "paged": LORA + "  optim: paged_adamw_8bit\n",
     "16-bit adapter": FULL + "launch: {adapter_dtype: bfloat16}\n",
 }
 
@@ -313,6 +314,25 @@ def test_the_parts_add_up_and_each_has_a_glyph_of_its_own(recipe: str, card: str
     found = lines.parts(state, out)
     assert sum(part.bytes for part in found) == out.plan.nvml
     assert len({part.glyph for part in found}) == len(found)
+
+
+def test_paged_states_are_part_of_the_bar_and_give_way(tmp_path: Path) -> None:
+    full = FULL + "training: {optim: paged_adamw_8bit}\n"
+    state = state_of(tmp_path, full, card=parse_card("H200"))
+    out = outcome(state)
+    assert out.plan.paged > 0
+    assert lines.parts(state, out)[-1].name == "paged optimizer states, which give way"
+    assert f"needs {out.plan.needed / GIB:.2f} GiB" in plain(lines.verdict(state, out, 100))
+
+
+def test_what_fits_by_less_than_a_plan_may_be_off_is_said_so(tmp_path: Path) -> None:
+    needed = outcome(state_of(tmp_path)).plan.needed
+    tight = Card("tight", needed + 1, (8, 9))
+    state = state_of(tmp_path, card=tight)
+    out = outcome(state)
+    assert (out.fits, out.close, out.each) == (True, True, False)
+    assert "~ may just fit on tight" in plain(lines.verdict(state, out, 100))
+    assert "to have 5 % to spare, each on top of those before" in plain([row.line for row in rows.rows(state, out, 100, cards=False)])
 
 
 @pytest.mark.parametrize("width", [40, 58, 74, 90, 138])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.message import Message
 
@@ -19,10 +18,11 @@ from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench.commands import plan as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
-from tuitune.workbench.parts.role_lines import Line, RoleLines, as_content
+from tuitune.workbench.parts.role_lines import RoleLines, as_content
 from tuitune.workbench.views.plan import lines as drawn
 from tuitune.workbench.views.plan import rows as listed
 from tuitune.workbench.views.plan.held import Held, held_on
+from tuitune.workbench.views.plan.plan_list import PlanList
 from tuitune.workbench.views.plan.reading import Basis, read, stamp
 from tuitune.workbench.views.plan.state import Outcome, PlanState, back, edge, most, next_card, outcome, rebased, step
 from tuitune.workbench.views.plan.writing import fix_of
@@ -40,23 +40,6 @@ BESIDE = 120  # columns from which the cards are drawn beside the sliders
 CARDS = 54  # columns that they take there
 ROOMY = 30  # rows from which the legend is in columns
 KEYS = "←→ change · m most that fits · g card · w write · r back"
-
-
-class PlanList(LineList, inherit_bindings=False):
-    """The lines; left, right and Enter are the view's. A click only goes to a line: choosing one may write."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", show=False),
-        Binding("down", "move(1)", show=False),
-        Binding("pageup", "page(-1)", show=False),
-        Binding("pagedown", "page(1)", show=False),
-    ]
-
-    def on_click(self, event: events.Click) -> None:
-        event.prevent_default()
-        index = self.scroll_offset.y + event.y - self.gutter.top
-        if 0 <= index < len(self.lines) and index not in self._disabled:
-            self._go(index)
 
 
 class PlanView(View):
@@ -134,6 +117,8 @@ class PlanView(View):
                 self.post_message(self.Read(number, read(self.path, card)))
             except UserError as error:
                 self.post_message(self.Read(number, None, str(error)))
+            except Exception as error:  # a thread that ended without a word would leave "reading" standing for ever
+                self.post_message(self.Read(number, None, f"no plan could be made: {type(error).__name__}: {error}; please report this"))
 
         self.run_worker(work, thread=True, group="plan", exit_on_error=False)
 
@@ -192,18 +177,7 @@ class PlanView(View):
         self.outcome = out = outcome(self.state)
         roomy = self.size.height >= ROOMY
         beside = width >= BESIDE
-        gap: list[Line] = [()] if roomy else []
-        head = [
-            *drawn.head(self.state, out, width),
-            *(drawn.planned_for(self.state, out, width) if roomy else []),
-            *gap,
-            *drawn.drawn_bar(self.state, out, width),
-            *drawn.legend(self.state, out, width, columns=roomy),
-            *gap,
-            *drawn.phases(out, width, whole=roomy and width >= BESIDE),
-            (),
-        ]
-        self._head.show(head)
+        self._head.show(drawn.upper(self.state, out, width, roomy=roomy, wide=beside))
         self._cards.display = beside
         self._cards.show([row.line for row in listed.card_rows(out)[1:]] if beside else [])
         self._show_rows(listed.rows(self.state, out, width - (CARDS if beside else 0) - 1, cards=not beside))
@@ -238,10 +212,8 @@ class PlanView(View):
     def _show_about(self) -> None:
         row, width = self._row, max(20, self.size.width - 2)
         room = ABOUT + (self.size.height >= ROOMY)
-        words = wrapped(row.about, width - 1, "") if row is not None else []
-        if len(words) > room:
-            words = [*words[: room - 1], ((f"{words[room - 1][0][0]}…", ""),)]
-        self._about.show([*words, *[()] * (room - len(words)), ((KEYS, "dim"),)])
+        words = listed.about(row, width - 1, room)
+        self._about.show([*words, ((KEYS, "dim"),)])
         out = self.outcome
         if out is not None:
             verdict = "" if out.fits is None else ", just fits" if out.close else ", fits" if out.fits else ", does not fit"

@@ -74,6 +74,14 @@ def parts(state: PlanState, out: Outcome) -> list[Part]:
     return [*others, *shown, *([Part("smaller parts", small, *SMALL)] if small else []), *paged]
 
 
+def upper(state: PlanState, out: Outcome, width: int, *, roomy: bool, wide: bool) -> list[Line]:
+    """The whole upper half. `roomy`: there are many lines; `wide`: and many columns."""
+    gap: list[Line] = [()] if roomy else []
+    found = [*head(state, out, width), *(planned_for(state, out, width) if roomy else []), *gap]
+    found += [*drawn_bar(state, out, width), *legend(state, out, width, columns=roomy), *gap]
+    return [*found, *phases(out, width, whole=roomy and wide), ()]
+
+
 def head(state: PlanState, out: Outcome, width: int) -> list[Line]:
     """Model and method; then the verdict in words."""
     shape, settings = state.basis.start.shape, out.settings
@@ -142,8 +150,8 @@ def legend(state: PlanState, out: Outcome, width: int, *, columns: bool) -> list
         ((f"{part.glyph} ", part.role), (part.name, part.role if part.role == "warn" else ""), f"{part.bytes / GIB:.2f}")
         for part in parts(state, out)
     ]
-    if state.room is not None and out.fits:
-        entries.append((("· ", "rest"), ("free", ""), f"{(state.room - out.plan.needed) / GIB:.2f}"))
+    if state.room is not None and state.room > out.plan.nvml:
+        entries.append((("· ", "rest"), ("free", ""), f"{(state.room - out.plan.nvml) / GIB:.2f}"))
     longest = max(cell_len(name) for _, (name, _), _ in entries)
     cell = longest + 12  # sign, blank, number, gap
     count = (width + 3) // cell

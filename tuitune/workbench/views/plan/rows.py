@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from tuitune.memory.advice import WITHIN, Advice, fits
 from tuitune.preflight.cards import GIB
 from tuitune.text import printable
+from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.views.plan.lines import card_words, gib
 from tuitune.workbench.views.plan.sliders import BY_NAME, SLIDERS, Slider
@@ -66,7 +67,7 @@ def _about_slider(state: PlanState, out: Outcome, slider: Slider, movable: bool)
     said = {
         "length": f"Longer rows are cut. The recipe's {start.settings.length:,} tokens are from: {printable(state.basis.length_from)}.",
         "micro-batch": "Rows at once × passes = rows an update, which stay the same: accumulation makes up for it.",
-        "LoRA rank": "peft.r; lora_alpha stays as it is, and alpha / r is what an adapter is scaled with.",
+        "LoRA rank": "lora_alpha stays as it is; alpha / r is what an adapter is scaled with.",
         "checkpointing": "Fewer checkpointed layers: more memory, less computed twice.",
         "weights": "4 bits: a base model that is rounded to 4 bits (nf4), and slower steps.",
     }[slider.name]
@@ -129,6 +130,14 @@ def advised_values(out: Outcome, at: int) -> Mapping[str, object]:
     for advice in taken:
         values |= advice.change.values
     return values
+
+
+def about(row: Row | None, width: int, room: int) -> list[Line]:
+    """What is said of a row, in exactly `room` lines."""
+    words = wrapped(row.about, width, "") if row is not None else []
+    if len(words) > room:
+        words = [*words[: room - 1], ((f"{words[room - 1][0][0]}…", ""),)]
+    return [*words, *[()] * (room - len(words))]
 
 
 def slider_of(row: Row | None) -> str | None:

@@ -5,6 +5,7 @@ Pure. A change is that of the memory advice: recipe keys with their values, and 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 from tuitune.memory.advice import Change, four_bits
 from tuitune.memory.settings import Device, Settings, Weights
@@ -66,8 +67,12 @@ def _length(start: Start, settings: Settings, value: int) -> Change:
 
 def _batches(start: Start, settings: Settings) -> tuple[int, ...]:
     """The micro-batches that leave the rows of an update as they are."""
-    rows = start.settings.batch * start.settings.accumulation
-    return tuple(size for size in range(1, rows + 1) if rows % size == 0)
+    return _divisors(start.settings.batch * start.settings.accumulation)
+
+
+@cache
+def _divisors(number: int) -> tuple[int, ...]:
+    return tuple(size for size in range(1, number + 1) if number % size == 0)
 
 
 def _batch(start: Start, settings: Settings, value: int) -> Change:

@@ -92,15 +92,15 @@ def outcome(state: PlanState) -> Outcome:
     ok = None if room is None else fits(made, room)
     safe = room is not None and fits(made, int(room * WITHIN))
     advice = [] if room is None or room <= 0 else advise(shape, settings, stack, room)
-    return Outcome(settings, change.values, made, ok, bool(ok) and not safe, advice, safe, _cards(state, settings))
+    return Outcome(settings, change.values, made, ok, bool(ok) and not safe, advice, safe, _cards(state, settings, {stack: made.needed}))
 
 
 def _stack(card: Card | None) -> Device:
     return device(card.capability if card else None)
 
 
-def _cards(state: PlanState, settings: Settings) -> list[CardPlan]:
-    needed: dict[Device, int] = {}
+def _cards(state: PlanState, settings: Settings, needed: dict[Device, int]) -> list[CardPlan]:
+    """`needed`: what is known already; a card's software stack decides it."""
     found = []
     for card in choices(state.basis):
         stack = _stack(card)
