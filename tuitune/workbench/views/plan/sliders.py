@@ -102,7 +102,9 @@ def _rank(start: Start, settings: Settings, value: int) -> Change:
 
 
 def _checkpoints(start: Start, settings: Settings) -> tuple[int, ...]:
-    """Every layer, every second …, none: 1, 2, …, 0."""
+    """Every layer, every second …, none: 1, 2, …, 0. DPOTrainer knows all or none."""
+    if settings.task == "dpo":
+        return (1, 0)
     sparse = _ladder(tuple(range(1, EVERY_N + 1)), start.settings.checkpoint_every or 1)
     return (*(every for every in sparse if every <= max(start.shape.layers, start.settings.checkpoint_every)), 0)
 
