@@ -232,6 +232,7 @@ async def _coverage(pilot: Pilot[None], folder: Path) -> None:
 
 async def _plan(pilot: Pilot[None], folder: Path, *keys: str) -> None:
     """A model of 7 billion parameters on a card with 24 GiB."""
+    (folder / "recipes" / "qwen-7b.yaml").write_text(LARGE.format(model=large_model(folder.parent)))
     await _open(pilot, "recipe", folder / "recipes" / "qwen-7b.yaml")
     await pilot.press("alt+m")
     await settle(pilot)
@@ -248,10 +249,11 @@ async def _plan_sliders(pilot: Pilot[None], folder: Path) -> None:
 
 
 async def _plan_advice(pilot: Pilot[None], folder: Path) -> None:
-    await _plan(pilot, folder, *["down"] * 6)
+    await _plan(pilot, folder, *["down"] * 5)
 
 
 async def _plan_refused(pilot: Pilot[None], folder: Path) -> None:
+    (folder / "recipes" / "compiled.yaml").write_text(GOOD + "  torch_compile: true\n")
     await _open(pilot, "recipe", folder / "recipes" / "compiled.yaml")
     await pilot.press("alt+m")
     await settle(pilot)
@@ -349,8 +351,6 @@ def workspace(root: Path, run: Path) -> Path:
     (folder / "recipes").mkdir()
     (folder / "recipes" / "gsm8k.yaml").write_text(GOOD)
     (folder / "recipes" / "planted.yaml").write_text(PLANTED)
-    (folder / "recipes" / "qwen-7b.yaml").write_text(LARGE.format(model=large_model(root)))
-    (folder / "recipes" / "compiled.yaml").write_text(GOOD + "  torch_compile: true\n")
     (folder / "doubtful.yaml").write_text(doubtful((folder / "demo.yaml").read_text()))
     trained = (run / "recipe.yaml").read_text()
     edited = trained.replace("r: 16, lora_alpha: 32", "r: 32, lora_alpha: 64").replace("learning_rate: 2.0e-4", "learning_rate: 1.0e-4")

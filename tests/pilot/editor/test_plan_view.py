@@ -267,6 +267,7 @@ async def test_what_others_hold_is_part_of_the_bar_and_counts(recipe: Path) -> N
         assert "✗ does not fit" in driver.screen
         assert "of which others hold 6.00 GiB" in head(view)
         assert "╳╳" in driver.screen
+        assert view.status.endswith("does not fit")
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def _about_slider(state: PlanState, out: Outcome, slider: Slider, movable: bool)
         "micro-batch": "Rows at once × passes = rows an update, which stay the same: accumulation makes up for it.",
         "LoRA rank": "lora_alpha stays as it is; alpha / r is what an adapter is scaled with.",
         "checkpointing": "Fewer checkpointed layers: more memory, less computed twice.",
-        "weights": "4 bits: a base model that is rounded to 4 bits (nf4), and slower steps.",
+        "weights": "In 4 bits the base model is rounded (nf4), and steps are slower.",
     }[slider.name]
     if slider.name not in state.moved:
         return said
@@ -85,7 +85,8 @@ def _advice(state: PlanState, out: Outcome, width: int) -> list[Row]:
         return [Row(()), Row(((said, "dim"),))]
     wanted = "to make it fit" if not out.fits else "to have 5 % to spare"
     title = "  faster, and still fits:" if out.each else f"  {wanted}, each on top of those before:"
-    found = [Row(()), Row(((title, "title"), ("  Enter writes it", "dim")))]
+    key = "  Enter writes it"
+    found = [Row(()), Row(((title, "title"), *(((key, "dim"),) if len(title + key) <= width else ())))]
     return found + [_advised(one, at, state.room, width, out.each) for at, one in enumerate(out.advice)]
 
 
