@@ -20,6 +20,7 @@ from textual.pilot import Pilot
 
 from tuitune.demo.workspace import make_demo
 from tuitune.workbench.app import Workbench
+from tuitune.workbench.views.plan_view import PlanView
 from tuitune.workbench.views.view import View
 
 SIZES = ((80, 24), (120, 40), (200, 50))
@@ -53,6 +54,40 @@ training:
   learning_rate: 2.0e-4
   max_length: 1024
 """
+
+LARGE = """\
+name: gsm8k-7b
+task: sft
+model:
+  name_or_path: {model}
+  dtype: bfloat16
+peft:
+  r: 16
+  lora_alpha: 32
+  target_modules: all-linear
+dataset:
+  train:
+    - {{path: ../data/train.jsonl, columns: {{user: question, assistant: answer}}}}
+  eval:
+    - {{path: ../data/test.jsonl, columns: {{user: question, assistant: answer}}}}
+training:
+  learning_rate: 2.0e-4
+  max_length: 4096
+  per_device_train_batch_size: 4
+  gradient_accumulation_steps: 4
+  eval_strategy: steps
+"""
+# Qwen2.5-7B's config.json as far as it decides the memory; its weights are not needed for a plan
+QWEN_7B = {
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "intermediate_size": 18_944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "vocab_size": 152_064,
+    "tie_word_embeddings": False,
+}
 
 
 @dataclass(frozen=True)
@@ -195,6 +230,35 @@ async def _coverage(pilot: Pilot[None], folder: Path) -> None:
     await _alignment(pilot, folder, "c")
 
 
+async def _plan(pilot: Pilot[None], folder: Path, *keys: str) -> None:
+    """A model of 7 billion parameters on a card with 24 GiB."""
+    (folder / "recipes" / "qwen-7b.yaml").write_text(LARGE.format(model=large_model(folder.parent)))
+    await _open(pilot, "recipe", folder / "recipes" / "qwen-7b.yaml")
+    await pilot.press("alt+m")
+    await settle(pilot)
+    view = pilot.app.editor.active  # type: ignore[attr-defined]
+    assert isinstance(view, PlanView)
+    while view.state is None or view.state.card is None or view.state.card.name != "RTX 4090":
+        await pilot.press("g")
+        await settle(pilot)
+    await pilot.press(*keys)
+
+
+async def _plan_sliders(pilot: Pilot[None], folder: Path) -> None:
+    await _plan(pilot, folder, "left", "left", "down", "left", "down", "right", "down", "down", "left")
+
+
+async def _plan_advice(pilot: Pilot[None], folder: Path) -> None:
+    await _plan(pilot, folder, *["down"] * 5)
+
+
+async def _plan_refused(pilot: Pilot[None], folder: Path) -> None:
+    (folder / "recipes" / "compiled.yaml").write_text(GOOD + "  torch_compile: true\n")
+    await _open(pilot, "recipe", folder / "recipes" / "compiled.yaml")
+    await pilot.press("alt+m")
+    await settle(pilot)
+
+
 async def _data(pilot: Pilot[None], folder: Path) -> None:
     await _open(pilot, "data", folder / "data" / "train.jsonl")
 
@@ -261,6 +325,12 @@ SHOTS = (
     Shot("template", _template),
     Shot("alignment", _alignment),
     Shot("coverage", _coverage),
+    Shot("plan", _plan),
+    Shot("plan-sliders", _plan_sliders),
+    Shot("plan-advice", _plan_advice),
+    Shot("plan-light", _plan_sliders, "tuitune-light"),
+    Shot("plan-ansi", _plan, "ansi-dark"),
+    Shot("plan-refused", _plan_refused),
     Shot("question", _question),
     Shot("quick-open", _quick_open),
     Shot("commands", _commands),
@@ -289,6 +359,14 @@ def workspace(root: Path, run: Path) -> Path:
     manifest = folder / "runs" / run.name / "manifest.json"
     document = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**document, "recipe_path": str(folder / "recipes" / "gsm8k-qlora.yaml"), "host": os.uname().nodename}))
+    return folder
+
+
+def large_model(root: Path) -> Path:
+    """A folder with Qwen2.5-7B's config.json."""
+    folder = root / "Qwen2.5-7B"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(QWEN_7B))
     return folder
 
 

@@ -44,6 +44,7 @@ TERMINAL_SIDE = [
     "tuitune.versions",
     "tuitune.workbench.app",
     "tuitune.workbench.views.dataset_view",
+    "tuitune.workbench.views.plan_view",
     "tuitune.workbench.views.recipe_editor",
     "tuitune.workbench.views.run_dashboard",
     "tuitune.workbench.views.runs_table",

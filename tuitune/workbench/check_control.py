@@ -21,7 +21,7 @@ from tuitune.workbench.parts.confirm import Choice, Confirm
 from tuitune.workbench.problem_list import Check, Entry
 
 if TYPE_CHECKING:
-    from tuitune.preflight.finding import Finding
+    from tuitune.preflight.finding import Finding, Fix
     from tuitune.preflight.gate import Basis, Passed
     from tuitune.preflight.preflight import Report
     from tuitune.workbench.problem_actions import ProblemActions
@@ -158,7 +158,6 @@ def _may_write(app: ProblemActions, recipe: Path) -> bool:
 
 async def _fix_file(app: ProblemActions, recipe: Path, entry: Entry) -> None:
     from tuitune.preflight.preview import preview
-    from tuitune.preflight.repair import apply_fixes
 
     check, finding = app.checks[recipe], entry.finding
     assert finding is not None
@@ -172,10 +171,22 @@ async def _fix_file(app: ProblemActions, recipe: Path, entry: Entry) -> None:
     answer = await app.push_screen_wait(Confirm(f"{printable(wanted.title)}?", lines, [Choice("y", "Apply", "apply")]))
     if answer != "apply" or not _may_write(app, recipe):
         return
-    done = await app.in_thread(lambda: apply_fixes(recipe, text, [wanted]), failed="Not fixed")
+    await _apply(app, recipe, text, wanted, "Fixed", "Not fixed")
+
+
+async def write(app: ProblemActions, recipe: Path, text: str, change: Fix) -> None:
+    """Write what a view makes of the recipe that it has read as `text`, as a finding's fix is written."""
+    if _may_write(app, recipe):
+        await _apply(app, recipe, text, change, "Written", "Not written")
+
+
+async def _apply(app: ProblemActions, recipe: Path, text: str, change: Fix, title: str, failed: str) -> None:
+    from tuitune.preflight.repair import apply_fixes
+
+    done = await app.in_thread(lambda: apply_fixes(recipe, text, [change]), failed=failed)
     if done is not None:
         files = "".join(f"; written: {file.name}" for file in done.files)
-        app.notify(f"{'; '.join(done.done)}{files}. F1, Undo last fix takes it back.", title="Fixed")
+        app.notify(f"{'; '.join(done.done)}{files}. F1, Undo last fix takes it back.", title=title)
         await _written(app, recipe)
 
 
@@ -197,12 +208,13 @@ async def undo(app: ProblemActions, recipe: Path) -> None:
 
 
 async def _written(app: ProblemActions, recipe: Path) -> None:
-    """The file is another now: so is what the editor shows, and what preflight finds."""
-    view = app.editor.views.get(f"recipe:{recipe}")
-    if view is not None:
-        view.reread()
+    """The file is another now: so is what its views show, and what preflight finds where it has looked."""
+    for view in list(app.editor.views.values()):
+        if view.path == recipe:
+            view.reread()
     app.watch_folder()
-    await look(app, recipe)
+    if recipe in app.checks:
+        await look(app, recipe)
 
 
 def changes(before: str, after: str) -> list[str]:

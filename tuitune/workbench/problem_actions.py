@@ -12,6 +12,7 @@ from tuitune.workbench.problem_list import RECIPE_KINDS, Check, Entry, entries_o
 
 if TYPE_CHECKING:
     from tuitune.workbench.check_control import CheckNews
+    from tuitune.workbench.views.view import View
 
 
 class ProblemActions(Actions):
@@ -106,6 +107,13 @@ class ProblemActions(Actions):
                 view.go_to(target.line, target.column)
 
     # Checking and fixing
+
+    def on_view_change_requested(self, event: View.ChangeRequested) -> None:
+        from tuitune.workbench import check_control
+
+        event.stop()
+        work = check_control.write(self, event.path, event.text, event.change)
+        self.run_worker(work, group="write", exclusive=True, exit_on_error=False)
 
     def action_check(self) -> None:
         """Preflight of the recipe at hand; while it goes on: end it."""

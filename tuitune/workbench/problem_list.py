@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuitune.preflight.preflight import Report
     from tuitune.recipe.problems import Problem
 
-RECIPE_KINDS = ("recipe", "tokens", "template", "alignment")  # kinds of view whose path is a recipe
+RECIPE_KINDS = ("recipe", "tokens", "template", "alignment", "plan")  # kinds of view whose path is a recipe
 ORDER = ("error", "warning", "info")
 KEPT_S = 300.0  # seconds for which a report counts at F5 when nothing changed: GPU and disk are others by then
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt")

@@ -2,7 +2,7 @@
 
 from tuitune.workbench.commands.registry import ALWAYS, PROBLEMS, Command
 
-RECIPE = "recipe tokens template alignment"  # the views of a recipe
+RECIPE = "recipe tokens template alignment plan"  # the views of a recipe
 COMMANDS: tuple[Command, ...] = (
     Command("check.run", "Check recipe", ("alt+p",), RECIPE, "check", "Preflight: recipe, model, data and this box; again: ends it"),
     Command("check.undo", "Undo last fix", (), RECIPE, "undo_fix", "Write the recipe as it was before the last fix of a finding"),

@@ -10,6 +10,7 @@ KINDS: dict[str, str] = {
     "tokens": "tuitune.workbench.views.token_view:TokenView",
     "template": "tuitune.workbench.views.template_view:TemplateView",
     "alignment": "tuitune.workbench.views.alignment_view:AlignmentView",
+    "plan": "tuitune.workbench.views.plan_view:PlanView",
     "run": "tuitune.workbench.views.run_dashboard:RunDashboard",
     "runs": "tuitune.workbench.views.runs_table:RunsTable",
     "data": "tuitune.workbench.views.dataset_view:DatasetView",

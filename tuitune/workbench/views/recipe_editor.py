@@ -411,6 +411,10 @@ class RecipeEditor(View):
         """Tokenizer, embedding and adapter of the file."""
         await self._open_saved("alignment")
 
+    async def action_show_plan(self) -> None:
+        """The GPU memory of the file."""
+        await self._open_saved("plan")
+
     async def _open_saved(self, kind: str) -> None:
         if not self.dirty or await self.save():
             self.post_message(self.OpenRequested(kind, self.path))

@@ -19,6 +19,7 @@ from tuitune.text import printable
 from tuitune.workbench.commands import registry
 
 if TYPE_CHECKING:
+    from tuitune.preflight.finding import Fix
     from tuitune.recipe.problems import Problem
 
 
@@ -66,6 +67,15 @@ class View(Widget):
             super().__init__()
             self.kind = kind
             self.path = path
+
+    class ChangeRequested(Message):
+        """Please write a change into a recipe, as a finding's fix is written; `text`: the recipe that the view has read."""
+
+        def __init__(self, path: Path, text: str, change: Fix) -> None:
+            super().__init__()
+            self.path = path
+            self.text = text
+            self.change = change
 
     class OutputLine(Message):
         """A line for the OUTPUT panel; the shell makes it printable."""

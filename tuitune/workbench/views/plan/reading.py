@@ -1,0 +1,58 @@
+"""Reads what the plan view starts from: the recipe, its model's shape and this box's card. Some ten milliseconds: call it in a thread."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuitune.memory.plan import plan
+from tuitune.memory.settings import device
+from tuitune.planning import read_recipe
+from tuitune.preflight import cards
+from tuitune.preflight.cards import Card
+from tuitune.recipe.document import parse, read_document
+from tuitune.workbench.views.plan.sliders import Start
+
+Stamp = tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A recipe as it was read. `text`: what stood in the file; `data`: the same as values; `model`: its name; `length_from`: where the
+    length comes from; `box`: this box's card, None without a GPU; `start.card`: the one planned for."""
+
+    text: str
+    data: dict[str, Any]
+    model: str
+    length_from: str
+    start: Start
+    box: Card | None
+
+
+def read(path: Path, wanted: Card | None) -> Basis:
+    """The recipe planned for a card; None: for this box's. UserError when there is no plan for it, with what to do."""
+    own = cards.this_box()
+    box = own if own.gpu else None
+    card = wanted or box
+    text = read_document(path).text
+    planned = read_recipe(path, card)
+    plan(planned.shape, planned.settings, device(planned.card.capability if planned.card else None))  # refuses what it has no figures for
+    data = parse(text).data
+    training, model, launch = (data.get(section) or {} for section in ("training", "model", "launch"))
+    start = Start(
+        planned.shape,
+        planned.settings,
+        card,
+        packing=bool(training.get("packing")),
+        adapter_dtype=launch.get("adapter_dtype"),
+        continued=data.get("peft") is None and bool(model.get("adapter")),
+    )
+    return Basis(text, data, str(model.get("name_or_path", "")), planned.length_from, start, box)
+
+
+def stamp(path: Path) -> Stamp:
+    """What tells that a file was written: time of change in ns and size in bytes; None when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
