@@ -4,6 +4,8 @@ Read from the modelling code of transformers 5, TRL 1.16 and peft 0.21, and prov
 (tests/contract/test_memory_shapes.py). Letters: h hidden, f MLP width, a heads, c bytes of a product's operand.
 """
 
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import groupby
 
 from tuitune.memory.settings import Settings
@@ -81,7 +83,8 @@ def mlp_bytes(shape: Shape, settings: Settings) -> int:
     return (12 + c if settings.amp else 4 * c) * width
 
 
-def input_bytes(shape: Shape, settings: Settings) -> dict[str, int]:
+@lru_cache(maxsize=64)
+def input_bytes(shape: Shape, settings: Settings) -> Mapping[str, int]:
     """A token's share of what trained linear layers keep of their input, by source of that input.
 
     Layers that read one tensor share it when they read it as it is. A float32 one is cast to 16 bits for each; a float32 adapter on a

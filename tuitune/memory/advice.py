@@ -91,7 +91,10 @@ def checkpointing(shape: Shape, settings: Settings, device: Device, room: int) -
     if settings.checkpoint_every == 1:
         return None
     changed = replace(settings, checkpoint_every=1)
-    return Change({"training.activation_checkpointing": True}, changed, "up to half as much time again: every layer is computed twice")
+    values: dict[str, object] = {"training.activation_checkpointing": True}
+    if settings.checkpoint_every:  # on alone would leave it at every n-th
+        values["training.activation_checkpointing_kwargs"] = {"every_n_layers": 1}
+    return Change(values, changed, "up to half as much time again: every layer is computed twice")
 
 
 def fused_loss(shape: Shape, settings: Settings, device: Device, room: int) -> Change | None:

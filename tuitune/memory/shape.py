@@ -80,6 +80,13 @@ class Shape:
     other: int = 0
     head_bias: bool = False
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # figures are remembered by shape (a slider asks for the same ones a dozen times), and its fields are many
+        return hash((self.family, self.hidden, self.layers, self.vocab, self.linears, self.experts))
+
     @property
     def query_width(self) -> int:
         """All query heads together."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tuitune.errors import UserError
 from tuitune.memory.settings import Settings
@@ -70,9 +71,14 @@ def model_bytes(shape: Shape, settings: Settings) -> int:
     return inner + (shape.parameters - head - shape.linear_weights * shape.layers) * settings.weight_bytes
 
 
-def trained_tensors(shape: Shape, settings: Settings) -> Iterator[Trained]:
-    """Every trained tensor. LoRA: A (rank × in) and B (out × rank) of each target; peft
-    gives each expert of a stacked tensor its own rank, twice for gate and up together, and adapts their router."""
+@lru_cache(maxsize=64)
+def trained_tensors(shape: Shape, settings: Settings) -> tuple[Trained, ...]:
+    """Every trained tensor. LoRA: A (rank × in) and B (out × rank) of each target; peft gives each expert of a stacked tensor its own rank,
+    twice for gate and up together, and adapts their router."""
+    return tuple(_trained_tensors(shape, settings))
+
+
+def _trained_tensors(shape: Shape, settings: Settings) -> Iterator[Trained]:
     if settings.lora:
         for linear in shape.targets(settings.targets):
             yield Trained(settings.rank * linear.inputs, shape.layers, layer=True)
