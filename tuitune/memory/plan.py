@@ -60,8 +60,7 @@ def plan(shape: Shape, settings: Settings, device: Device) -> Plan:
     phases["load"] = {key: stays[key] for key in ("weights", "adapter", "reference")}
     totals = {name: sum(parts.values()) for name, parts in phases.items()}
     peak = max(totals, key=lambda name: totals[name])
-    share = UNUSED_AMONG_LENGTHS if settings.padded and not settings.expandable else UNUSED
-    unused = int(totals[peak] * share) + loss.idle_bytes(shape, settings)
+    unused = int(totals[peak] * unused_share(settings, device)) + loss.idle_bytes(shape, settings)
     process = {"CUDA context and kernels": device.context, "unused by the allocator": unused, "paged optimizer states": paged}
     return Plan(
         components=tuple(
@@ -73,6 +72,18 @@ def plan(shape: Shape, settings: Settings, device: Device) -> Plan:
         nvml=totals[peak] + sum(process.values()),
         paged=paged,
     )
+
+
+def unused_share(settings: Settings, device: Device) -> float:
+    """The allocator's unused part as a share of what is allocated: where its blocks fit badly the general figure, else this box's own."""
+    if not has_usual_share(settings):
+        return UNUSED_AMONG_LENGTHS
+    return UNUSED if device.unused is None else device.unused
+
+
+def has_usual_share(settings: Settings) -> bool:
+    """Whether the allocator's blocks can be used again: segments grow, or the rows of all batches have one length."""
+    return settings.expandable or not settings.padded
 
 
 def _moving(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:

@@ -18,6 +18,9 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     tokens, settings = found["length"]["tokens"], found["settings"]
     rows = settings["batch"] * (2 if settings["task"] in ("dpo", "reward") else 1)
     console.print(Text(f"planned for {rows} rows of {tokens:,} tokens ({found['length']['from']}) at once", "dim"))
+    if calibration := found["calibration"]:
+        runs = "1 run" if calibration["runs"] == 1 else f"{calibration['runs']} runs"
+        console.print(Text(f"calibrated by {runs} on this box ({printable(calibration['file'])}; delete it to plan without)", "dim"))
     console.print(_components(found))
     others = ", ".join(f"{name} {_gib(size)}" for name, size in found["phases"].items() if name != peak["phase"])
     console.print(Text(f"other phases: {others}", "dim"))

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tuitune.memory.advice import WITHIN, Advice, advise, fits, largest_batch, largest_length
+from tuitune.memory.calibration import box_of, read_calibration
 from tuitune.memory.plan import Plan, plan
 from tuitune.memory.settings import device
 from tuitune.preflight.cards import GIB, KNOWN
@@ -16,9 +17,11 @@ COMMON = ("T4", "RTX 3060", "RTX 4080", "L4", "RTX 4090", "RTX 5090", "L40S", "A
 
 def document(planned: "Planned") -> dict[str, Any]:
     """The JSON document of `tuitune plan --json`, without its "schema". Memory in bytes. `fits`, `margin` and `largest` are null without a
-    card. `largest` and `advice` keep 5 % of the card free, which is what a plan may be off."""
+    card. `largest` and `advice` keep 5 % of the card free, which is what a plan may be off. `calibration`: what runs on this box measured
+    for this card, null when none did or another card is named; `cards` are always without."""
     shape, settings, card = planned.shape, planned.settings, planned.card
-    stack = device(card.capability if card else None)
+    measured = read_calibration(box_of(card.name, card.driver)) if card else None
+    stack = device(card.capability if card else None, measured)
     made = plan(shape, settings, stack)
     memory = card.memory if card else None
     found = [] if memory is None else advise(shape, settings, stack, memory)
@@ -39,6 +42,7 @@ def document(planned: "Planned") -> dict[str, Any]:
         if memory is None
         else {"batch": largest_batch(shape, settings, stack, room), "length": largest_length(shape, settings, stack, room)},
         "cards": _cards(planned),
+        "calibration": measured and {**asdict(measured), "file": str(measured.file)},
     }
 
 

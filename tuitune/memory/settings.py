@@ -1,7 +1,9 @@
 """What of a recipe decides its memory: a plain record, so that a slider is `dataclasses.replace`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from tuitune.memory.calibration import Calibration
 
 Weights = Literal["float32", "bfloat16", "float16", "nf4", "nf4 double"]
 Reference = Literal["none", "shared", "adapter", "model"]
@@ -88,12 +90,21 @@ class Device:
     `context`: CUDA context and loaded kernels: 616 MiB when the process starts, 764 MiB once a step has run (the libraries load lazily).
     `workspace`: cuBLAS's, for each of the two threads that multiply (forward, autograd's): 32 MiB on compute capability 9, 8.125 before
     (getChosenWorkspaceSize in ATen/cuda/CUDABlas.cpp).
+    `unused`: the allocator's unused share where its blocks can be used again, as runs on this box have it; None: the general one
+    (tuitune.memory.plan).
     """
 
     context: int = 764 * MIB
     workspace: int = 32 * MIB
+    unused: float | None = None
 
 
-def device(capability: tuple[int, int] | None) -> Device:
-    """The figures for a card of this compute capability; None: the larger ones. The context is the H200's for every card."""
-    return Device() if capability is None or capability >= (9, 0) else Device(workspace=8 * MIB + MIB // 8)
+def device(capability: tuple[int, int] | None, measured: Calibration | None = None) -> Device:
+    """The figures for a card of this compute capability; None: the larger ones. The context is the H200's for every card, or what
+    runs on this box have `measured`; the unused share likewise."""
+    found = Device() if capability is None or capability >= (9, 0) else Device(workspace=8 * MIB + MIB // 8)
+    if measured is not None and measured.context is not None:
+        found = replace(found, context=measured.context)
+    if measured is not None and measured.unused is not None:
+        found = replace(found, unused=measured.unused)
+    return found

@@ -40,7 +40,8 @@ KNOWN = {
 class Card:
     """`memory` in bytes, None when unknown; `capability` is CUDA's compute capability, None when unknown or without a GPU.
 
-    `named`: by the user, so that what this box has says nothing about it. `gpu`: False for the CPU.
+    `named`: by the user, so that what this box has says nothing about it. `gpu`: False for the CPU. `driver`: its version, of a card of
+    this box.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Card:
     capability: tuple[int, int] | None = None
     named: bool = False
     gpu: bool = True
+    driver: str | None = None
 
     @property
     def bfloat16(self) -> bool | None:
@@ -98,7 +100,8 @@ def this_box() -> Card:
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         name, memory = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle)
-        return Card(str(name), int(memory.total), tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)))
+        capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+        return Card(str(name), int(memory.total), capability, driver=str(pynvml.nvmlSystemGetDriverVersion()))
     except pynvml.NVMLError:
         return CPU
     finally:
