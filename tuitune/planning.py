@@ -48,17 +48,21 @@ def read_recipe(path: Path, card: Card | None) -> Planned:
     UserError when the recipe is not valid, its model is not here, or it asks for something that the plan does not count yet.
     """
     schema = load_schema()
-    recipe = load_recipe(path, schema=schema)
+    return plan_recipe(load_recipe(path, schema=schema), schema, card)
+
+
+def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None) -> Planned:
+    """read_recipe for a recipe that is loaded already."""
     if wants_cpu(recipe.launch, recipe.training):
         raise UserError(
-            f"{printable(str(path))} trains on the CPU, and the plan is about GPU memory; remove launch.gpus and use_cpu to plan it"
+            f"{printable(str(recipe.file))} trains on the CPU, and the plan is about GPU memory; remove launch.gpus and use_cpu to plan it"
         )
     _refuse_unplanned(recipe)
     usable = None if card is None or not card.gpu else card
     files = _model_files(recipe)
     shape = _with_all_weights(read_shape(files.config), files)
     settings = read_settings(recipe, schema, usable)
-    return Planned(path, shape, settings, "max_length", usable)
+    return Planned(recipe.file, shape, settings, "max_length", usable)
 
 
 def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings:

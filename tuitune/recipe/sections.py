@@ -98,6 +98,11 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             choices=("float32", "bfloat16", "trl"),
             default="float32",
         ),
+        FieldSpec(
+            "proof",
+            "bool | null",
+            "Run the longest batch before step 1, without a trace, and stop with advice when it does not fit. Absent: with a GPU.",
+        ),
         FieldSpec("retry", "dict | null", "How often a run is started again by itself, by cause. Not built yet."),
     ),
     ("launch", "retry"): _table(

@@ -63,9 +63,7 @@ def main(path: Path) -> int:
         telemetry.current = "loading"
         telemetry.start_heartbeat()
         built = _build(recipe, run, telemetry, allocator)
-        stop.begin()
-        if not stop.asked:
-            _train(built, telemetry, stop)
+        _train(built, run, telemetry, stop)
         state = "stopped" if stop.asked else "done"
         saved = _save(built, run, telemetry) if stop.save and telemetry.step else None  # before the first step there is nothing to keep
         telemetry.state(state, step=telemetry.step, why=stop.why or None)
@@ -142,11 +140,13 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
     return built
 
 
-def _train(built: "Built", telemetry: "Telemetry", stop: StopRequest) -> None:
+def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest) -> None:
+    from tuitune.trainer.proof import ProofCallback
     from tuitune.trainer.telemetry import TelemetryCallback
 
     trainer = built.trainer
     trainer.telemetry, trainer.stop_request = telemetry, stop
+    trainer.add_callback(ProofCallback(built, telemetry, stop, run.name))
     trainer.add_callback(TelemetryCallback(telemetry))
     trainer.train()
 

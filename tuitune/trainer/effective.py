@@ -8,6 +8,7 @@ from typing import Any
 from tuitune.recipe.ledger import LedgerEntry, Source
 from tuitune.recipe.new_tokens import written_tokens
 from tuitune.trainer.build import Built
+from tuitune.trainer.proof import is_wanted
 
 # Fields that say nothing about the training or hold secrets.
 _LEFT_OUT = frozenset({"hub_token", "push_to_hub_token", "local_rank", "log_level", "log_level_replica"})
@@ -68,7 +69,11 @@ def _launch(built: Built) -> list[LedgerEntry]:
     """What of `launch:` is in force; what is not built yet is in no ledger but in the run's warnings."""
     recipe, model = built.recipe, built.trainer.model
     device = LedgerEntry("launch", "device", built.box.name, "adjusted", None, "the device that this process computes on")
-    entries = [_entry(built, "launch", "gpus", recipe.launch.get("gpus", "auto")), device]
+    entries = [
+        _entry(built, "launch", "gpus", recipe.launch.get("gpus", "auto")),
+        device,
+        _entry(built, "launch", "proof", is_wanted(built)),
+    ]
     if hasattr(model, "peft_config"):
         trained = {str(weight.dtype).removeprefix("torch.") for weight in model.parameters() if weight.requires_grad}
         entries.append(_entry(built, "launch", "adapter_dtype", "/".join(sorted(trained))))

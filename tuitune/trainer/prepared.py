@@ -50,7 +50,7 @@ def hash_rows(prepared: Any) -> Hashed:
     tokens = trained = 0
     for name in integer_columns(prepared):
         values, lengths = sha256(), sha256()
-        for numbers, rows in _columns(prepared, name):
+        for numbers, rows in lists(prepared, name):
             values.update(numbers.tobytes())  # 64 bit, little-endian on every box we train on
             lengths.update(rows.tobytes())
             tokens += len(numbers) if name in TOKENS else 0
@@ -84,7 +84,7 @@ def integer_columns(dataset: Any) -> list[str]:
     return sorted(name for name, kind in inner.items() if str(getattr(kind, "dtype", "")).startswith(("int", "uint")))
 
 
-def _columns(prepared: Any, name: str) -> Iterator[tuple[Any, Any]]:
+def lists(prepared: Any, name: str) -> Iterator[tuple[Any, Any]]:
     """All integers of a list column and the length of each row, 64 bit, some rows at a time (a list a row would take minutes)."""
     import numpy
 
@@ -100,4 +100,4 @@ def _at_length(prepared: Any, max_length: int | None) -> int | None:
     """Rows that fill max_length, which are those that were cut (or fit to the token)."""
     if max_length is None or "input_ids" not in prepared.column_names:
         return None
-    return sum(int((rows >= max_length).sum()) for _, rows in _columns(prepared, "input_ids"))
+    return sum(int((rows >= max_length).sum()) for _, rows in lists(prepared, "input_ids"))

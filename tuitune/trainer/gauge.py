@@ -1,0 +1,81 @@
+"""Readings of GPU memory between two moments: torch's peaks, and what NVML says of this process and of everybody else on the card."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tuitune.hub.gpu import GpuSampler
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Bytes since the last reading. `allocated` and `reserved`: torch's peaks; `now`: live at this moment."""
+
+    allocated: int
+    reserved: int
+    now: int
+
+
+@dataclass(frozen=True)
+class OnCard:
+    """The card by NVML. `process`: bytes of this process, None when the driver hides whose memory it is; `others`: who else holds how
+    much."""
+
+    card: str | None = None
+    driver: str | None = None
+    process: int | None = None
+    others: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Gauge:
+    """On the CPU every reading is None: torch counts no memory there, and a guess would be no measurement."""
+
+    def __init__(self, cuda: bool) -> None:
+        self.cuda = cuda
+        if cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+    def read(self) -> Reading | None:
+        """The peaks since the last reading (or since the gauge was made); they begin anew."""
+        if not self.cuda:
+            return None
+        torch.cuda.synchronize()
+        found = Reading(torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved(), torch.cuda.memory_allocated())
+        torch.cuda.reset_peak_memory_stats()
+        return found
+
+    def card(self) -> OnCard:
+        """Who holds the card's memory at this moment."""
+        return on_card() if self.cuda else OnCard()
+
+    def close(self) -> None:
+        """Give what is cached back and forget the peaks: what follows is measured as if nothing had been."""
+        if self.cuda:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+def on_card() -> OnCard:
+    """What NVML says of the card that torch computes on. Some milliseconds."""
+    sampler = GpuSampler(tree_of=os.getpid())
+    try:
+        sample = sampler.sample()
+    finally:
+        sampler.close()
+    uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid).lower().removeprefix("gpu-")
+    return of_card(sample, uuid)
+
+
+def of_card(sample: dict[str, Any], uuid: str) -> OnCard:
+    """One card of a sample of tuitune.hub.gpu. In a container NVML may know this process by a pid of the host: alone on a card it is still
+    this one."""
+    device = next((one for one in sample["devices"] if str(one["uuid"]).lower().removeprefix("gpu-") == uuid), None)
+    if device is None:
+        return OnCard(driver=sample["driver"])
+    process, others = device["proc_mem"], device["others"]
+    if process is None and len(others) == 1 and others[0]["name"] == "hidden":
+        process, others = others[0]["mem"], []
+    return OnCard(device["name"], sample["driver"], process, others)
