@@ -242,7 +242,7 @@ def run_out_in(phase: str, trainer: Any) -> None:
 def small_card(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """A stand-in for the GPU's own answers: this box has none. What a real one says is shown by tests/bench/proof.py."""
     from tuitune.trainer import proof
-    from tuitune.trainer.gauge import OnCard
+    from tuitune.trainer.readings import OnCard
 
     others = [{"pid": 7, "user": "ada", "name": "python", "mem": 3 << 30}]
 

@@ -1,32 +1,11 @@
 """Readings of GPU memory between two moments: torch's peaks, and what NVML says of this process and of everybody else on the card."""
 
 import os
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from tuitune.hub.gpu import GpuSampler
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Bytes since the last reading. `allocated` and `reserved`: torch's peaks; `now`: live at this moment."""
-
-    allocated: int
-    reserved: int
-    now: int
-
-
-@dataclass(frozen=True)
-class OnCard:
-    """The card by NVML. `process`: bytes of this process, None when the driver hides whose memory it is; `others`: who else holds how
-    much."""
-
-    card: str | None = None
-    driver: str | None = None
-    process: int | None = None
-    others: list[dict[str, Any]] = field(default_factory=list)
+from tuitune.trainer.readings import OnCard, Reading, of_card
 
 
 class Gauge:
@@ -67,15 +46,3 @@ def on_card() -> OnCard:
         sampler.close()
     uuid = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid).lower().removeprefix("gpu-")
     return of_card(sample, uuid)
-
-
-def of_card(sample: dict[str, Any], uuid: str) -> OnCard:
-    """One card of a sample of tuitune.hub.gpu. In a container NVML may know this process by a pid of the host: alone on a card it is still
-    this one."""
-    device = next((one for one in sample["devices"] if str(one["uuid"]).lower().removeprefix("gpu-") == uuid), None)
-    if device is None:
-        return OnCard(driver=sample["driver"])
-    process, others = device["proc_mem"], device["others"]
-    if process is None and len(others) == 1 and others[0]["name"] == "hidden":
-        process, others = others[0]["mem"], []
-    return OnCard(device["name"], sample["driver"], process, others)

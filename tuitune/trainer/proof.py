@@ -27,10 +27,11 @@ from tuitune.memory.calibration import Measured, box_of, keep_measured, unused_s
 from tuitune.preflight.cards import Card
 from tuitune.trainer.build import Built
 from tuitune.trainer.control import StopRequest
-from tuitune.trainer.gauge import Gauge, OnCard, Reading, on_card
+from tuitune.trainer.gauge import Gauge, on_card
 from tuitune.trainer.longest import Collated, longest_batch
 from tuitune.trainer.proof_plan import Plan, plan_batches
 from tuitune.trainer.proof_record import Found, Refused, batch_words, record, refusal
+from tuitune.trainer.readings import OnCard, Reading
 from tuitune.trainer.telemetry import Telemetry
 from tuitune.trainer.traceless import stepped, why_not_stepped, without_trace, zero_gradients
 
@@ -193,8 +194,8 @@ class Proof:
 
     def _refuse(self, error: torch.OutOfMemoryError, found: Found, plan: Plan) -> str:
         """Journal that memory ran out; the sentence to end with."""
-        held, card, (memory, room) = torch.cuda.max_memory_allocated(), on_card(), _memory()
-        room -= sum(one["mem"] or 0 for one in card.others)
+        held, card, (memory, allowed) = torch.cuda.max_memory_allocated(), on_card(), _memory()
+        room = min(allowed, memory - sum(one["mem"] or 0 for one in card.others))
         asked = re.search(r"Tried to allocate ([\d.]+ \w+)", str(error))
         refused = Refused(self.phase, self.built.box.name, memory, room, held, asked[1] if asked else None, card.others)
         remedies = plan.remedies(room, self.phase, found.train, found.evaluation)

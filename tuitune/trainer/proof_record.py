@@ -6,7 +6,7 @@ from typing import Any
 from tuitune.memory.expected import PHASES, Batch, Expected, difference
 from tuitune.preflight.cards import GIB
 from tuitune.text import printable
-from tuitune.trainer.gauge import OnCard, Reading
+from tuitune.trainer.readings import OnCard, Reading
 
 FALLBACK = "halve per_device_train_batch_size and double gradient_accumulation_steps, or shorten max_length"
 
