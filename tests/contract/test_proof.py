@@ -293,6 +293,76 @@ def test_a_batch_that_does_not_fit_ends_the_run_with_one_sentence(
     )
 
 
+class Counted:
+    """A stand-in for the gauge of a GPU: readings that grow by a GiB a phase. Whether a real card counts so is shown by
+    tests/bench/proof.py; here it is what becomes of the figures."""
+
+    cuda, closed = True, 0
+
+    def __init__(self, cuda: bool) -> None:
+        self.reads = 0
+        Counted.closed = 0
+
+    def read(self) -> Any:
+        from tuitune.trainer.readings import Reading
+
+        self.reads += 1
+        return Reading(self.reads << 30, (self.reads << 30) + (1 << 28), self.reads << 29)
+
+    def card(self) -> Any:
+        from tuitune.trainer.readings import OnCard
+
+        return OnCard("Stand-in 8", "1.0", 8 << 30, [])
+
+    def close(self) -> None:
+        Counted.closed += 1
+
+
+@pytest.mark.parametrize("optim", ["adamw_torch", "paged_adamw_8bit"])
+def test_on_a_gpu_plan_and_measurement_stand_side_by_side_and_later_plans_learn_from_it(
+    tiny_model: Path, workspace: Path, optim: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuitune.memory.calibration import box_of, read_calibration
+    from tuitune.trainer import proof
+    from tuitune.trainer.box import Box
+    from tuitune.trainer.readings import OnCard
+    from tuitune.trainer.telemetry import Telemetry
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workspace / "cache"))
+    built, run = build(workspace, recipe(tiny_model, training=EVALUATES + f", optim: {optim}"))
+    built.box = Box(True, "Stand-in 8", (8, 0))
+    monkeypatch.setattr(proof, "Gauge", Counted)
+    monkeypatch.setattr(proof, "_memory", lambda: (8 << 30, 8 << 30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 7 << 30)
+    journal, stop, trainer = Journal(run.journal / "trainer-1.jsonl"), StopRequest(), built.trainer
+    trainer.create_optimizer_and_scheduler(6)
+    callback = proof.ProofCallback(built, Telemetry(journal, Link({})), stop, run.name)
+    callback.on_train_begin(trainer.args, trainer.state, trainer.control, train_dataloader=trainer.get_train_dataloader())
+    assert stop.begun
+    assert Counted.closed == 1, "what the proof cached and its peaks are given back before the training"
+    (told,) = [one for one in JournalTail(run.journal).poll() if one["ev"] == "proof"]
+    assert told["plan"] is told["measured"] is None
+    assert all(one["planned"] and one["components"] for one in told["phases"])
+    measured = [one["phase"] for one in told["phases"]]
+    assert measured == ["load", *(["optimizer step"] if optim == "adamw_torch" else []), "forward", "backward", "evaluation"]
+    assert ("planned, not measured" in told["optimizer"]) is (optim != "adamw_torch")
+    assert told["process"]["measured"] == 8 << 30
+    box = box_of("Stand-in 8", "1.0")
+    kept = read_calibration(box)
+    assert kept is not None
+    assert (kept.context, kept.runs) == (1 << 30, 1)
+    # at the end of the training the whole run's own figures take the place of the proof's
+    monkeypatch.setattr(proof, "on_card", lambda: OnCard("Stand-in 8", "1.0", 9 << 30, []))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 6 << 30)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 7 << 30)
+    trainer.state.global_step = 6
+    callback.on_train_end(trainer.args, trainer.state, trainer.control)
+    kept = read_calibration(box)
+    assert kept is not None
+    assert (kept.context, kept.unused, kept.runs) == (2 << 30, pytest.approx(1 / 6), 1)
+    journal.close()
+
+
 def test_a_stop_while_it_proves_ends_the_run_at_once(tiny_model: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal's own handler raises StopNow as long as the training has not begun."""
     import signal

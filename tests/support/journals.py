@@ -100,6 +100,26 @@ def trainer_records(
             }
 
 
+def proof_record(time: float = START + 3, *, planned: float = 9.0, measured: float = 9.2) -> dict[str, Any]:
+    """The proof of a longest batch: its highest allocated figure in GiB, by the plan and measured."""
+    pairs = {"load": (3.0, 3.0), "optimizer step": (3.5, 3.5), "forward": (7.0, 7.1), "backward": (planned, measured)}
+    return {
+        "t": time,
+        "ev": "proof",
+        "step": 0,
+        "batch": {"rows": 4, "length": 2048, "tokens": 8192, "scored": 1.0},
+        "eval_batch": None,
+        "seconds": 1.4,
+        "plan": None,
+        "measured": None,
+        "calibrated": 3,
+        "phases": [{"phase": name, "planned": int(one * GIB), "measured": int(other * GIB)} for name, (one, other) in pairs.items()],
+        "components": [{"name": "CUDA context and kernels", "planned": 764 << 20, "measured": 700 << 20}],
+        "allocated": {"planned": int(planned * GIB), "measured": int(measured * GIB)},
+        "process": {"planned": int(10.4 * GIB), "measured": int(10.2 * GIB)},
+    }
+
+
 def torch_memory(step: int, gpus: int) -> list[dict[str, int]] | None:
     """torch's figures for each GPU, None on a CPU box."""
     if not gpus:

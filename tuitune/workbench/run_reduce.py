@@ -12,6 +12,7 @@ from typing import Any
 from tuitune.bus.envelope import as_number
 from tuitune.text import printable
 from tuitune.workbench.gpu_reading import read_host, read_sample, word
+from tuitune.workbench.proof_reading import read_proof
 from tuitune.workbench.run_state import MAX_EVENTS, CommandState, Crash, Event, GpuHistory, RunState, TorchMemory
 from tuitune.workbench.series import Series
 
@@ -192,8 +193,16 @@ def _data(state: RunState, record: Mapping[str, Any], time: float) -> None:
     _note(state, Event(time, "data", "data: " + ", ".join([*figures, *more])))
 
 
+def _proof(state: RunState, record: Mapping[str, Any], time: float) -> None:
+    if _source(record) not in ("", f"trainer-{state.attempt}"):
+        return  # an older attempt, read late
+    state.proof = read_proof(record)
+    _note(state, Event(time, "proof", state.proof.sentence))
+
+
 def _out_of_memory(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    _note(state, Event(time, "oom", "GPU memory ran out", _whole(record.get("step"))))
+    phase = word(record.get("phase"), limit=40)
+    _note(state, Event(time, "oom", f"GPU memory ran out{f' ({phase})' if phase else ''}", _whole(record.get("step"))))
 
 
 def _crash(state: RunState, record: Mapping[str, Any], time: float) -> None:
@@ -239,6 +248,7 @@ _TAKERS: dict[str, Callable[[RunState, Mapping[str, Any], float], None]] = {
     "sample": _sample,
     "warning": _warning,
     "data": _data,
+    "proof": _proof,
     "oom": _out_of_memory,
     "crash": _crash,
     "end": _end,
@@ -259,7 +269,7 @@ def _follow_attempt(state: RunState, record: Mapping[str, Any], time: float) -> 
         return
     if state.attempt:
         _note(state, Event(time, "attempt", f"attempt {attempt}", state.step))
-        state.crash, state.not_finite = None, None
+        state.crash, state.not_finite, state.proof = None, None, None
         state.step_seconds.clear()
     state.attempt, state.attempt_from, state.step = attempt, math.inf, None  # until its first step is known
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from tuitune.runs.manifest import ENDED
 from tuitune.workbench.gpu_reading import NO_HOST, NOT_LOOKED, GpuReading, GpuSample, HostReading
+from tuitune.workbench.proof_reading import ProofReading
 from tuitune.workbench.series import Series
 
 MAX_LOG_LINES = 2_000
@@ -23,7 +24,7 @@ class Event:
     """Something that happened once: for the events tab, and with a step also a mark on the charts."""
 
     time: float
-    kind: str  # state, checkpoint, eval, command, applied, refused, stop, crash, attempt, oom, number, warning, data, end
+    kind: str  # state, checkpoint, eval, command, applied, refused, stop, crash, attempt, oom, number, warning, data, proof, end
     text: str
     step: int | None = None
 
@@ -109,6 +110,7 @@ class RunState:
     samples: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=500))
     hello: dict[str, dict[str, Any]] = field(default_factory=dict)  # "hub", "trainer" → their hello records
     crash: Crash | None = None
+    proof: ProofReading | None = None  # of the newest attempt's longest batch
     not_finite: tuple[str, int] | None = None  # the first metric that was not a number, and its step
     unknown: int = 0  # records of kinds this version does not know
     records: int = 0

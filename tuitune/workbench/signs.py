@@ -21,6 +21,7 @@ _EVENTS = {
     "oom": ("!", "error"),
     "warning": ("!", "warn"),
     "data": ("▤", "dim"),
+    "proof": ("▤", "dim"),
     "attempt": ("↻", "warn"),
     "end": ("■", "title"),
 }

@@ -34,6 +34,22 @@ async def test_the_whole_history_of_a_run_is_on_screen(tmp_path: Path) -> None:
         assert "◇" in text, "an evaluation is marked"
 
 
+async def test_the_memory_table_has_the_plan_and_alone_with_its_chart_every_phase(tmp_path: Path) -> None:
+    run = journals.write_run(tmp_path, gpus=1)
+    records = [*journals.trainer_records(gpus=1)]
+    (run / "journal" / "trainer-1.jsonl").unlink()
+    journals.append(run, "trainer-1", journals.numbered([records[0], journals.proof_record(planned=8.0), *records[1:]]))
+    async with dashboard(run, (140, 44)) as (pilot, _):
+        text = screen_text(pilot.app)
+        for piece in ("plan 8.0 GiB proof +15.0 %", "! 15 % above the plan", "peak 8.8 GiB +10.0 %", "█ 6.1 GiB allocated"):
+            assert piece in text
+        assert "optimizer step" not in text
+        await pilot.press(*["tab"] * 4, "m")  # the memory chart, the last one, alone
+        await until(pilot, lambda: "proof of the longest batch  planned → measured" in screen_text(pilot.app))
+        text = screen_text(pilot.app)
+        assert re.search(r"optimizer step +3.5 GiB → +3.5 GiB", text)
+
+
 async def test_at_76_by_20_the_loss_and_two_small_charts_are_on_screen(tmp_path: Path) -> None:
     async with dashboard(journals.write_run(tmp_path), (76, 20)) as (pilot, view):
         shown = [box.slot for box in view.query(ChartBox) if box.display]

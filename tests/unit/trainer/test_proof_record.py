@@ -69,8 +69,8 @@ def test_the_refusal_names_batch_phase_figures_other_peoples_memory_and_the_chan
     )
     assert told == (
         "the longest batch (4 rows of 2,048 tokens) does not fit on NVIDIA H200 (140.00 GiB, of which this run may have 130.00 GiB): in "
-        "the phase backward torch held 9.00 GiB when it asked for 2.50 GiB more (planned for this phase: 10.00 GiB); on the card, ada's python "
-        "holds 10.00 GiB; to make it fit, each on top of those before: training.per_device_train_batch_size: 2, "
+        "the phase backward torch held 9.00 GiB when it asked for 2.50 GiB more (planned for this phase: 10.00 GiB); on the card, "
+        "ada's python holds 10.00 GiB; to make it fit, each on top of those before: training.per_device_train_batch_size: 2, "
         "training.gradient_accumulation_steps: 8; b: 1"
     )
 

@@ -6,7 +6,7 @@ from textual.events import Click, Resize
 
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.run_state import RunState
-from tuitune.workbench.views.run.arrangement import CHARTS, LOSS, MEMORY, TABLE, Arrangement, arrange
+from tuitune.workbench.views.run.arrangement import CHARTS, LOSS, MEMORY, TABLE, TABLE_ROWS, Arrangement, arrange
 from tuitune.workbench.views.run.figures_of import figure_of, other_metrics
 from tuitune.workbench.views.run.memory import memory_lines, run_gpus
 from tuitune.workbench.views.run.pages import Page
@@ -54,7 +54,7 @@ class ChartBox(RoleLines):
 class MemoryTable(RoleLines):
     """The names and sizes of the parts of the memory in use."""
 
-    DEFAULT_CSS = "MemoryTable { height: auto; max-height: 8; padding: 0 0 0 1; }"
+    DEFAULT_CSS = "MemoryTable { height: auto; padding: 0 0 0 1; }"
 
     def __init__(self) -> None:
         super().__init__(id=f"chart-{TABLE}")
@@ -127,6 +127,8 @@ class ChartPage(Page):
         """Put on screen what the size allows; whether that changed."""
         width, height = self.size
         wanted = arrange(width - 2, height, self.slot, maximised=self.maximised)
+        # beside the memory chart alone there is room for the proof's phases as well
+        self.table.styles.max_height = max(TABLE_ROWS, height * 3 // 5) if wanted.columns == 1 else TABLE_ROWS
         if wanted == self._arrangement:
             return False
         self._arrangement = wanted

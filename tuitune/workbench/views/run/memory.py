@@ -7,7 +7,9 @@ from typing import Any
 from tuitune.workbench import figures
 from tuitune.workbench.gpu_feed import TorchFigures
 from tuitune.workbench.parts.role_lines import Line, bar
+from tuitune.workbench.proof_reading import ProofReading
 from tuitune.workbench.run_state import GpuHistory, RunState, TorchMemory
+from tuitune.workbench.views.run.planned import peak_pieces, plan_lines, proof_lines
 
 LABELS = {
     "allocated": ("█", "three", "allocated"),
@@ -77,14 +79,20 @@ def torch_figures(state: RunState) -> dict[str, TorchFigures]:
     }
 
 
-def gpu_memory_lines(entry: RunGpu, width: int) -> list[Line]:
-    """One card: name and use, a bar of the parts, and what each part is."""
+def gpu_memory_lines(entry: RunGpu, width: int, proof: ProofReading | None = None) -> list[Line]:
+    """One card: name and use, a bar of the parts, plan and peak, and what each part is. `proof`: of the run's longest batch on it."""
     now, parts = entry.gpu.now, entry.gaps
     shown = [(name, value) for name, value in _named(parts) if value is not None]
     lines: list[Line] = [
         ((f"GPU {now.index} ", "title"), (f"{figures.gib(now.used)}/{figures.gib(now.total)} GiB used", "")),
         bar(width, [(value, LABELS[name][1], LABELS[name][0]) for name, value in shown], now.total),
     ]
+    peak = entry.torch.peak_allocated.last if entry.torch else None
+    lines += plan_lines(proof, peak) if proof else []
+    if entry.torch and entry.torch.peak_reserved.last is not None:
+        reserved = figures.size(entry.torch.peak_reserved.last)
+        more = peak_pieces(proof, peak)
+        lines.append((("peak ", "dim"), (figures.size(peak), ""), *more, (" allocated, ", "dim"), (reserved, ""), (" reserved", "dim")))
     for name, value in shown:
         glyph, role, label = LABELS[name]
         if name == "others" and parts.hidden:
@@ -92,17 +100,6 @@ def gpu_memory_lines(entry: RunGpu, width: int) -> list[Line]:
         lines.append(((f"{glyph} ", role), (figures.size(value), ""), (f" {label}", "dim")))
     for process in now.others[:2]:
         lines.append(((f"   {process.user} {process.name} ", "dim"), (figures.size(process.memory), "dim")))
-    if entry.torch and entry.torch.peak_reserved.last is not None:
-        peak = entry.torch.peak_allocated.last
-        lines.append(
-            (
-                ("peak ", "dim"),
-                (figures.size(peak), ""),
-                (" allocated, ", "dim"),
-                (figures.size(entry.torch.peak_reserved.last), ""),
-                (" reserved", "dim"),
-            )
-        )
     return lines
 
 
@@ -124,8 +121,9 @@ def memory_lines(state: RunState, width: int, first: int = 0) -> list[Line]:
     """What the memory table of the dashboard says: the run's `first`-th card, then the others."""
     entries = run_gpus(state)
     first = first % len(entries) if entries else 0
-    lines = [line for entry in (*entries[first:], *entries[:first]) for line in gpu_memory_lines(entry, width)]
-    return lines or cpu_memory_lines(state, width)
+    alone = state.proof if len(entries) == 1 else None  # one process proves one card
+    lines = [line for entry in (*entries[first:], *entries[:first]) for line in gpu_memory_lines(entry, width, alone)]
+    return [*lines, *(proof_lines(alone) if alone else [])] or cpu_memory_lines(state, width)
 
 
 def _named(parts: Gaps) -> tuple[tuple[str, float | None], ...]:
