@@ -48,14 +48,14 @@ class ProofCallback(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, built: Built, telemetry: Telemetry, stop: StopRequest, run: str) -> None:
         self.built, self.telemetry, self.stop, self.run = built, telemetry, stop, run
-        self.idle = 0
+        self.idle: int | None = None  # bytes of the allocator's unused part that the plan explains; None without a plan
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Before step 1. UserError when the longest batch does not fit."""
         if is_wanted(self.built):
             proof = Proof(self.built, self.telemetry, train_dataloader)
             found, plan = proof.prove()
-            self.idle = plan.expected.idle if plan.expected else 0
+            self.idle = plan.expected.idle if plan.expected else None
             if found is not None and found.card is not None:
                 self._keep(found.card, found.context, found.allocated, found.peak_reserved)
         self.stop.begin()
@@ -72,8 +72,9 @@ class ProofCallback(TrainerCallback):  # type: ignore[misc]
         box = box_of(card.card, card.driver)
         if box is None or allocated is None or reserved is None:
             return
+        unused = None if self.idle is None else unused_share(allocated, reserved, self.idle)
         try:
-            keep_measured(box, self.run, Measured(context, unused_share(allocated, reserved, self.idle)))
+            keep_measured(box, self.run, Measured(context, unused))
         except OSError as error:
             self.telemetry.journal.emit("warning", text=f"later plans do not learn from this run: {error.filename}: {error.strerror}")
 
@@ -153,11 +154,12 @@ class Proof:
             self.optimizer = f"planned, not measured: {why_not}"
         else:
             self.optimizer = f"not measured: {why_not}"
-        if self.trainer.args.gradient_accumulation_steps == 1:
-            self.trainer.model_wrapped.zero_grad(set_to_none=True)
+        self.trainer.model_wrapped.zero_grad(set_to_none=True)
         reading = gauge.read()
         if why_not is None:
             self.readings[self.phase] = reading
+        if self.trainer.args.gradient_accumulation_steps > 1:
+            zero_gradients(optimizer)  # what the micro-batches before this one have left
 
     def _train_step(self, train: Collated, gauge: Gauge) -> None:
         """Forward and backward, as one of the micro-batches of an update."""
