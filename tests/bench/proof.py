@@ -20,6 +20,7 @@ from typing import Any
 from tests.support.model_shapes import CONFIGS
 from tests.support.runs import ROOT, new_run
 from tuitune.bus.journal import JournalTail
+from tuitune.memory.allocator import choose
 from tuitune.preflight.cards import this_box
 
 GIB = 1 << 30
@@ -68,10 +69,12 @@ def train(folder: Path, recipe: str, share: float = 1.0) -> dict[str, Any]:
     """Train with `share` of the card; losses, the journal's proof, and how it ended."""
     run = new_run(folder, recipe)
     began = time.monotonic()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "0"}
+    choose(environment)  # here, because this command imports torch before the trainer can
     done = subprocess.run(
         [sys.executable, "-c", TRAINER, str(share), str(run.path)],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "0"},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -147,7 +147,7 @@ def test_on_a_gpu_plan_and_measurement_stand_side_by_side_and_later_plans_learn_
     kept = read_calibration(box)
     assert kept is not None
     assert (kept.context, kept.runs) == (1 << 30, 1)
-    assert kept.unused == pytest.approx((1 << 28) / (told["allocated"]["measured"]))
+    assert kept.unused is None, "one batch says nothing about blocks that fit badly"
     # at the end of the training the whole run's own figures take the place of the proof's
     monkeypatch.setattr(proof, "on_card", lambda: OnCard("Stand-in 8", "1.0", 9 << 30, []))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 6 << 30)

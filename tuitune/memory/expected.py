@@ -8,7 +8,7 @@ from typing import Any
 
 from tuitune.memory import loss, static
 from tuitune.memory.advice import advise
-from tuitune.memory.plan import Plan, plan
+from tuitune.memory.plan import Plan, has_usual_share, plan, unused_share
 from tuitune.memory.settings import Device, Settings
 from tuitune.memory.shape import Shape
 
@@ -30,7 +30,8 @@ class Batch:
 @dataclass(frozen=True)
 class Expected:
     """Bytes by the plan. `phases` and `components` by the names of PHASES; `process`: what NVML will show; `states`: of the optimizer, in
-    torch's memory; `unused` by the allocator, and what of it the plan knows by itself to lie `idle`."""
+    torch's memory; `unused` by the allocator, and what of it the plan knows by itself to lie `idle`; `usual`: whether the rest is the share
+    that every run has (else lengths that differ make it larger)."""
 
     phases: dict[str, int]
     components: dict[str, dict[str, int]]
@@ -39,6 +40,7 @@ class Expected:
     context: int
     unused: int
     idle: int
+    usual: bool
 
     @property
     def peak(self) -> int:
@@ -62,10 +64,12 @@ def expect(shape: Shape, settings: Settings, device: Device, train: Batch, evalu
         later = plan(shape, evaluated, device)
         phases["evaluation"] = later.phases["evaluation"]
         components["evaluation"] = {one.name: one.bytes for one in later.of_phase("evaluation")}
-        process = max(process, int(phases["evaluation"] * (1 + device.unused)) + device.context + made.paged)
+        process = max(process, int(phases["evaluation"] * (1 + unused_share(settings, device))) + device.context + made.paged)
     idle = loss.idle_bytes(shape, settings)
-    unused = int(max(phases.values()) * device.unused) + idle
-    return Expected(phases, components, process, static.state_bytes(shape, settings)[0], device.context, unused, idle)
+    unused = int(max(phases.values()) * unused_share(settings, device)) + idle
+    return Expected(
+        phases, components, process, static.state_bytes(shape, settings)[0], device.context, unused, idle, has_usual_share(settings)
+    )
 
 
 def _grouped(made: Plan) -> tuple[dict[str, int], dict[str, dict[str, int]]]:

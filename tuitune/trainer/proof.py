@@ -48,31 +48,32 @@ class ProofCallback(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, built: Built, telemetry: Telemetry, stop: StopRequest, run: str) -> None:
         self.built, self.telemetry, self.stop, self.run = built, telemetry, stop, run
-        self.idle: int | None = None  # bytes of the allocator's unused part that the plan explains; None without a plan
+        self.idle: int | None = None  # bytes of the allocator's unused part that the plan explains; None: not learned from
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Before step 1. UserError when the longest batch does not fit."""
         if is_wanted(self.built):
             proof = Proof(self.built, self.telemetry, train_dataloader)
             found, plan = proof.prove()
-            self.idle = plan.expected.idle if plan.expected else None
+            expected = plan.expected
+            self.idle = expected.idle if expected and expected.usual else None
             if found is not None and found.card is not None:
-                self._keep(found.card, found.context, found.allocated, found.peak_reserved)
+                self._keep(found.card, found.context, None)
         self.stop.begin()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The whole run's own figures take the place of the proof's."""
+        """The whole run's own figures take the place of the proof's: a proof has one batch, whose blocks are all used again."""
         if self.built.box.cuda and state.global_step:
             card = on_card()
             context = None if card.process is None else card.process - torch.cuda.memory_reserved()
-            self._keep(card, context, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved())
+            peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+            self._keep(card, context, None if self.idle is None else unused_share(*peaks, self.idle))
 
-    def _keep(self, card: OnCard, context: int | None, allocated: int | None, reserved: int | None) -> None:
+    def _keep(self, card: OnCard, context: int | None, unused: float | None) -> None:
         """Into this box's calibration, for later plans."""
         box = box_of(card.card, card.driver)
-        if box is None or allocated is None or reserved is None:
+        if box is None:
             return
-        unused = None if self.idle is None else unused_share(allocated, reserved, self.idle)
         try:
             keep_measured(box, self.run, Measured(context, unused))
         except OSError as error:

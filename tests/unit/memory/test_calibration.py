@@ -104,6 +104,16 @@ def test_measured_figures_take_the_place_of_the_general_ones_each_by_itself() ->
     assert plan(shape, settings, found).nvml == general.nvml - 264 * MIB
 
 
+def test_a_measured_unused_share_is_planned_with_where_blocks_can_be_used_again() -> None:
+    """Rows of different lengths in an allocator whose segments do not grow leave more, whatever other runs had."""
+    keep_measured(H200, "a", Measured(None, 0.1))
+    shape, found = read_shape(CONFIGS["qwen2.5-1.5b"]), device((8, 0), read_calibration(H200))
+    usual, ragged = Settings(length=1024, batch=4), Settings(length=1024, batch=4, padded=True, expandable=False)
+    made, general = plan(shape, usual, found), plan(shape, usual, device((8, 0)))
+    assert made.nvml - general.nvml == pytest.approx(0.075 * made.allocated, rel=1e-6)
+    assert plan(shape, ragged, found) == plan(shape, ragged, device((8, 0)))
+
+
 def printed(found: dict[str, Any]) -> str:
     from rich.console import Console
 

@@ -18,6 +18,7 @@ EXPECTED = Expected(
     context=764 * MIB,
     unused=GIB // 4,
     idle=0,
+    usual=True,
 )
 OTHERS: list[dict[str, Any]] = [{"pid": 9, "user": "ada", "name": "python", "mem": 10 * GIB}]
 READINGS: dict[str, Reading | None] = {
