@@ -414,3 +414,17 @@ def test_every_layer_means_every_layer_where_the_recipe_had_every_second() -> No
         (("training", "activation_checkpointing"), True),
         (("training", "activation_checkpointing_kwargs", "every_n_layers"), 1),
     ]
+
+
+def test_this_boxs_card_is_planned_as_its_runs_have_measured_it_and_the_others_are_not(
+    tmp_path: Path, box: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuitune.memory.calibration import Measured, box_of, keep_measured
+
+    path, own = write(tmp_path), replace(box, driver="580")
+    monkeypatch.setattr(cards, "this_box", lambda: own)
+    general = outcome(PlanState(read(path, None)))
+    keep_measured(box_of(own.name, own.driver), "run", Measured(500 << 20, None))  # type: ignore[arg-type]
+    found = outcome(PlanState(read(path, None)))
+    assert found.plan.nvml == general.plan.nvml - (264 << 20)
+    assert [one.margin for one in found.cards if one.card != own] == [one.margin for one in general.cards if one.card != own]

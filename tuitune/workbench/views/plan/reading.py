@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuitune.memory.calibration import Calibration, box_of, read_calibration
 from tuitune.memory.plan import plan
 from tuitune.memory.settings import device
 from tuitune.planning import read_recipe
@@ -18,7 +19,8 @@ Stamp = tuple[int, int] | None
 @dataclass(frozen=True)
 class Basis:
     """A recipe as it was read. `text`: what stood in the file; `data`: the same as values; `model`: its name; `length_from`: where the
-    length comes from; `box`: this box's card, None without a GPU; `start.card`: the one planned for."""
+    length comes from; `box`: this box's card, None without a GPU; `measured`: what runs on it have found; `start.card`: the one planned
+    for."""
 
     text: str
     data: dict[str, Any]
@@ -26,6 +28,7 @@ class Basis:
     length_from: str
     start: Start
     box: Card | None
+    measured: Calibration | None = None
 
 
 def read(path: Path, wanted: Card | None) -> Basis:
@@ -36,6 +39,7 @@ def read(path: Path, wanted: Card | None) -> Basis:
     text = read_document(path).text
     planned = read_recipe(path, card)
     plan(planned.shape, planned.settings, device(planned.card.capability if planned.card else None))  # refuses what it has no figures for
+    measured = read_calibration(box_of(own.name, own.driver))
     data = parse(text).data
     training, model, launch = (data.get(section) or {} for section in ("training", "model", "launch"))
     start = Start(
@@ -46,7 +50,7 @@ def read(path: Path, wanted: Card | None) -> Basis:
         adapter_dtype=launch.get("adapter_dtype"),
         continued=data.get("peft") is None and bool(model.get("adapter")),
     )
-    return Basis(text, data, str(model.get("name_or_path", "")), planned.length_from, start, box)
+    return Basis(text, data, str(model.get("name_or_path", "")), planned.length_from, start, box, measured)
 
 
 def stamp(path: Path) -> Stamp:

@@ -87,7 +87,7 @@ class Outcome:
 def outcome(state: PlanState) -> Outcome:
     """Plan, advice and cards of a state."""
     change, shape = state.change, state.basis.start.shape
-    settings, stack, room = change.settings, _stack(state.card), state.room
+    settings, stack, room = change.settings, _stack(state, state.card), state.room
     made = plan(shape, settings, stack)
     ok = None if room is None else fits(made, room)
     safe = room is not None and fits(made, int(room * WITHIN))
@@ -95,15 +95,17 @@ def outcome(state: PlanState) -> Outcome:
     return Outcome(settings, change.values, made, ok, bool(ok) and not safe, advice, safe, _cards(state, settings, {stack: made.needed}))
 
 
-def _stack(card: Card | None) -> Device:
-    return device(card.capability if card else None)
+def _stack(state: PlanState, card: Card | None) -> Device:
+    """What the software takes on a card: on this box's own as its runs have measured it."""
+    measured = state.basis.measured if card is not None and card == state.basis.box else None
+    return device(card.capability if card else None, measured)
 
 
 def _cards(state: PlanState, settings: Settings, needed: dict[Device, int]) -> list[CardPlan]:
     """`needed`: what is known already; a card's software stack decides it."""
     found = []
     for card in choices(state.basis):
-        stack = _stack(card)
+        stack = _stack(state, card)
         if stack not in needed:
             needed[stack] = plan(state.basis.start.shape, settings, stack).needed
         own = card == state.basis.box
@@ -155,7 +157,7 @@ def edge(state: PlanState, name: str, last: bool) -> PlanState:
 def most(state: PlanState, name: str) -> PlanState | None:
     """A slider at the most that fits with 5 % to spare; None when nothing does. Needs a card. Some ten milliseconds."""
     slider, room = BY_NAME[name], int((state.room or 0) * WITHIN)
-    start, stack = state.basis.start, _stack(state.card)
+    start, stack = state.basis.start, _stack(state, state.card)
     if name == "length":
         length = largest_length(start.shape, state.change.settings, stack, room)
         return move(state, name, length) if length else None
