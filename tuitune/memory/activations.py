@@ -7,6 +7,7 @@ Read from the modelling code of transformers 5, TRL 1.16 and peft 0.21, and prov
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import groupby
+from types import MappingProxyType
 
 from tuitune.memory.settings import Settings
 from tuitune.memory.shape import Linear, Shape
@@ -66,7 +67,7 @@ def attention_bytes(shape: Shape, settings: Settings) -> int:
     if shape.fused_qkv and shape.rotary and repeated == key:
         kept += c * (query + key)
     if settings.attention == "eager":
-        kept += (4 + c) * shape.heads * settings.length - 4 * shape.heads
+        kept += (4 + c) * shape.heads * settings.row_tokens - 4 * shape.heads
     return kept + (2 * shape.hidden if shape.residual_dropout else 0)
 
 
@@ -107,7 +108,7 @@ def input_bytes(shape: Shape, settings: Settings) -> Mapping[str, int]:
             kept[source] = c * sum(inputs)
     if shape.experts:
         kept |= _expert_inputs(shape, settings)
-    return kept
+    return MappingProxyType(kept)
 
 
 def _source(linear: Linear) -> str:
@@ -157,13 +158,13 @@ def masked(shape: Shape, settings: Settings) -> bool:
     """Whether SDPA gets a mask: padded rows, packed rows (which documents see each other), a window shorter than the rows."""
     if settings.attention == "flash":
         return False
-    window = shape.window is not None and shape.window <= settings.length
+    window = shape.window is not None and shape.window <= settings.row_tokens
     return settings.packed or settings.padded or window or settings.attention == "eager"
 
 
 def mask_positions(settings: Settings) -> int:
-    """Entries of the mask: rows·length²; packed rows are one long row."""
-    return settings.tokens**2 if settings.packed else settings.tokens * settings.length
+    """Entries of the mask: rows·length²."""
+    return settings.tokens * settings.row_tokens
 
 
 def mask_bytes(shape: Shape, settings: Settings) -> int:
