@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from tuitune.errors import UserError
+from tuitune.text import printable
+
 Source = Literal["attention norm", "attention", "mlp norm", "mlp"]
 
 
@@ -129,14 +132,18 @@ class Shape:
     def targets(self, wanted: str | Iterable[str] | None) -> tuple[Linear, ...]:
         """The linear layers that LoraConfig.target_modules means: "all-linear", a regular expression, names; None: peft's choice.
 
-        A regular expression is tried on the first layer (peft tries it on each).
+        A regular expression is tried on the first layer (peft tries it on each). UserError for one that is none.
         """
         if wanted is None:
             wanted = self.default_targets
         if wanted == "all-linear":
             return self.linears
         if isinstance(wanted, str):
-            expression = re.compile(wanted)
+            try:
+                expression = re.compile(wanted)
+            except re.error as error:
+                shown = printable(wanted, limit=60)
+                raise UserError(f"peft.target_modules: {shown} is no regular expression ({error}); mend it, or name a list") from None
             return tuple(linear for linear in self.linears if expression.fullmatch(f"model.layers.0.{linear.path}"))
         names = tuple(wanted)
         return tuple(one for one in self.linears if any(one.path == name or one.path.endswith(f".{name}") for name in names))

@@ -63,3 +63,8 @@ def test_target_modules_mean_what_they_mean_to_peft(wanted: Any, names: list[str
 def test_what_cannot_be_read_is_said(config: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_shape(config)
+
+
+def test_a_regular_expression_that_is_none_is_said() -> None:
+    with pytest.raises(UserError, match=r"target_modules: \(q_proj is no regular expression \(missing \)"):
+        read_shape(CONFIGS["llama3.1-8b"]).targets("(q_proj")
