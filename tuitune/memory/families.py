@@ -106,7 +106,7 @@ def _gemma(config: Config) -> Shape:
 
 
 def _gemma2(config: Config) -> Shape:
-    return _llama(config, head_dim=256, norm="gemma", norms=4, tied=True, window=config.get("sliding_window"))
+    return _llama(config, head_dim=256, norm="gemma", norms=4, post_norm=True, tied=True, window=config.get("sliding_window"))
 
 
 def _gemma3(config: Config) -> Shape:
@@ -116,6 +116,43 @@ def _gemma3(config: Config) -> Shape:
         "vocab_size": 262_208,
     }  # Gemma3TextConfig's; published configs leave them out
     return replace(_gemma2({**usual, **config}), qk_norm=True)
+
+
+def _olmo2(config: Config) -> Shape:
+    return _llama(config, norm="gemma", post_norm=True, qk_norm=True, wide_qk_norm=True)
+
+
+def _stablelm(config: Config) -> Shape:
+    if config.get("qk_layernorm"):
+        raise UserError("no memory plan yet for a stablelm model with qk_layernorm; train a few steps and look")
+    parallel = bool(config.get("use_parallel_residual"))
+    hidden = int(config["hidden_size"])
+    biased = bool(config.get("use_qkv_bias"))
+    return _llama(
+        *(config, None, biased, False),
+        norm="layer",
+        norms=1 if parallel else 2,
+        parallel=parallel,
+        residual_dropout=bool(config.get("hidden_dropout")),
+        other=2 * hidden,
+    )
+
+
+def _starcoder2(config: Config) -> Shape:
+    sizes = _sizes(config)
+    hidden, biased = sizes["hidden"], bool(config.get("use_bias", True))
+    mlp = _plain(hidden, sizes["mlp_width"], ("mlp.c_fc", "mlp.c_proj"))
+    return Shape(
+        **sizes,
+        tied=True,
+        linears=_attention(sizes, biased) + tuple(replace(linear, bias=biased) for linear in mlp),
+        default_targets=QV,
+        norm="layer",
+        activation=_activation(config.get("hidden_act", "gelu_pytorch_tanh")),
+        window=config.get("sliding_window"),
+        residual_dropout=bool(config.get("residual_dropout")),
+        other=2 * hidden,
+    )
 
 
 def _phi3(config: Config) -> Shape:
@@ -210,8 +247,7 @@ def _gpt2(config: Config) -> Shape:
 
 
 def _mixtral(config: Config) -> Shape:
-    experts = Experts(int(config["num_local_experts"]), int(config["num_experts_per_tok"]), int(config["intermediate_size"]), lora=True)
-    return _mixture(_llama(config, bias=False, window=config.get("sliding_window")), experts)
+    return _mixture(_llama(config, bias=False, window=config.get("sliding_window")), _experts(config))
 
 
 def _qwen3_moe(config: Config) -> Shape:
@@ -219,13 +255,21 @@ def _qwen3_moe(config: Config) -> Shape:
         raise UserError(
             "no memory plan yet for a mixture-of-experts model of which some layers have no experts; train a few steps and look"
         )
-    experts = Experts(
-        int(config.get("num_experts") or config["num_local_experts"]),
-        int(config["num_experts_per_tok"]),
-        int(config["moe_intermediate_size"]),
-        lora=True,
-    )
-    return _mixture(_qwen3(config), experts)
+    count = "num_experts" if config.get("num_experts") else "num_local_experts"
+    return _mixture(_qwen3(config), _experts(config, count, "moe_intermediate_size"))
+
+
+def _olmoe(config: Config) -> Shape:
+    return _mixture(_llama(config, qk_norm=True, wide_qk_norm=True), _experts(config, "num_experts"))
+
+
+def _granitemoe(config: Config) -> Shape:
+    return _mixture(_llama(config), replace(_experts(config), lora=False))  # peft 0.21 does not convert its experts
+
+
+def _experts(config: Config, count: str = "num_local_experts", width: str = "intermediate_size") -> Experts:
+    """Experts whose number and width have these names in the config."""
+    return Experts(int(config[count]), int(config["num_experts_per_tok"]), int(config[width]), lora=True)
 
 
 def _mixture(dense: Shape, experts: Experts) -> Shape:
@@ -251,10 +295,15 @@ FAMILIES: dict[str, Callable[[Config], Shape]] = {
     "gemma3_text": _gemma3,
     "smollm3": _llama,
     "granite": _llama,
+    "olmo2": _olmo2,
+    "stablelm": _stablelm,
+    "starcoder2": _starcoder2,
     "phi": _phi,
     "phi3": _phi3,
     "gpt_neox": _gpt_neox,
     "gpt2": _gpt2,
     "mixtral": _mixtral,
     "qwen3_moe": _qwen3_moe,
+    "olmoe": _olmoe,
+    "granitemoe": _granitemoe,
 }

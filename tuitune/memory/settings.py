@@ -21,7 +21,8 @@ class Settings:
     count for the loss. `reference`: DPO's and KTO's other model: "shared" (the base without its adapter), "adapter" (a frozen copy of
     it), "model" (a copy of everything).
     `eval_batch` 0: no evaluation; `eval_length`: its longest row where that is known by itself, else 0. `sums`: where the data's lengths
-    are known, tokens of its 1, 2, 4, … longest sequences together; `length` is then the longest one. `expandable`: torch's allocator lets its segments grow (tuitune.memory.allocator).
+    are known, tokens of its 1, 2, 4, … longest sequences together; `length` is then the longest one. `expandable`: torch's allocator lets
+    its segments grow (tuitune.memory.allocator).
     """
 
     length: int

@@ -52,6 +52,8 @@ class Shape:
     """A decoder-only language model. Sizes in elements.
 
     `norms` a layer over the hidden size, of kind `norm`: "rms" (llama's), "gemma" (scales in float32), "layer" (with bias).
+    `qk_norm`: query and key are normalised, each head by itself or (`wide_qk_norm`) all together. `post_norm`: what attention and MLP put
+    out is normalised too (where there are four norms) or alone (where there are two).
     `activation`: "gated" (act(gate)·up), "gelu" (one fused operation), "gelu_new" (the formula, step by step).
     `fused_qkv`: query, key and value are slices of one product. `rotary`: positions are rotated into copies of query and key.
     `parallel`: attention and MLP read the same residual stream. `residual_dropout`: a mask after each of both.
@@ -73,6 +75,8 @@ class Shape:
     norm: Literal["rms", "gemma", "layer"] = "rms"
     norms: int = 2
     qk_norm: bool = False
+    wide_qk_norm: bool = False
+    post_norm: bool = False
     activation: Literal["gated", "gelu", "gelu_new"] = "gated"
     fused_qkv: bool = False
     rotary: bool = True
@@ -114,9 +118,14 @@ class Shape:
     def small_tensors(self) -> tuple[int, ...]:
         """Elements of the vectors of one layer: norms and biases."""
         each_norm = (self.hidden,) * (2 if self.norm == "layer" else 1)
-        heads = (self.head_dim, self.head_dim) if self.qk_norm else ()
+        heads = (self.query_width, self.key_width) if self.wide_qk_norm else (self.head_dim, self.head_dim)
         router = (self.hidden * self.experts.count,) if self.experts else ()
-        return each_norm * self.norms + heads + router + tuple(linear.outputs for linear in self.linears if linear.bias)
+        return (
+            each_norm * self.norms
+            + (heads if self.qk_norm else ())
+            + router
+            + tuple(linear.outputs for linear in self.linears if linear.bias)
+        )
 
     @property
     def embedding(self) -> int:

@@ -12,7 +12,7 @@ from tuitune.memory.shape import Linear, Shape
 def layer_peak(shape: Shape, settings: Settings, checkpointed: bool) -> int:
     """The most that one layer's backward pass holds: what it kept and the largest moment."""
     moments = [product_moment(shape, settings), down_moment(shape, settings), attention_moment(shape, settings)]
-    if shape.norms == 4:  # the MLP's own output is normalised: that norm is differentiated first
+    if shape.post_norm:  # the MLP's own output is normalised: that norm is differentiated first
         moments.append(norm_bytes(shape, settings) + _incoming(shape, settings) * settings.tokens)
     if not checkpointed:
         return layer_bytes(shape, settings) + max(moments)
@@ -32,8 +32,7 @@ def product_moment(shape: Shape, settings: Settings) -> int:
     else:
         written_out = 14 if settings.lora else 12
         gradients = (2 * c if shape.activation == "gelu" or not settings.amp else written_out) * width
-    down = _down(shape)
-    weights = 0 if down is None else down.weights
+    weights = _down_weights(shape)
     made = (
         0 if settings.lora or settings.accumulation > 1 else settings.trained_bytes
     )  # down's gradient, unless it was added to an older one
@@ -138,8 +137,13 @@ def _incoming(shape: Shape, settings: Settings) -> int:
 
 def _down_gradient(shape: Shape, settings: Settings) -> int:
     """Full fine-tuning: the gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight."""
+    return 0 if settings.lora else _down_weights(shape) * (2 if settings.casts else settings.trained_bytes)
+
+
+def _down_weights(shape: Shape) -> int:
+    """Elements of the down projection, of all experts together."""
     down = _down(shape)
-    return 0 if settings.lora or down is None else down.weights * (2 if settings.casts else settings.trained_bytes)
+    return shape.expert_weights // 3 if down is None else down.weights
 
 
 def _width(shape: Shape) -> int:
