@@ -76,7 +76,8 @@ def mlp_bytes(shape: Shape, settings: Settings) -> int:
     float32 input, tanh and sum beside half the input ((12 + c)f). Experts: as many times as a token goes through, and each one's output."""
     c, width = settings.compute_bytes, shape.mlp_width
     if shape.experts:
-        return shape.experts.used * c * (3 * width + shape.hidden)
+        shared = c * (3 * shape.experts.shared + shape.hidden) if shape.experts.shared else 0
+        return shape.experts.used * c * (3 * width + shape.hidden) + shared
     if shape.activation == "gated":
         return 3 * c * width
     if shape.activation == "gelu":
@@ -107,7 +108,8 @@ def input_bytes(shape: Shape, settings: Settings) -> Mapping[str, int]:
         else:
             kept[source] = c * sum(inputs)
     if shape.experts:
-        kept |= _expert_inputs(shape, settings)
+        for source, size in _expert_inputs(shape, settings).items():
+            kept[source] = kept.get(source, 0) + size
     return MappingProxyType(kept)
 
 
@@ -116,11 +118,12 @@ def _source(linear: Linear) -> str:
 
 
 def _expert_inputs(shape: Shape, settings: Settings) -> dict[str, int]:
-    """Inputs of trained experts, sorted by expert (h and f for each one used), and the router's."""
+    """Inputs of trained experts, sorted by expert (h and f for each one used), and the router's, which a shared expert may have kept."""
     if shape.experts is None or (settings.lora and not shape.adapts_experts(settings.targets)):
         return {}
     c, used = settings.compute_bytes, shape.experts.used
-    return {"mlp norm": c * shape.hidden * (used + 1), "mlp": c * shape.experts.width * used}
+    router = 0 if shape.experts.shared and norm_output_bytes(shape, settings) == c else 1
+    return {"mlp norm": c * shape.hidden * (used + router), "mlp": c * shape.experts.width * used}
 
 
 def own_copies(settings: Settings) -> bool:

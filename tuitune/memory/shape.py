@@ -38,13 +38,15 @@ class Linear:
 class Experts:
     """The experts of a mixture-of-experts layer, stacked in two tensors: gate and up (count, 2·width, hidden), down (count, hidden, width).
 
-    `used`: experts a token goes through; `lora`: peft puts adapters on them when it is asked for all linear layers.
+    `used`: experts a token goes through; `lora`: peft puts adapters on them when it is asked for all linear layers. `shared`: width of one
+    that every token goes through beside them, whose layers are linear modules.
     """
 
     count: int
     used: int
     width: int
     lora: bool = False
+    shared: int = 0
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,12 @@ def _around(shape: Shape, settings: Settings) -> int:
     handed_on = norm_output_bytes(shape, settings)
     read = input_bytes(shape, settings).get("mlp norm", 0) > 0
     shared = read and not _own_input(settings) and handed_on == settings.compute_bytes
-    return _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+    around = _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+    if shape.experts and not own_copies(settings):
+        # outputs times their weights beside the outputs; a shared expert's times its gate, and the sum. Where adapters copy their inputs
+        # those copies are the higher moment (as counted under FakeTensorMode)
+        around += settings.compute_bytes * shape.hidden * (shape.experts.used + (2 if shape.experts.shared else 0))
+    return around
 
 
 def _own_input(settings: Settings) -> bool:
@@ -152,7 +157,8 @@ def _width(shape: Shape) -> int:
 
 
 def _down(shape: Shape) -> Linear | None:
-    return next((linear for linear in shape.linears if linear.source == "mlp"), None)
+    """The down projection; None where it is stacked experts' (a shared expert's is smaller and comes later)."""
+    return None if shape.experts else next((linear for linear in shape.linears if linear.source == "mlp"), None)
 
 
 def _up(shape: Shape) -> Linear | None:

@@ -33,14 +33,24 @@ def test_gpt2_has_its_124_million() -> None:
 
 OLMO2_7B = llama_like(4096, 11_008, 32, 32, 32, 100_352, model_type="olmo2")
 OLMOE_7B = llama_like(2048, 1024, 16, 16, 16, 50_304, model_type="olmoe", num_experts=64, num_experts_per_tok=8)
+QWEN15_MOE = llama_like(
+    *(2048, 5632, 24, 16, 16, 151_936),
+    **{"model_type": "qwen2_moe", "num_experts": 60, "num_experts_per_tok": 4},
+    **{"moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632},
+)
 STARCODER2_3B = llama_like(3072, 12_288, 30, 24, 2, 49_152, model_type="starcoder2", tie_word_embeddings=True, use_bias=True)
 STABLELM2_1_6B = llama_like(2048, 5632, 24, 32, 32, 100_352, model_type="stablelm", use_qkv_bias=True)
 
 
 @pytest.mark.parametrize(
     ("config", "parameters"),
-    [(OLMO2_7B, 7_298_617_344), (OLMOE_7B, 6_919_161_856), (STARCODER2_3B, 3_030_371_328), (STABLELM2_1_6B, 1_644_515_328)],
-    ids=["olmo2-7b", "olmoe-1b-7b", "starcoder2-3b", "stablelm-2-1.6b"],
+    [
+        pytest.param(OLMO2_7B, 7_298_617_344, id="olmo2-7b"),
+        pytest.param(OLMOE_7B, 6_919_161_856, id="olmoe-1b-7b"),
+        pytest.param(QWEN15_MOE, 14_315_784_192, id="qwen1.5-moe-a2.7b"),
+        pytest.param(STARCODER2_3B, 3_030_371_328, id="starcoder2-3b"),
+        pytest.param(STABLELM2_1_6B, 1_644_515_328, id="stablelm-2-1.6b"),
+    ],
 )
 def test_models_of_other_families_have_their_published_number_too(config: dict[str, Any], parameters: int) -> None:
     assert read_shape(config).parameters == parameters
