@@ -189,6 +189,11 @@ def _eval_length(recipe: Recipe, training: dict[str, Any], lengths: Lengths) -> 
     packing = training.get("eval_packing")
     packed = training.get("packing") if packing is None else packing
     if lengths.evaluation is None or packed:
+        if training.get("max_length") is None:
+            raise UserError(
+                f"{printable(str(recipe.file))}: nobody knows how long the rows of dataset.eval are, and training.max_length says nothing; "
+                "set it, or take fewer evaluation rows (dataset.eval, max_rows) and let `tuitune check` look at them"
+            )
         return _length(recipe, training)
     return _length(recipe, training, replace(lengths, sums=(lengths.evaluation,)))
 

@@ -202,6 +202,15 @@ def test_without_max_length_the_data_says_how_long_rows_are(tmp_path: Path) -> N
     assert (found.length, found.tokens, found.packed) == (700, 2800, True)
 
 
+def test_evaluation_rows_of_any_length_are_not_guessed_at(tmp_path: Path) -> None:
+    path = write(tmp_path, QLORA.replace("max_length: 2048", "max_length: null"))
+    look_at(path, 700, evaluation=None)
+    with pytest.raises(UserError, match=r"how long the rows of dataset\.eval are"):
+        read_recipe(path, None)
+    look_at(path, 700, evaluation=800)
+    assert read_recipe(path, None).settings.evaluated_length == 800
+
+
 def test_padding_to_a_multiple_is_counted(tmp_path: Path) -> None:
     path = write(tmp_path, FULL + "training: {pad_to_multiple_of: 64}")
     look_at(path, 500)
