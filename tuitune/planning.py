@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tuitune.dataset.lengths import Lengths
+from tuitune.dataset.looked_at import known_lengths
 from tuitune.errors import NotHere, UserError
 from tuitune.memory.allocator import expandable
 from tuitune.memory.families import read_shape
-from tuitune.memory.settings import Reference, Settings, Weights
+from tuitune.memory.settings import Reference, Settings, Weights, together
 from tuitune.memory.shape import Shape
 from tuitune.preflight.cards import CPU, Card
 from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
@@ -33,13 +35,16 @@ UNPLANNED = {
 
 @dataclass(frozen=True)
 class Planned:
-    """What a recipe comes to: `length_from` says where the length is from. `card` None: no GPU here and none named."""
+    """What a recipe comes to: `length_from` says where the length is from, "data" (then `lengths` are the data's) or "max_length" (then
+    `length_why` says why not from the data). `card` None: no GPU here and none named."""
 
     file: Path
     shape: Shape
     settings: Settings
     length_from: str
     card: Card | None
+    lengths: Lengths | None = None
+    length_why: str = ""
 
 
 def read_recipe(path: Path, card: Card | None) -> Planned:
@@ -61,12 +66,14 @@ def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None) -> Planned:
     usable = None if card is None or not card.gpu else card
     files = _model_files(recipe)
     shape = _with_all_weights(read_shape(files.config), files)
-    settings = read_settings(recipe, schema, usable)
-    return Planned(recipe.file, shape, settings, "max_length", usable)
+    lengths, why = known_lengths(recipe)
+    settings = read_settings(recipe, schema, usable, lengths)
+    return Planned(recipe.file, shape, settings, "data" if lengths else "max_length", usable, lengths, why)
 
 
-def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings:
-    """What of a recipe decides its memory: written, else as the trainer fills it in on this card, else the library's default."""
+def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Lengths | None = None) -> Settings:
+    """What of a recipe decides its memory: written, else as the trainer fills it in on this card, else the library's default. `lengths`: of
+    its data, where they are known."""
     box = Box(True, (card or CPU).name, (card and card.capability) or (8, 0))
     written = {canonical_name(name): value for name, value in recipe.training.items() if value != "auto"}
     filled = {canonical_name(name): fill.value for name, fill in training_fill_ins(written, box, Path()).items()}
@@ -76,9 +83,11 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings
     adapts = recipe.peft is not None or bool(recipe.model.get("adapter"))
     weights = _weights(recipe, box, full=not adapts)
     batch = int(training["per_device_train_batch_size"])
-    packed = bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
-    return Settings(
-        length=_length(recipe, training),
+    packed = recipe.task == "sft" and (  # DPO's padding_free is switched off in TRL
+        bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
+    )
+    settings = Settings(
+        length=_length(recipe, training, lengths),
         batch=batch,
         accumulation=int(training["gradient_accumulation_steps"]),
         task=recipe.task,
@@ -101,6 +110,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None) -> Settings
         else 0,
         expandable=expandable(os.environ),
     )
+    return settings if lengths is None else _with_lengths(settings, recipe, training, lengths)
 
 
 def _loss(recipe: Recipe, training: dict[str, Any]) -> Literal["fused", "smoothed", "none"]:
@@ -155,13 +165,37 @@ def _count(sizes: tuple[int, ...]) -> int:
     return count
 
 
-def _length(recipe: Recipe, training: dict[str, Any]) -> int:
-    length = training.get("max_length")
+def _length(recipe: Recipe, training: dict[str, Any], lengths: Lengths | None = None) -> int:
+    """Tokens of the longest row, padded to what the collator pads to."""
+    length = training.get("max_length") if lengths is None else lengths.longest
     if not isinstance(length, int) or length < 1:
         raise UserError(
-            f"{printable(str(recipe.file))}: training.max_length says nothing, so rows may have any length; set it to plan memory"
+            f"{printable(str(recipe.file))}: training.max_length says nothing, so rows may have any length; set it to plan memory, or let "
+            "`tuitune check` look at the data"
         )
-    return length
+    multiple = training.get("pad_to_multiple_of")
+    return -(-length // multiple) * multiple if isinstance(multiple, int) and multiple > 0 else length
+
+
+def _with_lengths(settings: Settings, recipe: Recipe, training: dict[str, Any], lengths: Lengths) -> Settings:
+    """The settings for the longest micro-batch and evaluation batch of the data itself, with the share of it that is in the loss."""
+    known = replace(settings, sums=(settings.length, *lengths.sums[1:]))  # the longest as it is padded
+    each = settings.rows_each * settings.length
+    scored = max(together(lengths.scored, settings.batch) / known.tokens, lengths.scored[0] / each)
+    return replace(known, scored=min(scored, 1.0), eval_length=_eval_length(recipe, training, lengths) if settings.eval_batch else 0)
+
+
+def _eval_length(recipe: Recipe, training: dict[str, Any], lengths: Lengths) -> int:
+    packing = training.get("eval_packing")
+    packed = training.get("packing") if packing is None else packing
+    if lengths.evaluation is None or packed:
+        if training.get("max_length") is None:
+            raise UserError(
+                f"{printable(str(recipe.file))}: nobody knows how long the rows of dataset.eval are, and training.max_length says nothing; "
+                "set it, or take fewer evaluation rows (dataset.eval, max_rows) and let `tuitune check` look at them"
+            )
+        return _length(recipe, training)
+    return _length(recipe, training, replace(lengths, sums=(lengths.evaluation,)))
 
 
 def _lora(recipe: Recipe) -> dict[str, Any]:

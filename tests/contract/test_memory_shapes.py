@@ -34,6 +34,9 @@ OWN: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 512, "n_head": 8, "n_layer": LAYERS, "n_inner": 1536, "resid_pdrop": 0.0, "attn_pdrop": 0.0, "embd_pdrop": 0.0},
     "mixtral": EXPERTS,
     "qwen3_moe": {**EXPERTS, "head_dim": 64},
+    "qwen2_moe": {**EXPERTS, "shared_expert_intermediate_size": 640},
+    "olmoe": EXPERTS,
+    "granitemoe": EXPERTS,
     **{name: {"head_dim": 64} for name in ("qwen3", "gemma")},
     **{name: {"head_dim": 64, "sliding_window": 4096} for name in ("gemma2", "gemma3_text")},
 }
@@ -73,10 +76,23 @@ def test_every_family_keeps_what_the_plan_says_with_float32_adapters(family: str
     assert planned["peak"] == pytest.approx(held["peak"], rel=0.04)
 
 
-@pytest.mark.parametrize("family", ["gemma3_text", "gpt2", "gpt_neox", "llama"])
+@pytest.mark.parametrize("family", ["granitemoe", "mixtral", "olmo2", "olmoe", "qwen2_moe", "starcoder2", "stablelm"])
+def test_full_fine_tuning_in_16_bits_peaks_where_the_plan_says(family: str) -> None:
+    planned, held = compare(family, B16, None, checkpointed=False)
+    assert planned["kept"] == pytest.approx(held["kept"], rel=0.01)
+    assert planned["peak"] == pytest.approx(held["peak"], rel=0.01)
+
+
+@pytest.mark.parametrize("family", ["gemma3_text", "gpt2", "gpt_neox", "llama", "olmo2", "starcoder2", "stablelm"])
 def test_full_fine_tuning_in_float32_peaks_where_the_plan_says(family: str) -> None:
     planned, held = compare(family, F32, None, checkpointed=True)
     assert planned["peak"] == pytest.approx(held["peak"], rel=0.05)
+
+
+@pytest.mark.parametrize("family", ["granitemoe", "mixtral", "olmo2", "olmoe", "qwen2_moe"])
+def test_checkpointed_layers_under_float32_adapters_peak_where_the_plan_says(family: str) -> None:
+    planned, held = compare(family, B16, F32, checkpointed=True)
+    assert planned["peak"] == pytest.approx(held["peak"], rel=0.04)
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])

@@ -83,7 +83,7 @@ transformers.AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
 
 def _in_float32(*tensors: Any) -> tuple[Any, ...]:
     """Tensors in float32 while autocast is on: what CUDA's does for this operation."""
-    return tuple(one.float() if torch.is_autocast_enabled("cpu") and one is not None else one for one in tensors)
+    return tuple(one.float() if torch.is_autocast_enabled("cpu") and isinstance(one, torch.Tensor) else one for one in tensors)
 
 
 @contextmanager

@@ -17,8 +17,10 @@ from tuitune.analyst.proven_set import ProvenSet, prove
 from tuitune.analyst.raw_rows import RawSplit, raw_split
 from tuitune.analyst.render_watch import RenderWatch
 from tuitune.analyst.rendered_rows import RenderedRows, missing_template, rendered_rows
+from tuitune.analyst.sequence_lengths import sequence_lengths
 from tuitune.analyst.token_facts import longest_row, some_texts, texts_of
 from tuitune.analyst.trained_rows import Trained, trained
+from tuitune.dataset.lengths import stamp
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
 from tuitune.preflight.context import Context
@@ -37,6 +39,10 @@ class RowContext(Context):
     progress: Callable[[str], None]
     _raw: dict[str, RawSplit] = field(default_factory=dict)
     _words: dict[int, Words] = field(default_factory=dict)
+    _stamp: dict[str, Any] | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._stamp = stamp(self.recipe)  # of the files before they are read
 
     @cached_property
     def loaded_tokenizer(self) -> Any:
@@ -109,10 +115,13 @@ class RowContext(Context):
         return found
 
     def remember(self) -> None:
-        """Keep the hash of what will be trained, when all of it was prepared: the trainer compares (tuitune.dataset.looked_at)."""
+        """Keep the hash and the lengths of what will be trained, when all of it was prepared: the trainer compares, the memory plan reads
+        (tuitune.dataset.looked_at)."""
         if "proven" in self.__dict__ and len(self.proven.numbers) == len(self.proven.built.train.rows):
+            lengths = sequence_lengths(self.proven, self.trained, self.watch, self.progress)
             with suppress(OSError):  # a cache that cannot be written costs the comparison at run start, not the checks
-                remember(self.recipe, self.proven.built.train.fingerprint(), hash_rows(self.trained.dataset).sha256)
+                hashed = hash_rows(self.trained.dataset).sha256
+                remember(self.recipe, self.proven.built.train.fingerprint(), hashed, lengths, self._stamp)
 
     def row(self, number: int, split: str = "train") -> Where:
         """The place of a row."""

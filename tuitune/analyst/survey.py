@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from tuitune.analyst.packing import packing
 from tuitune.analyst.proven_set import MOST, Clock, prove
 from tuitune.analyst.render_watch import RenderWatch
+from tuitune.analyst.sequence_lengths import longer_side, sequence_lengths
 from tuitune.analyst.survey_document import BUCKETS, KEPT_ROWS, Histogram, Survey
 from tuitune.analyst.trained_rows import Trained, trained
 from tuitune.analyst.whole_set import Numbers, WholeSet
+from tuitune.dataset.lengths import stamp
 from tuitune.dataset.load import Split
 from tuitune.dataset.looked_at import remember
 from tuitune.recipe.recipe import Recipe
@@ -23,6 +25,7 @@ from tuitune.trainer.prepared import hash_rows
 
 def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], most: int = MOST) -> Survey:
     """Figures over the training set of a recipe. UserError when it cannot be prepared, with TRL's own reason and the row's place."""
+    before = stamp(recipe)
     found = prove(recipe, watch, progress, most)
     built, prepared, numbers, whole = found.built, found.prepared, found.numbers, found.built.train
     clock = Clock(found.seconds)
@@ -34,7 +37,7 @@ def survey(recipe: Recipe, watch: RenderWatch, progress: Callable[[str], None], 
     hashed = hash_rows(remains.dataset).sha256 if len(numbers) == total else None
     if hashed is not None:
         with suppress(OSError):  # a cache that cannot be written costs the comparison at run start, not the survey
-            remember(recipe, whole.fingerprint(), hashed)
+            remember(recipe, whole.fingerprint(), hashed, sequence_lengths(found, remains, watch, progress), before)
     clock.note("figures")
     args = built.trainer.args
     return Survey(
@@ -89,8 +92,7 @@ def _digest(row: dict[str, Any]) -> bytes:
 def _lengths(prepared: WholeSet, remains: Trained) -> tuple[Numbers, int]:
     """Tokens of each row's longest sequence, and the number of the row with the longest."""
     if "prompt_ids" in prepared.columns:
-        prompt, chosen, rejected = (prepared.columns[name].lengths for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
-        lengths = prompt + np.maximum(chosen, rejected)
+        lengths = longer_side(prepared)
     else:
         lengths = remains.whole
     return lengths, int(prepared.rows[lengths.argmax()]) if len(lengths) else -1

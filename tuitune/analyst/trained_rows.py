@@ -49,7 +49,7 @@ def as_dataset(columns: dict[str, Column]) -> Dataset:
 def _cut(built: Built, prepared: WholeSet) -> Trained:
     """TRL cuts and drops. It gets those rows only to which either can happen, which is proven with the rest on the sample."""
     columns, whole = prepared.columns, prepared.columns["input_ids"].lengths
-    counted = _in_loss(columns["labels"])
+    counted = in_loss(columns["labels"])
     seen = whole.copy()
     trainer, args = built.trainer, built.trainer.args
     limit, order = args.max_length, range(len(whole))
@@ -69,7 +69,7 @@ def _cut(built: Built, prepared: WholeSet) -> Trained:
     return Trained(whole, seen, counted, (seen > 0).astype(np.int64), as_dataset(remaining))
 
 
-def _in_loss(labels: Column) -> Numbers:
+def in_loss(labels: Column) -> Numbers:
     """How many labels of each row count."""
     sums = np.concatenate([[0], np.cumsum(labels.values != IGNORED)])
     ends = np.cumsum(labels.lengths)

@@ -7,6 +7,7 @@ Read from the modelling code of transformers 5, TRL 1.16 and peft 0.21, and prov
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import groupby
+from types import MappingProxyType
 
 from tuitune.memory.settings import Settings
 from tuitune.memory.shape import Linear, Shape
@@ -66,7 +67,7 @@ def attention_bytes(shape: Shape, settings: Settings) -> int:
     if shape.fused_qkv and shape.rotary and repeated == key:
         kept += c * (query + key)
     if settings.attention == "eager":
-        kept += (4 + c) * shape.heads * settings.length - 4 * shape.heads
+        kept += (4 + c) * shape.heads * settings.row_tokens - 4 * shape.heads
     return kept + (2 * shape.hidden if shape.residual_dropout else 0)
 
 
@@ -75,7 +76,8 @@ def mlp_bytes(shape: Shape, settings: Settings) -> int:
     float32 input, tanh and sum beside half the input ((12 + c)f). Experts: as many times as a token goes through, and each one's output."""
     c, width = settings.compute_bytes, shape.mlp_width
     if shape.experts:
-        return shape.experts.used * c * (3 * width + shape.hidden)
+        shared = c * (3 * shape.experts.shared + shape.hidden) if shape.experts.shared else 0
+        return shape.experts.used * c * (3 * width + shape.hidden) + shared
     if shape.activation == "gated":
         return 3 * c * width
     if shape.activation == "gelu":
@@ -106,8 +108,9 @@ def input_bytes(shape: Shape, settings: Settings) -> Mapping[str, int]:
         else:
             kept[source] = c * sum(inputs)
     if shape.experts:
-        kept |= _expert_inputs(shape, settings)
-    return kept
+        for source, size in _expert_inputs(shape, settings).items():
+            kept[source] = kept.get(source, 0) + size
+    return MappingProxyType(kept)
 
 
 def _source(linear: Linear) -> str:
@@ -115,11 +118,12 @@ def _source(linear: Linear) -> str:
 
 
 def _expert_inputs(shape: Shape, settings: Settings) -> dict[str, int]:
-    """Inputs of trained experts, sorted by expert (h and f for each one used), and the router's."""
+    """Inputs of trained experts, sorted by expert (h and f for each one used), and the router's, which a shared expert may have kept."""
     if shape.experts is None or (settings.lora and not shape.adapts_experts(settings.targets)):
         return {}
     c, used = settings.compute_bytes, shape.experts.used
-    return {"mlp norm": c * shape.hidden * (used + 1), "mlp": c * shape.experts.width * used}
+    router = 0 if shape.experts.shared and norm_output_bytes(shape, settings) == c else 1
+    return {"mlp norm": c * shape.hidden * (used + router), "mlp": c * shape.experts.width * used}
 
 
 def own_copies(settings: Settings) -> bool:
@@ -157,13 +161,13 @@ def masked(shape: Shape, settings: Settings) -> bool:
     """Whether SDPA gets a mask: padded rows, packed rows (which documents see each other), a window shorter than the rows."""
     if settings.attention == "flash":
         return False
-    window = shape.window is not None and shape.window <= settings.length
+    window = shape.window is not None and shape.window <= settings.row_tokens
     return settings.packed or settings.padded or window or settings.attention == "eager"
 
 
 def mask_positions(settings: Settings) -> int:
-    """Entries of the mask: rows·length²; packed rows are one long row."""
-    return settings.tokens**2 if settings.packed else settings.tokens * settings.length
+    """Entries of the mask: rows·length²."""
+    return settings.tokens * settings.row_tokens
 
 
 def mask_bytes(shape: Shape, settings: Settings) -> int:

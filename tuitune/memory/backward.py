@@ -71,7 +71,7 @@ def _last_layers(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
 
 def _whole_batch(shape: Shape, settings: Settings) -> dict[str, int]:
     """Mask and rotary positions (cosine and sine), made once for all layers."""
-    positions = 2 * settings.weight_bytes * settings.length * shape.head_dim if shape.rotary else 0
+    positions = 2 * settings.weight_bytes * settings.row_tokens * shape.head_dim if shape.rotary else 0
     return {"mask": activations.mask_bytes(shape, settings), "positions": positions}
 
 

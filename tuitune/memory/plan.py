@@ -125,7 +125,7 @@ def _reference(shape: Shape, settings: Settings) -> dict[str, int]:
 
 def _evaluation(shape: Shape, settings: Settings) -> dict[str, int]:
     """One evaluation batch without gradients: one layer at a time, then the loss."""
-    batch = replace(settings, batch=settings.eval_batch)
+    batch = replace(settings, batch=settings.eval_batch, length=settings.evaluated_length, sums=())
     during = working.forward_bytes(shape, batch, batch.tokens, adapted=settings.lora)
     return {
         "one layer at work": during,

@@ -17,7 +17,7 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     console.print(_verdict(found))
     tokens, settings = found["length"]["tokens"], found["settings"]
     rows = settings["batch"] * (2 if settings["task"] in ("dpo", "reward") else 1)
-    console.print(Text(f"planned for {rows} rows of {tokens:,} tokens ({found['length']['from']}) at once", "dim"))
+    console.print(Text(_planned_for(found, rows), "dim"))
     if calibration := found["calibration"]:
         runs = "1 run" if calibration["runs"] == 1 else f"{calibration['runs']} runs"
         console.print(Text(f"calibrated by {runs} on this box ({printable(calibration['file'])}; delete it to plan without)", "dim"))
@@ -34,6 +34,21 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
         batch, length = found["largest"]["batch"], found["largest"]["length"]
         console.print(f"largest on {printable(card['name'])}: {batch} rows of {tokens:,} tokens, or {rows} of {length:,}")
     console.print(_card_table(found["cards"]))
+
+
+def _planned_for(found: dict[str, Any], rows: int) -> str:
+    """Which micro-batch, and where its length is from."""
+    length, data = found["length"], found["length"]["data"]
+    if data is None:
+        why = f" ({length['why']}; `tuitune check` looks at it)" if length["why"] else ""
+        return f"planned for {rows} rows of {length['tokens']:,} tokens at once: training.max_length{why}"
+    mean = data["tokens"] / data["sequences"]
+    of = f"of {data['sequences']:,} in the data (mean {mean:,.0f})"
+    evaluation = f"; evaluation rows of {length['evaluation']:,}" if length["evaluation"] else ""
+    if found["settings"]["packed"]:
+        longest = f"the {rows} longest sequences {of}, the longest {length['tokens']:,}"
+        return f"planned for {length['batch']:,} tokens at once: {longest}{evaluation}"
+    return f"planned for {rows} rows of {length['tokens']:,} tokens at once: the longest {of}{evaluation}"
 
 
 def _verdict(found: dict[str, Any]) -> Text:

@@ -37,12 +37,26 @@ def document(planned: "Planned") -> dict[str, Any]:
         "margin": None if memory is None else memory - made.needed,
         "advice": [_advice(one) for one in found],
         "settings": asdict(settings),
-        "length": {"tokens": settings.length, "from": planned.length_from},
+        "length": _length(planned),
         "largest": None
         if memory is None
         else {"batch": largest_batch(shape, settings, stack, room), "length": largest_length(shape, settings, stack, room)},
         "cards": _cards(planned),
         "calibration": measured and {**asdict(measured), "file": str(measured.file)},
+    }
+
+
+def _length(planned: "Planned") -> dict[str, Any]:
+    """`tokens` of the longest row, `batch`: of the longest micro-batch, `evaluation`: of the longest evaluation row, null without one;
+    `data`: how many sequences there are to train and their tokens, null when the length is max_length, and `why` says why."""
+    settings, lengths = planned.settings, planned.lengths
+    return {
+        "tokens": settings.length,
+        "from": planned.length_from,
+        "why": planned.length_why,
+        "batch": settings.tokens,
+        "evaluation": settings.evaluated_length if settings.eval_batch else None,
+        "data": lengths and {"sequences": lengths.sequences, "tokens": lengths.tokens},
     }
 
 

@@ -22,7 +22,9 @@ class Settings:
     "smoothed" (all logits, for label smoothing), "none" (reward models score the last position only). `scored`: share of positions that
     count for the loss. `reference`: DPO's and KTO's other model: "shared" (the base without its adapter), "adapter" (a frozen copy of
     it), "model" (a copy of everything).
-    `eval_batch` 0: no evaluation. `expandable`: torch's allocator lets its segments grow (tuitune.memory.allocator).
+    `eval_batch` 0: no evaluation; `eval_length`: its longest row where that is known by itself, else 0. `sums`: where the data's lengths
+    are known, tokens of its 1, 2, 4, … longest sequences together; `length` is then the longest one. `expandable`: torch's allocator lets
+    its segments grow (tuitune.memory.allocator).
     """
 
     length: int
@@ -45,6 +47,8 @@ class Settings:
     scored: float = 1.0
     reference: Reference = "none"
     eval_batch: int = 0
+    eval_length: int = 0
+    sums: tuple[int, ...] = ()
     expandable: bool = True
 
     @property
@@ -54,8 +58,23 @@ class Settings:
 
     @property
     def tokens(self) -> int:
-        """Positions of a micro-batch, padding included."""
-        return self.batch * self.rows_each * self.length
+        """Positions of the longest micro-batch, padding included: its rows are as long as its longest one, but packed ones as they are."""
+        most = self.batch * self.length
+        if self.packed and self.sums and self.length <= self.sums[0]:
+            most = min(most, together(self.sums, self.batch))
+        return most * self.rows_each
+
+    @property
+    def row_tokens(self) -> int:
+        """Positions of one row as the model sees it: packed rows are one long row."""
+        return self.tokens if self.packed else self.length
+
+    @property
+    def evaluated_length(self) -> int:
+        """Tokens of the longest evaluation row: its own, unless `length` has been changed, which is then where rows are cut."""
+        if not self.eval_length or not self.sums or self.length == self.sums[0]:
+            return self.eval_length or self.length
+        return min(self.eval_length, self.length) if self.length < self.sums[0] else max(self.eval_length, self.length)
 
     @property
     def quantised(self) -> bool:
@@ -81,6 +100,15 @@ class Settings:
     def trained_bytes(self) -> int:
         """Bytes of a trained weight, of its gradient, and of a state of an optimizer that keeps the weight's type."""
         return self.adapter_bytes if self.lora else self.weight_bytes
+
+
+def together(sums: tuple[int, ...], count: int) -> int:
+    """What `count` numbers sum up to at most, from the `sums` of the 1, 2, 4, … largest of them. Exact for powers of two up to the last."""
+    step = min(count.bit_length(), len(sums)) - 1
+    known, half = sums[step], sums[step - 1] if step else 0
+    each = -(-(known - half) // max((1 << step) // 2, 1))  # the mean of those added last: none that follows is larger than it
+    most = known + (count - (1 << step)) * each
+    return min(most, sums[step + 1]) if step + 1 < len(sums) else most
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from tuitune.errors import UserError
+from tuitune.text import printable
+
 Source = Literal["attention norm", "attention", "mlp norm", "mlp"]
 
 
@@ -35,13 +38,15 @@ class Linear:
 class Experts:
     """The experts of a mixture-of-experts layer, stacked in two tensors: gate and up (count, 2·width, hidden), down (count, hidden, width).
 
-    `used`: experts a token goes through; `lora`: peft puts adapters on them when it is asked for all linear layers.
+    `used`: experts a token goes through; `lora`: peft puts adapters on them when it is asked for all linear layers. `shared`: width of one
+    that every token goes through beside them, whose layers are linear modules.
     """
 
     count: int
     used: int
     width: int
     lora: bool = False
+    shared: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Shape:
     """A decoder-only language model. Sizes in elements.
 
     `norms` a layer over the hidden size, of kind `norm`: "rms" (llama's), "gemma" (scales in float32), "layer" (with bias).
+    `qk_norm`: query and key are normalised, each head by itself or (`wide_qk_norm`) all together. `post_norm`: what attention and MLP put
+    out is normalised too (where there are four norms) or alone (where there are two).
     `activation`: "gated" (act(gate)·up), "gelu" (one fused operation), "gelu_new" (the formula, step by step).
     `fused_qkv`: query, key and value are slices of one product. `rotary`: positions are rotated into copies of query and key.
     `parallel`: attention and MLP read the same residual stream. `residual_dropout`: a mask after each of both.
@@ -70,6 +77,8 @@ class Shape:
     norm: Literal["rms", "gemma", "layer"] = "rms"
     norms: int = 2
     qk_norm: bool = False
+    wide_qk_norm: bool = False
+    post_norm: bool = False
     activation: Literal["gated", "gelu", "gelu_new"] = "gated"
     fused_qkv: bool = False
     rotary: bool = True
@@ -111,9 +120,14 @@ class Shape:
     def small_tensors(self) -> tuple[int, ...]:
         """Elements of the vectors of one layer: norms and biases."""
         each_norm = (self.hidden,) * (2 if self.norm == "layer" else 1)
-        heads = (self.head_dim, self.head_dim) if self.qk_norm else ()
+        heads = (self.query_width, self.key_width) if self.wide_qk_norm else (self.head_dim, self.head_dim)
         router = (self.hidden * self.experts.count,) if self.experts else ()
-        return each_norm * self.norms + heads + router + tuple(linear.outputs for linear in self.linears if linear.bias)
+        return (
+            each_norm * self.norms
+            + (heads if self.qk_norm else ())
+            + router
+            + tuple(linear.outputs for linear in self.linears if linear.bias)
+        )
 
     @property
     def embedding(self) -> int:
@@ -129,14 +143,18 @@ class Shape:
     def targets(self, wanted: str | Iterable[str] | None) -> tuple[Linear, ...]:
         """The linear layers that LoraConfig.target_modules means: "all-linear", a regular expression, names; None: peft's choice.
 
-        A regular expression is tried on the first layer (peft tries it on each).
+        A regular expression is tried on the first layer (peft tries it on each). UserError for one that is none.
         """
         if wanted is None:
             wanted = self.default_targets
         if wanted == "all-linear":
             return self.linears
         if isinstance(wanted, str):
-            expression = re.compile(wanted)
+            try:
+                expression = re.compile(wanted)
+            except re.error as error:
+                shown = printable(wanted, limit=60)
+                raise UserError(f"peft.target_modules: {shown} is no regular expression ({error}); mend it, or name a list") from None
             return tuple(linear for linear in self.linears if expression.fullmatch(f"model.layers.0.{linear.path}"))
         names = tuple(wanted)
         return tuple(one for one in self.linears if any(one.path == name or one.path.endswith(f".{name}") for name in names))

@@ -12,7 +12,7 @@ from tuitune.memory.shape import Linear, Shape
 def layer_peak(shape: Shape, settings: Settings, checkpointed: bool) -> int:
     """The most that one layer's backward pass holds: what it kept and the largest moment."""
     moments = [product_moment(shape, settings), down_moment(shape, settings), attention_moment(shape, settings)]
-    if shape.norms == 4:  # the MLP's own output is normalised: that norm is differentiated first
+    if shape.post_norm:  # the MLP's own output is normalised: that norm is differentiated first
         moments.append(norm_bytes(shape, settings) + _incoming(shape, settings) * settings.tokens)
     if not checkpointed:
         return layer_bytes(shape, settings) + max(moments)
@@ -32,8 +32,7 @@ def product_moment(shape: Shape, settings: Settings) -> int:
     else:
         written_out = 14 if settings.lora else 12
         gradients = (2 * c if shape.activation == "gelu" or not settings.amp else written_out) * width
-    down = _down(shape)
-    weights = 0 if down is None else down.weights
+    weights = _down_weights(shape)
     made = (
         0 if settings.lora or settings.accumulation > 1 else settings.trained_bytes
     )  # down's gradient, unless it was added to an older one
@@ -95,7 +94,12 @@ def _around(shape: Shape, settings: Settings) -> int:
     handed_on = norm_output_bytes(shape, settings)
     read = input_bytes(shape, settings).get("mlp norm", 0) > 0
     shared = read and not _own_input(settings) and handed_on == settings.compute_bytes
-    return _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+    around = _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+    if shape.experts and not own_copies(settings):
+        # outputs times their weights beside the outputs; a shared expert's times its gate, and the sum. Where adapters copy their inputs
+        # those copies are the higher moment (as counted under FakeTensorMode)
+        around += settings.compute_bytes * shape.hidden * (shape.experts.used + (2 if shape.experts.shared else 0))
+    return around
 
 
 def _own_input(settings: Settings) -> bool:
@@ -138,8 +142,13 @@ def _incoming(shape: Shape, settings: Settings) -> int:
 
 def _down_gradient(shape: Shape, settings: Settings) -> int:
     """Full fine-tuning: the gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight."""
+    return 0 if settings.lora else _down_weights(shape) * (2 if settings.casts else settings.trained_bytes)
+
+
+def _down_weights(shape: Shape) -> int:
+    """Elements of the down projection, of all experts together."""
     down = _down(shape)
-    return 0 if settings.lora or down is None else down.weights * (2 if settings.casts else settings.trained_bytes)
+    return shape.expert_weights // 3 if down is None else down.weights
 
 
 def _width(shape: Shape) -> int:
@@ -148,7 +157,8 @@ def _width(shape: Shape) -> int:
 
 
 def _down(shape: Shape) -> Linear | None:
-    return next((linear for linear in shape.linears if linear.source == "mlp"), None)
+    """The down projection; None where it is stacked experts' (a shared expert's is smaller and comes later)."""
+    return None if shape.experts else next((linear for linear in shape.linears if linear.source == "mlp"), None)
 
 
 def _up(shape: Shape) -> Linear | None:

@@ -1,6 +1,7 @@
 """What checks of this computer look at. Without a recipe (`tuitune doctor`) the box is judged for any run."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from tuitune.preflight.box import Box
 from tuitune.preflight.cards import Card
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere, Where
+from tuitune.preflight.needs import GpuNeed, gpu_need
 from tuitune.recipe.devices import wants_cpu
 
 
@@ -36,6 +38,11 @@ class BoxContext:
             raise NotHere("another card is meant than this box's")
         if self.asked and wants_cpu(self.asked.recipe.launch, self.asked.recipe.training):
             raise NotHere("the recipe trains on the CPU")
+
+    @cached_property
+    def need(self) -> GpuNeed | None:
+        """What the recipe's run needs of its card; None for doctor, and when nobody can say."""
+        return gpu_need(self.asked) if self.asked else None
 
     @property
     def runs(self) -> Path:

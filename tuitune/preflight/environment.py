@@ -9,7 +9,7 @@ from tuitune.network import hub_names
 from tuitune.preflight.box_context import BoxContext
 from tuitune.preflight.cards import GIB
 from tuitune.preflight.finding import Found, NotHere, Where
-from tuitune.preflight.needs import checkpoint_bytes, gpu_bytes, largest_file, needs_bitsandbytes, unresolved
+from tuitune.preflight.needs import checkpoint_bytes, largest_file, needs_bitsandbytes, unresolved
 from tuitune.preflight.registry import Stage, check
 from tuitune.preflight.sizes import gib
 from tuitune.text import printable
@@ -20,7 +20,6 @@ TESTED = (  # constraints.txt and constraints-gpu.txt; a test compares
 )
 FILES = 4096  # open files that many shards and workers may need
 SHARED = GIB  # bytes of /dev/shm that data loader workers may need
-FOREIGN = GIB // 2  # bytes of somebody else on a card that are worth a word
 YEAR = 2026  # no clock is right that says less
 
 
@@ -112,60 +111,6 @@ def bitsandbytes_works(context: BoxContext) -> Iterator[Found]:
             where,
             {"error": reason},
         )
-
-
-@check("ENV03", "warning", "somebody else uses the GPU", Stage.BOX)
-def gpu_occupied(context: BoxContext) -> Iterator[Found]:
-    """Other processes hold memory of the card, and what is left may not be enough; or the card takes one process only and has one.
-
-    Rule: free memory < what the weights and their training need at the very least + 10 %, or more than 0.5 GiB are held by others.
-    Do: wait, ask the owner, or choose another card with CUDA_VISIBLE_DEVICES.
-    Known from: NVML (nvmlDeviceGetMemoryInfo, nvmlDeviceGetComputeRunningProcesses).
-    """
-    context.gpu_wanted()
-    devices = context.box.devices
-    if not devices:
-        raise NotHere("there is no GPU here")
-    need = gpu_bytes(context.asked) if context.asked else None
-    states = [_state(device, need, device["index"] in context.box.exclusive) for device in devices]
-    if context.asked and any(state is None for state in states):
-        return  # a run takes the free one
-    for device, state in zip(devices, states):
-        if state is not None:
-            severity, sentence = state
-            held = [f"{_owner(other)}: {gib(other['mem']) if other['mem'] else 'an unknown amount'}" for other in device["others"]]
-            yield Found(sentence, Where(), {"gpu": device["index"], "others": held, "needed": need}, severity=severity)
-
-
-def _state(device: dict[str, Any], need: int | None, exclusive: bool) -> tuple[Any, str] | None:
-    """(severity, sentence) for a card that is not free, None for one that is."""
-    name = f"GPU {device['index']} ({device['name']})"
-    others = device["others"]
-    who = ", ".join(_owner(other) for other in others) or "a process that NVML does not show"
-    if exclusive and others:
-        return "error", f"{name} takes one process at a time and {who} has it: wait for it to end, or choose another card"
-    if device["mem_total"] is None or device["mem_used"] is None:
-        return None
-    free, total = device["mem_total"] - device["mem_used"], device["mem_total"]
-    foreign = sum(other["mem"] or 0 for other in others)
-    if need is not None and free < 1.1 * need:
-        held = f"; {who} holds {gib(foreign or device['mem_used'])}" if others or device["mem_used"] > FOREIGN else ""
-        return "warning", (
-            f"{name} has {gib(free)} of {gib(total)} free, this run needs more than {gib(need)} for weights and their training alone"
-            f"{held}: it will run out of memory. Free the card, or train with less (quantization, a smaller model)"
-        )
-    if foreign > FOREIGN or (not others and device["mem_used"] > max(FOREIGN, total // 10)):
-        return "warning", (
-            f"{name}: {gib(foreign or device['mem_used'])} of {gib(total)} is held by {who}; {gib(free)} are left, and the two will "
-            "slow each other down. Wait, ask its owner, or choose another card with CUDA_VISIBLE_DEVICES"
-        )
-    return None
-
-
-def _owner(other: dict[str, Any]) -> str:
-    if other["name"] == "hidden":
-        return f"pid {other['pid']} (outside this container)"
-    return f"{other['name'] or 'a process'} of {other['user'] or 'somebody'} (pid {other['pid']})"
 
 
 @check("ENV04", "warning", "the card has no bfloat16", Stage.BOX)

@@ -1,14 +1,20 @@
-"""What a recipe needs of a box, from headers and the recipe alone: lower bounds, in bytes. The whole plan is tuitune.memory's."""
+"""What a recipe needs of a box, from headers and the recipe alone, in bytes: the memory plan where there is one, else lower bounds."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from tuitune.errors import UserError
+from tuitune.memory.advice import Advice, advise
+from tuitune.memory.plan import Plan, plan
+from tuitune.memory.settings import Device, device
 from tuitune.network import hub_names
+from tuitune.planning import Planned, plan_recipe
 from tuitune.preflight.context import Context
 from tuitune.preflight.finding import NotHere
 from tuitune.preflight.model_files import Tensor, locate_model
 from tuitune.preflight.sizes import count, is_linear, quantised_bytes
 from tuitune.recipe.recipe import Recipe
+from tuitune.recipe.schema import load_schema
 
 ADAM = 8  # bytes a trained parameter: two float32 moments
 FLOAT = 4
@@ -20,6 +26,39 @@ def needs_bitsandbytes(recipe: Recipe) -> bool:
     quantised = any((recipe.quantization or {}).get(key) for key in ("load_in_4bit", "load_in_8bit"))
     optimizer = str(recipe.training.get("optim") or "")
     return quantised or "8bit" in optimizer or "bnb" in optimizer or optimizer.startswith("paged_")
+
+
+@dataclass(frozen=True)
+class GpuPlan:
+    """The memory plan of a recipe on the card that it is meant for."""
+
+    planned: Planned
+    made: Plan
+    device: Device
+
+    def advice(self, room: int) -> list[Advice]:
+        """What to change so that the run fits into `room` bytes (tuitune.memory.advice)."""
+        return advise(self.planned.shape, self.planned.settings, self.device, room)
+
+
+@dataclass(frozen=True)
+class GpuNeed:
+    """`bytes` of one card: the plan's, or, without a plan, what weights and their training take at the very least."""
+
+    bytes: int
+    plan: GpuPlan | None = None
+
+
+def gpu_need(context: Context) -> GpuNeed | None:
+    """What a run needs of its card; None when there is neither a plan nor are the weights here to be counted."""
+    try:
+        planned = plan_recipe(context.recipe, load_schema(), context.card)
+        stack = device(context.card.capability)
+        made = plan(planned.shape, planned.settings, stack)
+    except (NotHere, UserError):
+        least = gpu_bytes(context)
+        return None if least is None else GpuNeed(least)
+    return GpuNeed(made.needed, GpuPlan(planned, made, stack))
 
 
 def gpu_bytes(context: Context) -> int | None:

@@ -22,6 +22,7 @@ from tuitune.recipe.aliases import HOMES, canonical_name, twin
 from tuitune.recipe.problems import KeyPath
 from tuitune.recipe.sections import FieldSpec
 from tuitune.text import printable
+from tuitune.versions import installed
 
 FORMAT = 1  # of the exported JSON: raise it when `from_json` reads it differently
 LIBRARIES = ("trl", "transformers", "peft", "bitsandbytes", "torch")
@@ -138,15 +139,7 @@ def from_json(document: Mapping[str, Any]) -> Schema:
 
 def installed_versions() -> dict[str, str]:
     """Version of each training library, "missing" where it is not installed. Reads package metadata only."""
-    from importlib import metadata  # 25 ms
-
-    versions = {}
-    for library in LIBRARIES:
-        try:
-            versions[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            versions[library] = "missing"
-    return versions
+    return {library: version or "missing" for library, version in installed(LIBRARIES).items()}
 
 
 def cache_path() -> Path:

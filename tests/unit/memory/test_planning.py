@@ -9,11 +9,14 @@ import pytest
 from tests.support.model_shapes import CONFIGS
 from tests.unit.test_import_rules import SLOW, TORCH_STACK, loaded_after
 from tuitune import cli
+from tuitune.dataset.lengths import COUNTS, Lengths, stamp
+from tuitune.dataset.looked_at import remember
 from tuitune.errors import UserError
 from tuitune.memory.report import document
 from tuitune.memory.settings import Settings
 from tuitune.planning import read_recipe
 from tuitune.preflight.cards import parse_card
+from tuitune.recipe.recipe import load_recipe
 
 QLORA = """
 task: sft
@@ -119,7 +122,10 @@ def test_the_document_is_what_scripts_build_on(tmp_path: Path, capsys: pytest.Ca
     assert cli.main(["plan", str(path), "--gpu", "RTX 4090", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["schema"] == 1
-    assert found["length"] == {"tokens": 2048, "from": "max_length"}
+    assert found["length"] == {
+        **{"tokens": 2048, "from": "max_length", "why": "the data has not been looked at"},
+        **{"batch": 4 * 2048, "evaluation": 2048, "data": None},
+    }
     assert found["fits"] is True
     assert found["margin"] == found["card"]["memory"] - found["peak"]["nvml"] + found["peak"]["paged"]
     at_peak = [one["bytes"] for one in found["components"] if one["phase"] == found["peak"]["phase"]]
@@ -148,6 +154,67 @@ def test_without_a_card_the_plan_says_what_is_needed_and_judges_nothing(tmp_path
     found = document(read_recipe(write(tmp_path), None))
     assert found["card"] is found["fits"] is found["largest"] is None
     assert found["peak"]["nvml"] > 8 << 30
+
+
+def look_at(path: Path, longest: int, evaluation: int | None = None) -> None:
+    """As a survey leaves it: 100 sequences of this length, a quarter of each in the loss."""
+    for name in ("t.jsonl", "e.jsonl"):
+        (path.parent / name).write_text("{}\n")
+    recipe = load_recipe(path)
+    sums = tuple(min(count, 100) * longest for count in COUNTS)
+    lengths = Lengths(100, 100 * longest, sums, tuple(tokens // 4 for tokens in sums), evaluation)
+    remember(recipe, "data", "rows", lengths, stamp(recipe))
+
+
+def test_the_longest_row_of_the_data_decides_where_it_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path)
+    before = document(read_recipe(path, None))
+    look_at(path, 500, evaluation=900)
+    found = document(read_recipe(path, None))
+    assert found["length"] == {
+        **{"tokens": 500, "from": "data", "why": "", "batch": 2000, "evaluation": 900},
+        "data": {"sequences": 100, "tokens": 50_000},
+    }
+    assert found["settings"]["scored"] == 0.25
+    assert found["peak"]["allocated"] < before["peak"]["allocated"]
+    cli.main(["plan", str(path), "--gpu", "H100"])
+    printed = capsys.readouterr().out
+    assert "planned for 4 rows of 500 tokens at once: the longest of 100 in the data (mean 500); evaluation rows of 900" in printed
+
+
+def test_rows_of_unknown_length_are_planned_at_max_length_and_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path)
+    cli.main(["plan", str(path), "--gpu", "H100"])
+    assert (
+        "4 rows of 2,048 tokens at once: training.max_length (the data has not been looked at; `tuitune check`" in capsys.readouterr().out
+    )
+    look_at(path, 500)
+    found = document(read_recipe(path, None))
+    assert found["length"]["evaluation"] == 2048, "evaluation rows that nobody prepared"
+
+
+def test_without_max_length_the_data_says_how_long_rows_are(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL + "training: {max_length: null, padding_free: true, per_device_train_batch_size: 4}")
+    with pytest.raises(UserError, match="let `tuitune check` look at the data"):
+        read_recipe(path, None)
+    look_at(path, 700)
+    found = read_recipe(path, None).settings
+    assert (found.length, found.tokens, found.packed) == (700, 2800, True)
+
+
+def test_evaluation_rows_of_any_length_are_not_guessed_at(tmp_path: Path) -> None:
+    path = write(tmp_path, QLORA.replace("max_length: 2048", "max_length: null"))
+    look_at(path, 700, evaluation=None)
+    with pytest.raises(UserError, match=r"how long the rows of dataset\.eval are"):
+        read_recipe(path, None)
+    look_at(path, 700, evaluation=800)
+    assert read_recipe(path, None).settings.evaluated_length == 800
+
+
+def test_padding_to_a_multiple_is_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, FULL + "training: {pad_to_multiple_of: 64}")
+    look_at(path, 500)
+    assert read_recipe(path, None).settings.length == 512
 
 
 def test_weights_beyond_the_language_model_are_counted(tmp_path: Path) -> None:

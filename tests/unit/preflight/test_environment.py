@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.model_shapes import CONFIGS
 from tests.support.planted import sound_box
 from tuitune.preflight.box import Box
 from tuitune.preflight.box_context import BoxContext
@@ -151,6 +152,64 @@ def test_a_run_that_cannot_fit_beside_its_neighbour_says_what_it_needs(tmp_path:
     finding = found(box, asked(tmp_path, rows=4_000_000))["ENV03"]  # 4 million rows × 64 × 16 bytes
     assert "1.0 GiB of 80.0 GiB free, this run needs more than 3.8 GiB" in finding.message
     assert finding.evidence["others"] == ["python of mia (pid 4711): 70.0 GiB"]
+
+
+WIDE = """
+peft: {r: 16, target_modules: all-linear}
+training: {max_length: 2048, per_device_train_batch_size: 16, gradient_accumulation_steps: 1}
+"""
+
+
+def planned(folder: Path, text: str = WIDE, card: Card = HOPPER) -> Context:
+    """A recipe whose model has a memory plan: 10 GiB and some."""
+    context = asked(folder, text, card)
+    (folder / "model" / "config.json").write_text(json.dumps(CONFIGS["llama3.2-1b"]))
+    return context
+
+
+def test_the_planned_peak_is_held_against_what_others_leave(tmp_path: Path) -> None:
+    neighbour = {**NEIGHBOUR, "mem": 72 * GIB}
+    context = planned(tmp_path)
+    finding = found(gpu_box(devices=[device(others=[neighbour], mem_used=72 * GIB)]), context)["ENV03"]
+    need = BoxContext(gpu_box(), HOPPER, tmp_path, context).need
+    assert need is not None
+    assert 8 * GIB < need.bytes == finding.evidence["needed"] < 20 * GIB
+    assert f"8.0 GiB of 80.0 GiB free, this run is planned to need {need.bytes / GIB:.1f} GiB at its peak (" in finding.message
+    assert "python of mia (pid 4711) holds 72.0 GiB: it will run out of memory" in finding.message
+    assert "training.per_device_train_batch_size: " in finding.message
+    assert "with training.gradient_accumulation_steps: " in finding.message
+    room = 79 * GIB - need.bytes
+    left = found(gpu_box(devices=[device(others=[{**NEIGHBOUR, "mem": room}], mem_used=room)]), context)["ENV03"]
+    assert "will run out of memory" not in left.message, "what is left is enough"
+
+
+SMALL_CARD = Card("RTX 3060", 12 * GIB, (8, 6), named=True)
+
+
+@pytest.mark.parametrize("card", [SMALL_CARD, replace(SMALL_CARD, named=False)], ids=["named", "this box's"])
+def test_a_run_that_is_larger_than_its_card_says_what_to_change(tmp_path: Path, card: Card) -> None:
+    box = sound_box() if card.named else gpu_box(devices=[device(name="RTX 3060", mem_total=12 * GIB)])
+    finding = found(box, planned(tmp_path, WIDE.replace("size: 16", "size: 64"), card))["ENV11"]
+    assert "RTX 3060 has 12.0 GiB, this run is planned to need " in finding.message
+    assert "Train with less: training.per_device_train_batch_size: " in finding.message
+    assert finding.where.key == "training.per_device_train_batch_size"
+    assert "ENV03" not in found(box, planned(tmp_path, WIDE.replace("size: 16", "size: 64"), card))
+
+
+def test_the_same_run_in_smaller_pieces_fits_its_card(tmp_path: Path) -> None:
+    assert found(sound_box(), planned(tmp_path, WIDE.replace("size: 16", "size: 1"), SMALL_CARD)) == {}
+
+
+def test_weights_alone_that_are_larger_than_the_card_are_found_without_a_plan(tmp_path: Path) -> None:
+    finding = found(sound_box(), asked(tmp_path, card=SMALL_CARD, rows=16_000_000))["ENV11"]
+    assert "needs more than 15.3 GiB for weights and their training alone" in finding.message
+    assert finding.evidence["planned"] is False
+
+
+def test_a_run_that_no_advice_makes_fit_is_told_so(tmp_path: Path) -> None:
+    context = planned(tmp_path, card=replace(SMALL_CARD, memory=2 * GIB))
+    (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIGS["llama3.1-8b"]))
+    assert "are needed: take a smaller model too" in found(sound_box(), context)["ENV11"].message
 
 
 def test_full_fine_tuning_with_adam_is_counted_into_the_checkpoints(tmp_path: Path) -> None:
