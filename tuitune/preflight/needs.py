@@ -5,6 +5,7 @@ from typing import Any
 
 from tuitune.errors import UserError
 from tuitune.memory.advice import Advice, advise
+from tuitune.memory.calibration import box_of, read_calibration
 from tuitune.memory.plan import Plan, plan
 from tuitune.memory.settings import Device, device
 from tuitune.network import hub_names
@@ -53,7 +54,8 @@ def gpu_need(context: Context) -> GpuNeed | None:
     """What a run needs of its card; None when there is neither a plan nor are the weights here to be counted."""
     try:
         planned = plan_recipe(context.recipe, load_schema(), context.card)
-        stack = device(context.card.capability)
+        card = context.card
+        stack = device(card.capability, read_calibration(box_of(card.name, card.driver)) if card.gpu else None)
         made = plan(planned.shape, planned.settings, stack)
     except (NotHere, UserError):
         least = gpu_bytes(context)
