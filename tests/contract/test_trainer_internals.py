@@ -124,3 +124,23 @@ def test_dpo_cannot_checkpoint_every_second_layer(tiny_model: Path, tmp_path: Pa
     trainer = trl.DPOTrainer(model=model, ref_model=reference, args=args, train_dataset=rows, processing_class=tokenizer)
     with pytest.raises(ValueError, match="Unexpected keyword arguments: every_n_layers"):
         trainer.train()
+
+
+def test_a_reward_model_s_new_head_is_the_same_in_every_run(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    from tests.support.short_training import new_run_beside
+    from tuitune.recipe.recipe import load_recipe
+    from tuitune.trainer.build import build
+
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "one ", "chosen": "two three", "rejected": "four"}\n' * 4)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"task: reward\nmodel: {{name_or_path: {tiny_model}}}\ndataset: {{train: [{{path: rows.jsonl}}]}}\nlaunch: {{gpus: cpu}}\n"
+    )
+    heads = []
+    for stirred in (1, 2):
+        torch.manual_seed(stirred)
+        trainer = build(load_recipe(path), new_run_beside(path)).trainer
+        heads.append(next(weight.clone() for name, weight in trainer.model.named_parameters() if "score" in name))
+    assert torch.equal(*heads)

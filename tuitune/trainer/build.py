@@ -53,6 +53,7 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
     """Build the trainer of `recipe`; UserError for whatever the user can put right."""
     built = begin(recipe)
     config, tokenizer = make_config(built, run.checkpoints), make_tokenizer(built)
+    transformers.set_seed(config.seed)  # a reward model's new head is drawn while it is loaded; TRL seeds itself later
     model = _model(built, tokenizer, config.seed)
     assemble(built, config, tokenizer, model, _peft_config(built, model), **_reference(built, config, model))
     if len(built.trainer.train_dataset) == 0:
