@@ -145,15 +145,21 @@ def planned(path: Path) -> dict[str, Any]:
     }
 
 
-def one(path: Path, limit_mib: float) -> dict[str, Any]:
-    """Train the recipe in this process; `limit_mib`: of memory for this process, its CUDA context included (0: all there is)."""
+def one(path: Path, limit_mib: float, proof: bool) -> dict[str, Any]:
+    """Train the recipe in this process; `limit_mib`: of memory for this process, its CUDA context included (0: all there is). `proof`: its
+    longest batch first, as `tuitune train` does (tuitune.trainer.proof)."""
     allocator = choose(os.environ)
     import torch
     from transformers import TrainerCallback
 
+    from tests.support.runs import NoCommands
+    from tuitune.bus.journal import Journal
     from tuitune.recipe.recipe import load_recipe
     from tuitune.runs.directory import RunDirectory
     from tuitune.trainer.build import build
+    from tuitune.trainer.control import StopRequest
+    from tuitune.trainer.proof import ProofCallback
+    from tuitune.trainer.telemetry import Telemetry
 
     torch.cuda.init()
     context = used_mib()
@@ -189,10 +195,15 @@ def one(path: Path, limit_mib: float) -> dict[str, Any]:
 
     answer: dict[str, Any] = {"oom": False, "allocator": allocator}
     try:
-        built = build(load_recipe(path), RunDirectory(path.parent / "run"))
+        run = RunDirectory(path.parent / "run")
+        built = build(load_recipe(path), run)
         answer["ready_mib"] = torch.cuda.memory_allocated() / MIB
         trainer = built.trainer
         answer["trainable"] = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+        if proof:
+            run.journal.mkdir(parents=True, exist_ok=True)
+            telemetry = Telemetry(Journal(run.journal / "trainer-1.jsonl"), NoCommands())
+            trainer.add_callback(ProofCallback(built, telemetry, StopRequest(), path.parent.name))
         trainer.add_callback(Watch())
         torch.cuda.reset_peak_memory_stats()
         trainer.train()
@@ -238,9 +249,19 @@ class Peak:
         return max(self._highest, used_mib())
 
 
-def in_process(path: Path, limit_mib: float = 0.0) -> dict[str, Any]:
+def in_process(path: Path, limit_mib: float = 0.0, proof: bool = False) -> dict[str, Any]:
     """`one` in a process of its own; {"failed": its last words} when it broke."""
-    command = [sys.executable, "-m", "tests.bench.vram", "one", "--recipe", str(path), "--limit", str(limit_mib)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench.vram",
+        "one",
+        "--recipe",
+        str(path),
+        "--limit",
+        str(limit_mib),
+        *(["--proof"] if proof else []),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -255,7 +276,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
     def run(configuration: dict[str, Any]) -> dict[str, Any]:
         path = write_recipe(configuration, arguments.work / configuration["model"], arguments.work / "runs" / configuration["id"])
-        found = in_process(path)
+        found = in_process(path, proof=arguments.proof)
         row = {**configuration, "plan": planned(path), **found}
         if found.get("peak_alloc"):
             row["off"] = {
@@ -361,10 +382,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--at-once", type=int, default=3)
+    parser.add_argument("--proof", action="store_true")
     parser.add_argument("--only", nargs="*", default=[])
     arguments = parser.parse_args()
     if arguments.what == "one":
-        print(json.dumps(one(arguments.recipe, arguments.limit)))
+        print(json.dumps(one(arguments.recipe, arguments.limit, arguments.proof)))
         return
     if arguments.what == "advice":
         make_model("qwen2.5-1.5b", arguments.tokenizer, arguments.work)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.runs import new_run
+from tests.support.runs import NoCommands, new_run
 from tests.support.tiny_model import make_tiny_model
 from tuitune.bus.journal import Journal
 from tuitune.errors import UserError
@@ -78,17 +78,10 @@ def build(folder: Path, text: str) -> tuple[Any, RunDirectory]:
     return build_trainer(recipe, run), run
 
 
-class NoCommands:
-    """A trainer's link on which nobody says anything."""
-
-    def take(self) -> list[Any]:
-        return []
-
-
 def follow(built: Any, run: RunDirectory) -> Telemetry:
     """Train with a journal, as `python -m tuitune.trainer` does."""
     telemetry = Telemetry(Journal(run.journal / "trainer-1.jsonl"), NoCommands())
-    _train(built, telemetry, StopRequest())
+    _train(built, run, telemetry, StopRequest())
     return telemetry
 
 

@@ -35,6 +35,13 @@ class Trained:
         return [record["loss"] for record in self.of("metrics")]
 
 
+class NoCommands:
+    """A trainer's link on which nobody says anything."""
+
+    def take(self) -> list[Any]:
+        return []
+
+
 def new_run(folder: Path, recipe: str) -> RunDirectory:
     """A run directory in `folder`/runs for a recipe that lies in `folder`."""
     (folder / "recipe.yaml").write_text(recipe)
