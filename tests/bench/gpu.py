@@ -10,6 +10,7 @@ plain TRL (tests.bench.parity). Contract tests are run last.
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.random_weights import save_random_weights
 from tuitune.bus.envelope import as_number
 from tuitune.bus.journal import JournalTail
 from tuitune.demo.model import convert
@@ -69,18 +71,8 @@ SHAPES = {
 
 def make_shape(name: str, tokenizer: Path, target: Path) -> Path:
     """A model of a real shape with random weights, built on the GPU and saved as bf16 safetensors beside a real tokenizer."""
-    code = f"""
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-shape = {SHAPES[name]!r}
-config = AutoConfig.for_model(shape.pop("model_type"), **shape, dtype=torch.bfloat16)
-with torch.device("cuda"):
-    torch.set_default_dtype(torch.bfloat16)
-    model = AutoModelForCausalLM.from_config(config)
-model.save_pretrained({str(target)!r})
-AutoTokenizer.from_pretrained({str(tokenizer)!r}).save_pretrained({str(target)!r})
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+    shutil.copytree(tokenizer, target, ignore=shutil.ignore_patterns("*.safetensors", "config.json", "generation_config.json"))
+    save_random_weights(SHAPES[name], target)
     return target
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.model_shapes import CONFIGS
+from tests.support.random_weights import save_random_weights
 from tests.support.runs import ROOT, new_run
 from tuitune.bus.journal import JournalTail
 from tuitune.memory.allocator import choose
@@ -51,17 +52,7 @@ def make_model(shape: str, folder: Path) -> Path:
 
     target = make_tiny_model(folder / shape)
     (target / "model.safetensors").unlink()
-    code = f"""
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-shape = {CONFIGS[shape]!r}
-config = AutoConfig.for_model(shape.pop("model_type"), **shape, dtype=torch.bfloat16)
-torch.set_default_dtype(torch.bfloat16)
-with torch.device("cuda"):
-    model = AutoModelForCausalLM.from_config(config)
-model.save_pretrained({str(target)!r})
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT)
+    save_random_weights(CONFIGS[shape], target)
     return target
 
 

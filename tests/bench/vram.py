@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -25,6 +26,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from tests.support.model_shapes import CONFIGS
+from tests.support.random_weights import save_random_weights
 from tuitune.memory.advice import advise
 from tuitune.memory.allocator import choose
 from tuitune.memory.plan import plan
@@ -87,21 +89,11 @@ CONFIGURATIONS = [
 
 
 def make_model(name: str, tokenizer: Path, folder: Path) -> Path:
-    """A model of the shape CONFIGS[name] with random weights, made on the GPU and saved beside a real tokenizer; once."""
+    """A model of the shape CONFIGS[name] with random weights beside a real tokenizer; made once."""
     target = folder / name
     if not (target / "config.json").exists():
-        code = f"""
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-shape = {CONFIGS[name]!r}
-config = AutoConfig.for_model(shape.pop("model_type"), **shape, dtype=torch.bfloat16)
-torch.set_default_dtype(torch.bfloat16)
-with torch.device("cuda"):
-    model = AutoModelForCausalLM.from_config(config)
-model.save_pretrained({str(target)!r}, max_shard_size="2GB")
-AutoTokenizer.from_pretrained({str(tokenizer)!r}).save_pretrained({str(target)!r})
-"""
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+        shutil.copytree(tokenizer, target, ignore=shutil.ignore_patterns("*.safetensors", "config.json", "generation_config.json"))
+        save_random_weights(CONFIGS[name], target)
     return target
 
 
