@@ -71,7 +71,9 @@ SHAPES = {
 
 def make_shape(name: str, tokenizer: Path, target: Path) -> Path:
     """A model of a real shape with random weights, built on the GPU and saved as bf16 safetensors beside a real tokenizer."""
-    shutil.copytree(tokenizer, target, ignore=shutil.ignore_patterns("*.safetensors", "config.json", "generation_config.json"))
+    shutil.copytree(
+        tokenizer, target, ignore=shutil.ignore_patterns("*.safetensors", "config.json", "generation_config.json"), dirs_exist_ok=True
+    )
     save_random_weights(SHAPES[name], target)
     return target
 

@@ -92,7 +92,9 @@ def make_model(name: str, tokenizer: Path, folder: Path) -> Path:
     """A model of the shape CONFIGS[name] with random weights beside a real tokenizer; made once."""
     target = folder / name
     if not (target / "config.json").exists():
-        shutil.copytree(tokenizer, target, ignore=shutil.ignore_patterns("*.safetensors", "config.json", "generation_config.json"))
+        shutil.copytree(
+            tokenizer, target, ignore=shutil.ignore_patterns("*.safetensors", "config.json", "generation_config.json"), dirs_exist_ok=True
+        )
         save_random_weights(CONFIGS[name], target)
     return target
 

@@ -1,4 +1,4 @@
-"""Models of real shapes with random weights, made on the GPU: what memory and speed do not depend on is not downloaded."""
+"""Models of real shapes with random weights, on the GPU where there is one: memory and speed do not depend on what the weights are."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 shape = {dict(config)!r}
 config = AutoConfig.for_model(shape.pop("model_type"), **shape, dtype=torch.bfloat16)
 torch.set_default_dtype(torch.bfloat16)
-with torch.device("cuda"):
+with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
     model = AutoModelForCausalLM.from_config(config)
 model.save_pretrained({str(target)!r}, max_shard_size="2GB")
 """

@@ -49,7 +49,7 @@ class RowList:
         """Each example with what `function` returns for it laid over; columns of the input that are to go are taken out before."""
         gone = {remove_columns} if isinstance(remove_columns, str) else set(remove_columns or ())
         more = fn_kwargs or {}
-        if function.__name__ == "build_labels" and len(more.get("mask_columns", ())) == 1:
+        if getattr(function, "__name__", "") == "build_labels" and len(more.get("mask_columns", ())) == 1:
             function = _labels_of_one_mask
         mapped = []
         for at, row in enumerate(self.rows):

@@ -12,6 +12,7 @@ from tuitune.analyst.trained_rows import Trained, in_loss
 from tuitune.analyst.whole_set import Column, Numbers, WholeSet, prepare
 from tuitune.dataset.lengths import COUNTS, Lengths
 from tuitune.errors import UserError
+from tuitune.trainer.prepared import lists
 
 MOST_EVALUATION = 5_000  # rows of dataset.eval that are prepared to know the longest; more would take too long for one figure
 
@@ -37,10 +38,9 @@ def longer_side(prepared: WholeSet) -> Numbers:
 
 def column(dataset: Any, name: str) -> Column:
     """A list column of a `datasets.Dataset`."""
-    lists = [table[name].combine_chunks() for table in dataset.select_columns([name]).with_format("arrow").iter(batch_size=10_000)]
-    values = [part.flatten().to_numpy(zero_copy_only=False).astype(np.int32) for part in lists]
-    lengths = [part.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64) for part in lists]
-    return Column(np.concatenate([np.zeros(0, np.int32), *values]), np.concatenate([np.zeros(0, np.int64), *lengths]))
+    parts = list(lists(dataset, name))
+    values = [numbers.astype(np.int32) for numbers, _ in parts]
+    return Column(np.concatenate([np.zeros(0, np.int32), *values]), np.concatenate([np.zeros(0, np.int64), *(rows for _, rows in parts)]))
 
 
 def _sums(numbers: Numbers) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from tuitune.analyst.quick_rows import LOST, RowList
 from tuitune.analyst.whole_set import Column, Numbers, WholeSet
 from tuitune.errors import UserError
 from tuitune.trainer.build import Built
+from tuitune.trainer.prepared import lists
 
 COLLATED = 64  # preference pairs in one batch of the collator
 
@@ -107,10 +108,7 @@ def _packed(built: Built, prepared: WholeSet) -> Trained:
 
 def _flat(dataset: Dataset, name: str) -> Numbers:
     """All integers of a list column, one row after the other."""
-    chunks = [
-        table[name].combine_chunks().flatten() for table in dataset.select_columns([name]).with_format("arrow").iter(batch_size=10_000)
-    ]
-    return np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in chunks]).astype(np.int64) if chunks else np.zeros(0, np.int64)
+    return np.concatenate([np.zeros(0, np.int64), *(numbers for numbers, _ in lists(dataset, name))])
 
 
 def _pairs(built: Built, prepared: WholeSet) -> Trained:

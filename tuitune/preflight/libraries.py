@@ -31,8 +31,10 @@ def start_probe() -> Callable[[], dict[str, Any]]:
     return lambda: _answer(probe)
 
 
-def remembered(path: Path) -> dict[str, Any] | None:
+def remembered(path: Path | None) -> dict[str, Any] | None:
     """The answer kept in `path`, None when there is none or it is too old."""
+    if path is None:
+        return None
     try:
         if not 0 <= time() - path.stat().st_mtime < REMEMBERED_S:
             return None
@@ -42,20 +44,23 @@ def remembered(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def remember(path: Path, found: dict[str, Any]) -> None:
+def remember(path: Path | None, found: dict[str, Any]) -> None:
     """Keep an answer in which nothing is wrong."""
-    if all(isinstance(part, dict) and not part.get("error") for part in found.values()) and "error" not in found:
+    if path is not None and all(isinstance(part, dict) and not part.get("error") for part in found.values()) and "error" not in found:
         try:
             write_atomically(path, json.dumps(found), mode=0o600)
         except OSError:
             pass  # a full or read-only cache costs the next check the seconds of the imports
 
 
-def place(*decisive: Any) -> Path:
-    """The file for answers under these circumstances (anything JSON) and the environment of this process."""
+def place(*decisive: Any) -> Path | None:
+    """The file for answers under these circumstances (anything JSON) and the environment of this process; None without a cache."""
     environment = {name: value for name, value in os.environ.items() if name.startswith(DECISIVE)}
     name = sha256(json.dumps([PROBE, environment, *decisive], sort_keys=True).encode()).hexdigest()[:16]
-    return cache_dir() / f"libraries-{name}.json"
+    try:
+        return cache_dir() / f"libraries-{name}.json"
+    except OSError:  # a home that cannot be written: `doctor` must speak there all the same
+        return None
 
 
 def _answer(probe: "subprocess.Popen[str]") -> dict[str, Any]:

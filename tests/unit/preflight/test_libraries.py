@@ -86,3 +86,12 @@ def test_what_cannot_be_read_is_asked_again(ask: Any, tmp_path: Path) -> None:
         file.write_text("{")
     assert look_at_box().libraries == GOOD
     assert asked.times == 2
+
+
+def test_a_home_that_cannot_be_written_costs_the_memory_only(ask: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    asked = ask(GOOD)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert [look_at_box().libraries for _ in range(2)] == [GOOD] * 2
+    assert asked.times == 2
