@@ -212,8 +212,11 @@ class ControlMixin(SavingMixin, ResumingMixin):
         if self.saved_step != self.state.global_step:
             self._now("save")
         self.wait_for_mark()
-        if self.args.should_save and not self.checkpoint_folder(self.state.global_step).is_dir():
-            raise Refused("the checkpoint could not be written (see the warning before this); make room and try again")
+        assert self.orders is not None
+        missing = self.args.should_save and not self.checkpoint_folder(self.state.global_step).is_dir()
+        refusal = self.orders.agree("the checkpoint could not be written (the log says why); make room and try again" if missing else None)
+        if refusal is not None:
+            raise Refused(refusal)
 
     def _now(self, what: str) -> None:
         """Save or evaluate at this boundary: the step's log is guarded by its number, so only the wanted part runs again. The random
