@@ -136,14 +136,14 @@ def find_trainer(run: RunDirectory, manifest: Manifest) -> TrainerProcess | None
 
 
 def holders(lock: Path) -> list[Process]:
-    """The processes of this user, apart from this one, that have the file open."""
+    """The processes of this user, apart from this one, that hold the lock: who merely reads the file (a backup) is none of them."""
     try:
         wanted = lock.stat()
     except OSError:
         return []
     found = []
     for entry in os.listdir("/proc"):
-        if entry.isdecimal() and int(entry) != os.getpid() and _has_open(entry, wanted) and (process := Process.of(int(entry))):
+        if entry.isdecimal() and int(entry) != os.getpid() and _holds(entry, wanted) and (process := Process.of(int(entry))):
             found.append(process)
     return found
 
@@ -156,7 +156,7 @@ def kill_holders(lock: Path) -> None:
                 os.kill(process.pid, signal.SIGKILL)
 
 
-def _has_open(pid: str, wanted: os.stat_result) -> bool:
+def _holds(pid: str, wanted: os.stat_result) -> bool:
     folder = f"/proc/{pid}/fd"
     try:
         names = os.listdir(folder)
@@ -164,7 +164,7 @@ def _has_open(pid: str, wanted: os.stat_result) -> bool:
         return False  # another user's, or gone
     for name in names:
         with contextlib.suppress(OSError):
-            if os.path.samestat(os.stat(f"{folder}/{name}"), wanted):
+            if os.path.samestat(os.stat(f"{folder}/{name}"), wanted) and "FLOCK" in Path(f"/proc/{pid}/fdinfo/{name}").read_text():
                 return True
     return False
 

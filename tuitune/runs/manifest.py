@@ -21,6 +21,7 @@ from tuitune.runs.directory import RunDirectory
 
 LIVING = frozenset({"starting", "loading", "running", "evaluating", "saving", "paused", "suspended", "stopping", "hung"})
 ENDED = frozenset({"done", "stopped", "failed", "lost"})
+LOST = "its hub and trainer are gone without a word: both were killed, or the box was restarted; tuitune resume makes the run go on"
 
 
 @dataclass(frozen=True)
