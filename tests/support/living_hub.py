@@ -12,7 +12,7 @@ from typing import Any
 from tuitune.bus.journal import JournalTail
 from tuitune.bus.sockets import read_connection, remove_sockets
 from tuitune.runs.directory import create_run
-from tuitune.runs.manifest import Manifest, read_manifest, write_manifest
+from tuitune.runs.manifest import Manifest, Process, read_manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "name: demo\nlaunch: {gpus: cpu}\n"
@@ -71,6 +71,18 @@ class LivingHub:
         before = read_connection(self.run.connection)
         self.process = self.start(story, **options)
         until(lambda: read_connection(self.run.connection) not in (None, before) or self.process.poll() is not None)
+
+    @property
+    def hub(self) -> Process | None:
+        """The hub's identity; None when it has ended."""
+        return Process.of(self.process.pid)
+
+    def process_waits(self, seconds: float) -> None:
+        """Let the hub live for that long, or less when it ends by itself."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
 
     def records(self, ev: str | None = None) -> list[dict[str, Any]]:
         """All records so far, or those of one type."""

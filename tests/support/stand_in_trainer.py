@@ -9,6 +9,7 @@ secrets     prints and journals secrets             quick       2,000 steps with
 sparse      three steps, logs every other one, done saves       saves at every 10th step, then like long
 late-oom    saves at step 10, out of memory at 15   late-kill   saves at step 10, SIGKILL at 15
 error       a traceback before the first step       late-error  saves at step 10, a traceback at 15
+course      200 steps, saves slowly at every 10th, done
 stuck       at step 5 one call does not return until a file `go-on` is in the run directory
 
 "oom,long" plays oom in the first attempt and long in the second and all later ones. It obeys the manifest: the attempt's own journal, the
@@ -35,7 +36,7 @@ from tuitune.trainer.checkpoints import mark_complete
 OOM = "Traceback (most recent call last):\n  File x\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
 ERROR = "Traceback (most recent call last):\n  File x\nValueError: no such column"
 PAUSE_S = 0.02  # a step
-STEPS = {"short": 3, "sparse": 3, "late-crash": 3, "secrets": 3, "quick": 2_000}
+STEPS = {"short": 3, "sparse": 3, "late-crash": 3, "secrets": 3, "quick": 2_000, "course": 200}
 OPS = ("stop", "save", "evaluate", "pause", "resume", "set", "stacks", "kill")
 
 
@@ -97,7 +98,7 @@ class StandIn:
             self.boundary = time.monotonic()
             for command in self.link.take():
                 self.apply(command)
-            if self.step % 10 == 0 and self.story.startswith(("saves", "late")):
+            if self.step % 10 == 0 and self.story.startswith(("saves", "late", "course")):
                 self.save()
             time.sleep(0 if self.story == "quick" else PAUSE_S)
 
@@ -117,6 +118,8 @@ class StandIn:
         folder = self.run.checkpoints / f"checkpoint-{self.step}"
         folder.mkdir(exist_ok=True)
         (folder / "weights").write_text(f"of step {self.step}")
+        if self.story == "course":
+            time.sleep(0.1)  # for a kill to hit it
         mark_complete(folder, self.step)
         self.journal.emit("checkpoint", step=self.step, path=str(folder), complete=True)
 
