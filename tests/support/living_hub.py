@@ -16,13 +16,19 @@ from tuitune.runs.manifest import Manifest, Process, read_manifest, write_manife
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "name: demo\nlaunch: {gpus: cpu}\n"
+# STORY_HANG_S: the least time after which a step counts as hung. STORY_CARDS: the GPUs that the box has for the lease, in JSON.
 SUPERVISE = """
-import os, sys
+import json, os, sys
 from pathlib import Path
-from tuitune.hub import hang
+from tuitune.hub import cards, hang
 from tuitune.hub.supervisor import supervise
 if "STORY_HANG_S" in os.environ:
     hang.FLOOR_S = hang.FIRST_STEP_S = float(os.environ["STORY_HANG_S"])
+if "STORY_CARDS" in os.environ:
+    class Cards:
+        def sample(self): return {"devices": json.loads(os.environ["STORY_CARDS"])}
+        def close(self): pass
+    cards.WAIT_S, cards.GpuSampler = 0.1, Cards
 sys.exit(supervise(Path(sys.argv[1]), [sys.executable, "-m", "tests.support.stand_in_trainer", sys.argv[1], sys.argv[2]]))
 """
 

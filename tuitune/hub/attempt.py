@@ -1,6 +1,6 @@
 """One attempt of a run as its hub sees it: the trainer's process, its journal and its log, and what it has said so far."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,21 +48,26 @@ class Attempt:
 
     def read(self, now: float) -> Iterator[dict[str, Any]]:
         """The new records of the trainer's journal. now: seconds of the monotonic clock."""
-        for record in self.events.poll():
-            self.hang.take(record, now)
-            match record.get("ev"):
-                case "end":
-                    self.last_words = record
-                case "state":
-                    self.last_reason = record.get("why")
-                case "metrics":
-                    self.began = True
-                case "hb":
-                    self.began = self.began or record.get("phase") == "running"
-            yield record
+        while records := self.events.poll():
+            for record in records:
+                self._note(record, now)
+                yield record
 
-    def outcome(self, oom_kills: int) -> Outcome:
-        """How it ended; asked when the process is over and everything is read. oom_kills: the kernel's, while it ran."""
+    def _note(self, record: dict[str, Any], now: float) -> None:
+        self.hang.take(record, now)
+        match record.get("ev"):
+            case "end":
+                self.last_words = record
+            case "state":
+                self.last_reason = record.get("why")
+            case "metrics":
+                self.began = True
+            case "hb":
+                self.began = self.began or record.get("phase") == "running"
+
+    def outcome(self, oom_kills: int, host: Mapping[str, Any] | None = None) -> Outcome:
+        """How it ended; asked when the process is over and everything is read. oom_kills: the kernel's, while it ran. host: the last
+        `host` sample."""
         code, reason = self.trainer.returncode, self.last_words.get("reason")
         if reason in ("done", "stopped", "suspended"):
             broke = f"the trainer broke down while it left (exit status {code}); its work was done and saved before" if code else None
@@ -72,7 +77,7 @@ class Attempt:
         if self.told_to_end and not self.began and code in (-15, -2, None):
             return Outcome("stopped", "stopped before it had begun to train")
         text = "\n".join(self.log.recent)
-        fault = classify(code, text, oom_kills, error=self.last_words.get("error"), killed_by=self.killed_by)
+        fault = classify(code, text, oom_kills, error=self.last_words.get("error"), killed_by=self.killed_by, host=host)
         return Outcome("failed", fault.hint, fault)
 
     def crash(self, fault: Fault, oom_kills: int) -> dict[str, Any]:

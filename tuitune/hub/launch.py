@@ -21,7 +21,7 @@ from tuitune.recipe.schema import load_schema
 from tuitune.recipe.validate import validate
 from tuitune.runs.directory import RunDirectory, create_workspace_run
 from tuitune.runs.manifest import ENDED, Manifest, read_manifest, write_manifest
-from tuitune.runs.resume import refusal
+from tuitune.runs.resume import log_of, refusal
 from tuitune.text import printable
 
 START_LIMIT_S = 60.0  # it takes 0.3 s; a busy box may be slow
@@ -95,9 +95,11 @@ def resume_run(run: RunDirectory) -> Resumed:
     trainer = manifest.trainer
     start_hub(run, workspace)
     after = read_manifest(run)
-    if trainer is not None and after.trainer == trainer:
+    if trainer is not None and after.trainer == trainer and trainer.alive():
         words = f"{run.name} has a new hub; its trainer had gone on (it is {after.state} at step {after.step or 0})"
         return Resumed(run, after.attempt, after.resume_from, True, words)
+    if after.attempt == manifest.attempt and log_of(run, after.attempt).exists():
+        return Resumed(run, after.attempt, None, False, f"{run.name} waits for a GPU that another run has, and goes on then")
     return _resumed(run, after)
 
 

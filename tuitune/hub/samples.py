@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from tuitune.bus.journal import Journal
 from tuitune.hub.gpu import GpuSampler
@@ -15,6 +16,8 @@ class Samples:
 
     def __init__(self, journal: Journal, disk: Path) -> None:
         self.tree_of: int | None = None
+        self.host: dict[str, Any] | None = None
+        """The last `host` sample."""
         self._journal = journal
         self._disk = disk
         self._ending = threading.Event()
@@ -37,7 +40,8 @@ class Samples:
                 if sample["devices"] or not seen:  # a box without GPUs has said so once
                     self._journal.emit("gpu", **sample)
                 if seen:  # the first look at the CPU has nothing to compare with
-                    self._journal.emit("host", **host.sample())
+                    self.host = host.sample()
+                    self._journal.emit("host", **self.host)
                 seen = True
                 if self._ending.wait(SAMPLE_EVERY_S):
                     break

@@ -103,6 +103,7 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             "bool | null",
             "Run the longest batch before step 1, without a trace, and stop with advice when it does not fit. Absent: with a GPU.",
         ),
+        FieldSpec("wait", "bool", "Wait for a GPU when other runs have all of them, instead of failing.", default=False),
         FieldSpec("retry", "dict | null", "How often a run is started again by itself, from its newest checkpoint, by cause."),
     ),
     ("launch", "retry"): _table(
