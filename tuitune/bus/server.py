@@ -19,7 +19,6 @@ from tuitune.bus.sockets import Connection
 from tuitune.errors import UserError
 from tuitune.files import write_atomically
 
-TAKEN = frozenset(OPS) | {"set", "pause", "resume", "sample", "reshape", "snapshot", "stacks"}
 KEPT = 1000  # answered commands remembered for clients that ask again
 AT_ONCE = 200  # messages taken in a row before the hub looks at its other work
 _ENVELOPE = frozenset(
@@ -216,8 +215,8 @@ def _refusal(message: dict[str, Any]) -> str | None:
     version, op = message.get("v"), message.get("op")
     if not isinstance(version, int) or version > VERSION:
         return f"this run's hub speaks version {VERSION} of the commands, not {version}: use the tuitune that started it"
-    if not isinstance(op, str) or op not in TAKEN:
-        return f"unknown op {op!r}; this run takes {', '.join(sorted(TAKEN))}"
+    if not isinstance(op, str) or op not in OPS:
+        return f"unknown op {op!r}; this run takes {', '.join(sorted(OPS))}"
     if not isinstance(message.get("args") or {}, dict):
         return f"{op}: the arguments must be names with values, like save=false"
     return None

@@ -19,7 +19,7 @@ from tuitune.hub.record import RunRecord
 from tuitune.hub.retry import Retry, decide, policy
 from tuitune.hub.samples import Samples
 from tuitune.hub.trainer_process import TrainerProcess, start_trainer
-from tuitune.hub.wishes import batch_of, section
+from tuitune.hub.wishes import batch_of, keep_batch, section
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import LIVING, Manifest
 from tuitune.runs.resume import begin_attempt, log_of, starting_point
@@ -192,6 +192,7 @@ class RunLife:
                 continue
             if record.get("ev") == "applied":
                 self.server.settle(record)
+                keep_batch(self.manifest, record)
             self.manifest.take(record)
             if self.manifest.state != before:
                 self.record.due = 0.0

@@ -9,6 +9,7 @@ from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.document import read_document
 from tuitune.recipe.ledger import read_ledger
 from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import Manifest
 
 
 def wanted_gpus(run: RunDirectory) -> object:
@@ -37,6 +38,14 @@ def batch_of(run: RunDirectory, overrides: Mapping[str, Mapping[str, Any]]) -> t
     sources = (overrides.get("training", {}), effective, section(run, "training"))
     rows, accumulation = (next((source[key] for source in sources if _is_count(source.get(key))), None) for key in (BATCH, ACCUMULATION))
     return None if rows is None or accumulation is None else (rows, accumulation)
+
+
+def keep_batch(manifest: Manifest, applied: Mapping[str, Any]) -> None:
+    """Take a batch that was changed while the run lives (an `applied` record of `reshape`) over into later attempts."""
+    new = applied.get("new")
+    if applied.get("op") == "reshape" and applied.get("ok") is not False and isinstance(new, Mapping):
+        changed = {key: new[key] for key in (BATCH, ACCUMULATION) if _is_count(new.get(key))}
+        manifest.overrides.setdefault("training", {}).update(changed)
 
 
 def _is_count(value: object) -> bool:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,14 +38,14 @@ class Telemetry:
             self.journal.emit("state", s=state, step=self.step if step is None else step, why=why)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """A state that lasts for a block and does not count as training time (evaluating, saving)."""
-        before, started = self.current, time.monotonic()
-        self.state(name)
+    def phase(self, name: str, why: str | None = None) -> Iterator[None]:
+        """A state that lasts for a block and does not count as training time (evaluating, saving, paused); one may lie in another."""
+        before, started, apart = self.current, time.monotonic(), self._apart
+        self.state(name, why=why)
         try:
             yield
         finally:
-            self._apart += time.monotonic() - started
+            self._apart = apart + time.monotonic() - started
             self.state(before)
 
     def count(self, inputs: dict[str, Any]) -> None:
@@ -60,8 +60,15 @@ class Telemetry:
         self.step = step
         self.last_boundary = time.monotonic()
 
-    def begin(self) -> None:
-        """The first step is about to run."""
+    @property
+    def tokens(self) -> int:
+        """Trained on so far; waits for the GPU."""
+        return int(self._tokens)
+
+    def begin(self, step: int, tokens: int) -> None:
+        """The step after `step` is about to run; so many tokens are behind it."""
+        self.step, self._window_steps = step, step
+        self._tokens, self._window_tokens = tokens, tokens
         self._window_started, self._apart = time.monotonic(), 0.0
         self.state("running")
 
@@ -97,12 +104,12 @@ class Telemetry:
 class TelemetryCallback(TrainerCallback):  # type: ignore[misc]
     """The trainer's own events, passed to the journal."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self.telemetry = telemetry
+    def __init__(self, telemetry: Telemetry, tokens_before: Callable[[], int] = lambda: 0) -> None:
+        self.telemetry, self.tokens_before = telemetry, tokens_before
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Training time starts here."""
-        self.telemetry.begin()
+        self.telemetry.begin(state.global_step, self.tokens_before())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """A training log has a loss; evaluations and the closing summary are told elsewhere."""

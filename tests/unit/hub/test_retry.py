@@ -7,8 +7,9 @@ import pytest
 from tests.support.living_hub import RECIPE
 from tuitune.hub.faults import HINTS
 from tuitune.hub.retry import KINDS, Retry, decide, halved, policy
-from tuitune.hub.wishes import batch_of
+from tuitune.hub.wishes import batch_of, keep_batch
 from tuitune.runs.directory import RunDirectory, create_run
+from tuitune.runs.manifest import Manifest
 
 TWICE = {"oom": 2, "crash": 2}
 
@@ -104,3 +105,14 @@ def test_the_batch_is_the_one_that_was_in_force(run: RunDirectory) -> None:
     assert batch_of(run, {"training": {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8}}) == (2, 8)
     run.effective.write_text("{")
     assert batch_of(run, {"training": {"gradient_accumulation_steps": 3}}) == (4, 3)
+
+
+def test_a_batch_that_was_changed_live_is_what_later_attempts_have(run: RunDirectory) -> None:
+    manifest = Manifest("demo", overrides={"training": {"max_steps": 9}})
+    new = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 6}
+    for refused in ({"ok": False, "new": new}, {"ok": True}, {"ok": True, "new": 3}, {"op": "set", "ok": True, "new": new}):
+        keep_batch(manifest, {"op": "reshape", **refused})
+    assert manifest.overrides == {"training": {"max_steps": 9}}
+    keep_batch(manifest, {"op": "reshape", "ok": True, "error": None, "new": new})
+    assert manifest.overrides == {"training": {"max_steps": 9, **new}}
+    assert batch_of(run, manifest.overrides) == (2, 6), "and what is halved when memory runs out"
