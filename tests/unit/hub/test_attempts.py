@@ -18,6 +18,8 @@ from tuitune.hub import launch
 from tuitune.hub.supervisor import supervise
 from tuitune.runs.listing import list_runs
 from tuitune.runs.manifest import ENDED, Manifest, read_manifest, write_manifest
+from tuitune.workbench.run_reduce import reduce
+from tuitune.workbench.run_state import RunState
 
 Start = Callable[..., LivingHub]
 
@@ -308,6 +310,26 @@ def test_a_command_that_waits_during_a_crash_goes_to_the_next_attempt(hub: Start
     until(lambda: steps_of(one, 2))
     assert HubClient(one.run.path).send("save", id="across", until="applied", wait_s=20)["s"] == "applied"
     assert [(record["src"], record["id"]) for record in one.records("applied")] == [("trainer-2", "across")]
+
+
+def test_the_workbench_shows_a_run_of_several_hubs_and_attempts_as_one(hub: Start) -> None:
+    one = hub("late-kill,long")
+    assert one.process.wait(20) == 1
+    one.another_hub("late-kill,long")
+    until(lambda: steps_of(one, 2))
+    one.kill_hub()
+    one.another_hub("late-kill,long")
+    HubClient(one.run.path).send("save", id="asked", until="applied", wait_s=20)
+    HubClient(one.run.path).send("stop")
+    assert one.process.wait(20) == 0
+    shown = RunState()
+    for record in one.records():
+        reduce(shown, record)
+    assert (shown.state, shown.attempt, shown.attempt_from, shown.crash) == ("stopped", 2, 10, None)
+    assert shown.hello["hub"]["pid"] == one.process.pid
+    steps = list(shown.metrics["loss"].xs)
+    assert steps == list(range(1, len(steps) + 1)), "one curve, without the lost steps"
+    assert {name: command.state for name, command in shown.commands.items() if name == "asked"} == {"asked": "applied"}
 
 
 # --- tuitune resume ---------------------------------------------------------------------------------------------------------------
