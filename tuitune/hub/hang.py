@@ -16,6 +16,7 @@ FLOOR_S = 60.0  # a step may always take this long
 STEPS = 10  # and this many times the median step
 FIRST_STEP_S = 600.0  # while no step time is known: kernels are compiled, workers start, the proof runs
 LIMITS_S = {"loading": 3600.0, "starting": 3600.0, "evaluating": 3600.0, "saving": 1800.0, "stopping": 1800.0}
+AGAIN = 3  # an evaluation or a save may take this many times the longest one before it
 SILENT_S = 10.0  # a heartbeat comes every second; without one for this long the process stands still
 STATES = {"T": "it was stopped by a signal (kill -CONT PID lets it go on)", "D": "it waits in the kernel, for a disk or a driver"}
 
@@ -29,6 +30,8 @@ class HangWatch:
     beat: float | None = None  # when the last heartbeat was read
     step: int | None = None
     step_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=50))
+    entered: float | None = None  # when the phase began
+    longest: dict[str, float] = field(default_factory=dict)  # seconds, of the phases that are over
 
     def take(self, record: Mapping[str, Any], now: float) -> None:
         """Note what a record of the trainer says."""
@@ -51,7 +54,8 @@ class HangWatch:
     def limit(self) -> float | None:
         """Seconds without any movement that are too long in this phase; None where waiting is right (a pause)."""
         if self.phase != "running":
-            return LIMITS_S.get(self.phase)
+            limit = LIMITS_S.get(self.phase)
+            return None if limit is None else max(limit, AGAIN * self.longest.get(self.phase, 0.0))
         return max(FLOOR_S, STEPS * median(self.step_seconds)) if self.step_seconds else max(FLOOR_S, FIRST_STEP_S)
 
     def still_for(self, now: float) -> float:
@@ -80,7 +84,9 @@ class HangWatch:
 
     def _enter(self, phase: str, now: float) -> None:
         if phase != self.phase:
-            self.phase = phase
+            if self.entered is not None:
+                self.longest[self.phase] = max(now - self.entered, self.longest.get(self.phase, 0.0))
+            self.phase, self.entered = phase, now
             self._moved(now)
 
     def _reach(self, step: object, now: float) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from tuitune.bus.journal import Journal
 from tuitune.hub.gpu import GpuSampler
 from tuitune.hub.host import HostSampler
+from tuitune.hub.logout import threat
 
 SAMPLE_EVERY_S = 1.0
 
@@ -31,6 +32,8 @@ class Samples:
         self._ending.set()
 
     def _run(self) -> None:
+        if text := threat():
+            self._journal.emit("warning", text=text)
         gpu, seen = GpuSampler(), False
         try:
             host = HostSampler(self._disk)
