@@ -297,7 +297,7 @@ def send(args: argparse.Namespace) -> int:
     elif reply.get("error"):
         raise UserError(f"{run.name}: {args.op} {reply.get('s', 'failed')}: {reply['error']}")
     else:
-        print(f"{run.name}: {args.op} {reply['s']}")  # noqa: T201
+        print(printable(f"{run.name}: {args.op} {reply['s']}" + (f": {reply['note']}" if reply.get("note") else "")))  # noqa: T201
     return 0 if reply.get("s") in ("queued", "applied") else 1
 
 

@@ -1,7 +1,8 @@
 """One attempt of a run as its hub sees it: the trainer's process, its journal and its log, and what it has said so far."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tuitune.bus.journal import JournalTail
@@ -32,6 +33,7 @@ class Attempt:
     trainer: TrainerProcess
     events: JournalTail
     log: LogTail
+    started: float = field(default_factory=time.monotonic)
     hang: HangWatch = field(default_factory=HangWatch)
     last_words: dict[str, Any] = field(default_factory=dict)
     last_reason: str | None = None
@@ -65,9 +67,9 @@ class Attempt:
             case "hb":
                 self.began = self.began or record.get("phase") == "running"
 
-    def outcome(self, oom_kills: int, host: Mapping[str, Any] | None = None) -> Outcome:
-        """How it ended; asked when the process is over and everything is read. oom_kills: the kernel's, while it ran. host: the last
-        `host` sample."""
+    def outcome(self, oom_kills: int, evidence: Callable[[Fault], str]) -> Outcome:
+        """How it ended; asked when the process is over and everything is read. oom_kills: the kernel's, while it ran. evidence: what the
+        box adds to the sentence about a fault."""
         code, reason = self.trainer.returncode, self.last_words.get("reason")
         if reason in ("done", "stopped", "suspended"):
             broke = f"the trainer broke down while it left (exit status {code}); its work was done and saved before" if code else None
@@ -77,7 +79,8 @@ class Attempt:
         if self.told_to_end and not self.began and code in (-15, -2, None):
             return Outcome("stopped", "stopped before it had begun to train")
         text = "\n".join(self.log.recent)
-        fault = classify(code, text, oom_kills, error=self.last_words.get("error"), killed_by=self.killed_by, host=host)
+        fault = classify(code, text, oom_kills, error=self.last_words.get("error"), killed_by=self.killed_by)
+        fault = replace(fault, hint=fault.hint + evidence(fault))
         return Outcome("failed", fault.hint, fault)
 
     def crash(self, fault: Fault, oom_kills: int) -> dict[str, Any]:

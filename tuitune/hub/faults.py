@@ -2,12 +2,8 @@
 
 import re
 import signal
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-GIB = 1 << 30
 
 HINTS = {
     "gpu_oom": "the GPU ran out of memory: halve per_device_train_batch_size and double gradient_accumulation_steps, or shorten max_length",
@@ -54,13 +50,12 @@ def classify(
     *,
     error: str | None = None,
     killed_by: str | None = None,
-    host: Mapping[str, Any] | None = None,
 ) -> Fault:
     """The fault behind a trainer that did not end well.
 
     returncode: as subprocess has it (negative = signal), None when nobody could learn it. log_tail: the last lines it printed.
     oom_kills: how often the kernel's OOM killer struck on this box while it ran. error: the sentence of its own `end` event, when it got
-    to say one. killed_by: who sent the command `kill`. host: the last `host` sample before, for the RAM at its death.
+    to say one. killed_by: who sent the command `kill`.
     """
     name = _signal_name(returncode)
     if error:
@@ -72,15 +67,7 @@ def classify(
     kind = _kind(returncode, (None if by_signal else traceback) or log_tail, oom_kills)
     last = next((line.strip() for line in reversed((traceback or log_tail).splitlines()) if line.strip()), "it said nothing")
     status = name or ("exit status unknown" if returncode is None else f"exit code {returncode}")
-    hint = HINTS[kind].format(signal=status, last=last[:300])
-    return Fault(kind, hint + (_ram(host or {}) if kind == "host_oom" else ""), name, traceback)
-
-
-def _ram(host: Mapping[str, Any]) -> str:
-    used, total, own = (value / GIB if isinstance(value := host.get(key), int) else None for key in ("ram_used", "ram_total", "tree_rss"))
-    if used is None or total is None:
-        return ""
-    return f" ({used:.1f} of {total:.1f} GiB were in use" + (f", {own:.1f} by this run)" if own is not None else ")")
+    return Fault(kind, HINTS[kind].format(signal=status, last=last[:300]), name, traceback)
 
 
 def _kind(returncode: int | None, text: str, oom_kills: int) -> str:

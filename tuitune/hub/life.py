@@ -13,6 +13,7 @@ from tuitune.errors import UserError
 from tuitune.hub.attempt import Attempt, Outcome
 from tuitune.hub.cards import Cards
 from tuitune.hub.control import Control
+from tuitune.hub.evidence import evidence
 from tuitune.hub.faults import oom_kills
 from tuitune.hub.history import read_history
 from tuitune.hub.record import RunRecord
@@ -237,7 +238,7 @@ class RunLife:
         self._read_log(attempt.log.rest())
         self._read_events()
         kills = max(0, oom_kills() - self.manifest.oom_kills)
-        outcome = attempt.outcome(kills, self.samples.host)
+        outcome = attempt.outcome(kills, lambda fault: evidence(fault, self.run, self.samples.host, attempt.started))
         if outcome.warning:
             self.record.warn(outcome.warning)
         if outcome.fault is not None and outcome.fault.kind != "user_error":

@@ -148,12 +148,3 @@ def test_a_counter_that_is_missing_or_odd_counts_nothing(tmp_path: Path, content
     if content is not None:
         path.write_text(content)
     assert faults._counter(path, "oom_kill") == count
-
-
-def test_when_ram_ran_out_the_ram_at_its_death_is_told() -> None:
-    gib = 1 << 30
-    host = {"ram_used": 62 * gib, "ram_total": 64 * gib, "tree_rss": 48 * gib}
-    assert classify(-9, "", 1, host=host).hint.endswith("(62.0 of 64.0 GiB were in use, 48.0 by this run)")
-    assert classify(-9, "", 1, host={**host, "tree_rss": None}).hint.endswith("(62.0 of 64.0 GiB were in use)")
-    assert classify(-9, "", 1).hint.endswith("a box with more RAM")
-    assert "GiB" not in classify(-9, "", 0, host=host).hint
