@@ -33,6 +33,7 @@ class TrainerLink:
         self._outbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._results: dict[str, dict[str, Any] | None] = {}  # of the commands given out; None: not answered yet. The thread's own
         self._closing = threading.Event()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # for the thread to look at the outbox at once
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -52,12 +53,19 @@ class TrainerLink:
         """Tell the hub that a command was applied or failed, with e.g. `step`."""
         result = {"k": "result", "v": VERSION, "id": id, "s": "applied" if ok else "failed", **fields}
         self._outbox.put({**result, "error": error} if error else result)
+        if not self._closing.is_set():
+            os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:
         """Send what is left and let go; waits a second at most."""
+        if self._closing.is_set():
+            return
         self._closing.set()
+        os.eventfd_write(self._wake, 1)
         if self._thread is not None:
             self._thread.join(timeout=1)
+        if self._thread is None or not self._thread.is_alive():
+            os.close(self._wake)
 
     def _run(self, connection: Connection) -> None:
         following: Connection | None = connection
@@ -73,16 +81,15 @@ class TrainerLink:
         """Carry messages until another hub has taken over (its connection) or the link is closed (None)."""
         seen: tuple[int, int] | None = None
         due = time.monotonic()
+        poller = zmq.Poller()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
         while True:
             closing = self._closing.is_set()
             while not self._outbox.empty():
                 self._send(socket, self._outbox.get())
             if closing:
                 return None
-            if socket.poll(50):
-                message = decode(socket.recv())
-                if message and message.get("k") == "cmd":
-                    self._take_in(socket, message)
             if (now := time.monotonic()) >= due:
                 due = now + LOOK_S
                 if (stamp := _stamp(self._path)) != seen:
@@ -90,6 +97,13 @@ class TrainerLink:
                     newer = read_connection(self._path)
                     if newer is not None and newer != connection:
                         return newer
+            ready = dict(poller.poll(int(LOOK_S * 1000)))
+            if self._wake in ready:
+                os.eventfd_read(self._wake)
+            if socket in ready:
+                message = decode(socket.recv())
+                if message and message.get("k") == "cmd":
+                    self._take_in(socket, message)
 
     def _take_in(self, socket: "zmq.Socket[bytes]", command: dict[str, Any]) -> None:
         key = str(command.get("id"))
