@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -239,6 +240,29 @@ def train(args: argparse.Namespace) -> int:
     return watch(run, as_json=args.json, plain=args.plain, on_interrupt=on_interrupt, interrupted=bool(held))
 
 
+def resume(args: argparse.Namespace) -> int:
+    """`tuitune resume RUN`: a run that failed, was stopped or suspended, or lost its hub goes on; then its events like `train`."""
+    from tuitune.console import interrupts_held, watch
+    from tuitune.hub.launch import resume_run
+    from tuitune.runs.listing import find_run, reference
+
+    started = time.time()
+    with interrupts_held() as held:
+        resumed = resume_run(find_run(Path(args.runs), args.run))
+    run = resumed.run
+    if args.detach and args.json:
+        facts = {"attempt": resumed.attempt, "resume_from": resumed.resume_from, "adopted": resumed.adopted}
+        _print_json({"run": run.name, "path": str(run.path), **facts})
+    elif not args.json:
+        print(printable(resumed.words))  # noqa: T201
+    if args.detach:
+        if not args.json:
+            print(f"Watch it: tuitune attach {reference(run, Path.cwd())}")  # noqa: T201
+        return 0
+    on_interrupt: Literal["stop", "detach"] = "stop" if args.stop_on_interrupt else "detach"
+    return watch(run, as_json=args.json, plain=args.plain, on_interrupt=on_interrupt, interrupted=bool(held), since=started)
+
+
 def attach(args: argparse.Namespace) -> int:
     """`tuitune attach RUN`: the whole history of a run, then what it does from now on."""
     from tuitune.console import watch
@@ -273,7 +297,7 @@ def send(args: argparse.Namespace) -> int:
     elif reply.get("error"):
         raise UserError(f"{run.name}: {args.op} {reply.get('s', 'failed')}: {reply['error']}")
     else:
-        print(f"{run.name}: {args.op} {reply['s']}")  # noqa: T201
+        print(printable(f"{run.name}: {args.op} {reply['s']}" + (f": {reply['note']}" if reply.get("note") else "")))  # noqa: T201
     return 0 if reply.get("s") in ("queued", "applied") else 1
 
 
@@ -286,6 +310,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "template": template,
     "plan": plan,
     "train": train,
+    "resume": resume,
     "attach": attach,
     "runs": runs,
     "send": send,
@@ -355,6 +380,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--force", action="store_true", help="start in spite of what preflight finds; the run keeps a note of it")
     sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
     _stream_options(sub)
+    sub = command("resume", "let a run go on that failed, was stopped or suspended, or whose hub was killed")
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--detach", action="store_true", help="return as soon as it goes on")
+    sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
+    _runs_option(sub)
+    _stream_options(sub)
     sub = command("attach", "follow a run from its beginning")
     sub.add_argument("run", metavar="RUN")
     _runs_option(sub)
@@ -362,7 +393,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("runs", "the runs of this folder")
     _runs_option(sub)
     _json_option(sub)
-    sub = command("send", "send a command to a living run: stop, save, evaluate, kill")
+    sub = command("send", "send a command to a living run: stop, save, evaluate, pause, resume, stacks, kill …")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("op", metavar="OP")
     sub.add_argument("args", nargs="*", metavar="KEY=VALUE")

@@ -29,7 +29,6 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
     yield from _gpus(launch.get("gpus"))
     without = {
         ("watch",): bool(_section(recipe, "watch")),
-        ("launch", "retry"): bool(launch.get("retry")),
         ("launch", "strategy"): launch.get("strategy") not in (None, "auto", "ddp"),
         ("launch", "nodes"): launch.get("nodes") not in (None, 1),
         ("launch", "slurm"): bool(launch.get("slurm")),

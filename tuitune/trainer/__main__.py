@@ -4,8 +4,10 @@ Exit code 0: done or stopped as asked. 1: failed; a UserError is one sentence (a
 """
 
 import atexit
+import faulthandler
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -43,6 +45,7 @@ def main(path: Path) -> int:
         _see_one_gpu()
     stop = StopRequest()
     stop.listen_to_signals()
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # the hub asks for the stacks when nothing moves
     run = RunDirectory(path.resolve())
     try:
         manifest = read_manifest(run)
