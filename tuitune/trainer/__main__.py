@@ -143,11 +143,14 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
 def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest) -> None:
     from tuitune.trainer.proof import ProofCallback
     from tuitune.trainer.telemetry import TelemetryCallback
+    from tuitune.trainer.watch import Watch
 
     trainer = built.trainer
     trainer.telemetry, trainer.stop_request = telemetry, stop
+    trainer.watch = Watch(built, run, telemetry)
     trainer.add_callback(ProofCallback(built, telemetry, stop, run.name))
     trainer.add_callback(TelemetryCallback(telemetry))
+    trainer.add_callback(trainer.watch)
     trainer.train()
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from tuitune.trainer.telemetry import Telemetry
+    from tuitune.trainer.watch import Watch
 
 _beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuitune-mark")  # no thread before the first checkpoint
 
@@ -92,6 +93,7 @@ class ControlMixin:
 
     telemetry: "Telemetry | None" = None
     stop_request: StopRequest | None = None
+    watch: "Watch | None" = None  # WATCH
     saved_step = -1  # of the newest checkpoint that was written; its mark may be in the making
     _mark: "Future[None] | None" = None
     control: Any
@@ -102,7 +104,14 @@ class ControlMixin:
         def again() -> None:
             super(ControlMixin, self)._maybe_log_save_evaluate(*args, **kwargs)  # type: ignore[misc]
 
+        fault = self.watch.before_boundary(self, *args) if self.watch is not None else None  # WATCH
+        if fault is not None and self.stop_request is not None:  # WATCH: until control can pause
+            self.stop_request.ask(fault.text, save=False)
+        if self.watch is not None and self.watch.poisoned:  # WATCH: good checkpoints stay
+            self.control.should_save = False
         again()
+        if self.watch is not None:  # WATCH
+            self.watch.after_boundary(self)
         if self.telemetry is None or self.stop_request is None:
             return
         self.telemetry.boundary(self.state.global_step)
@@ -141,7 +150,10 @@ class ControlMixin:
         """The trainer's own step; counts the tokens that went in (padding apart) without waiting for the GPU."""
         if self.telemetry is not None:
             self.telemetry.count(inputs)
-        result: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        inherited: Any = super()
+        if self.watch is not None and self.telemetry is not None:  # WATCH: a proof has no telemetry, and its failure is its result
+            return self.watch.training_step(self, inherited.training_step, model, inputs, *args, **kwargs)
+        result: torch.Tensor = inherited.training_step(model, inputs, *args, **kwargs)
         return result
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

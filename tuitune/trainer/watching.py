@@ -119,7 +119,7 @@ class Divergence:
         text = None
         if self.risen >= self.hold:
             level, step = self.lowest
-            text = f"the loss has risen from {level:.4g} at step {step} to {now:.4g} (median of {self.smooth} logs); noise explains {margin:.2g}"
+            text = f"the loss has risen from {level:.4g} at step {step} to {now:.4g} (median of {self.smooth}); noise explains {margin:.2g}"
         elif self.exploded >= 3:
             text = explosion
         if text is None:
