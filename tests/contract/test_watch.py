@@ -65,6 +65,54 @@ def test_answers_are_no_training_time(tiny_model: Path, workspace: Path) -> None
     assert told == ["running", *["evaluating", "sample", "sample", "running"] * 3]
 
 
+PROBE = "watch: {forgetting_probe: builtin, every: 3}\n"
+
+
+def test_the_probe_is_measured_before_the_first_step_and_leaves_no_trace(tiny_model: Path, workspace: Path) -> None:
+    plain, _ = train(workspace, recipe(tiny_model), watched=False)
+    probed, _ = train(workspace, recipe(tiny_model) + PROBE)
+    assert losses(probed) == losses(plain)
+    told = of(probed, "probe")
+    assert [one["step"] for one in told] == [0, 3, 6]
+    assert len(told[0]["metrics"]) == 8
+    assert told[0]["metrics"]["forgetting/code"] != told[2]["metrics"]["forgetting/code"]
+
+
+class Shake(transformers.TrainerCallback):  # type: ignore[misc]
+    """Makes another model of it before the third step."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 2:
+            for name, weight in self.trainer.model.named_parameters():
+                if name.endswith("model.norm.weight"):
+                    weight.data.mul_(30)  # sure of the wrong words
+
+
+def test_a_model_that_knows_less_than_before_raises_the_alarm(tiny_model: Path, workspace: Path) -> None:
+    records, _ = train(workspace, recipe(tiny_model) + PROBE, lambda trainer: trainer.add_callback(Shake(trainer)))
+    (alarm,) = (alarm for alarm in of(records, "alarm") if alarm["kind"] == "forgetting")
+    assert alarm["step"] == 3
+    assert alarm["text"].startswith("the model forgets (nats a token, before → now): ")
+
+
+def test_the_loss_of_a_text_is_that_of_the_model_on_it_alone(tiny_model: Path, workspace: Path) -> None:
+    from tuitune.trainer.sampling import text_losses
+
+    trainer = build(workspace, recipe(tiny_model) + "launch: {gpus: cpu}\n")[0].trainer
+    texts = ["the cat sat on a mat", "one two", "x", "the old town by the sea " * 9]
+    found = text_losses(trainer, texts, 20, 3)
+    model = trainer.model.eval()
+    for text, (loss, tokens) in zip(texts, found, strict=True):
+        ids = torch.tensor([trainer.processing_class(text)["input_ids"][:20]])
+        assert tokens == ids.shape[1] - 1
+        with torch.no_grad():
+            alone = model.get_base_model().forward(input_ids=ids, labels=ids).loss if tokens else torch.tensor(0.0)
+        assert loss == pytest.approx(alone.item() * tokens, rel=1e-4, abs=1e-4)
+
+
 def test_a_judge_is_not_asked_and_says_so_once(tiny_model: Path, workspace: Path) -> None:
     import json
 

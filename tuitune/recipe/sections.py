@@ -46,7 +46,11 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         FieldSpec("tokenizer", "dict | null", "Padding token, added tokens, chat template."),
         FieldSpec("dataset", "dict", "What to train and evaluate on.", required=True),
         FieldSpec("training", "dict | null", "The fields of the installed TRL's config for this task (SFTConfig, DPOConfig, …)."),
-        FieldSpec("watch", "dict | null", "What is followed while training: answers to sample prompts, beside those of the base model."),
+        FieldSpec(
+            "watch",
+            "dict | null",
+            "What is followed while training: answers to sample prompts beside the base model's, and what it forgets.",
+        ),
         FieldSpec("launch", "dict | null", "Where and how it runs: GPUs, precision of the adapter, retries."),
         FieldSpec("output", "dict | null", "Where runs are kept."),
     ),
@@ -123,7 +127,8 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         FieldSpec(
             "forgetting_probe",
             "str | null",
-            "builtin, or a file of texts whose loss is followed. Not built yet.",
+            "Texts whose loss is measured before the first step and every so many steps: it rises where the model forgets. builtin: 42 "
+            "short texts of seven skills; or a file: jsonl with text (and skill), else a text a line.",
             choices=("builtin",),
             open_choices=True,
         ),

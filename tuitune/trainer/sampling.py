@@ -55,10 +55,33 @@ def sample(
     deadline = time.monotonic() + seconds
     size = max(1, trainer.args.eval_batch_size)
     answers: list[Sample] = []
-    with _asked(trainer, base):
+    with asked(trainer, base):
         for start in range(0, len(ids), size):
             answers += _answers(trainer, prompts[start : start + size], ids[start : start + size], max_new_tokens, deadline)
     return answers
+
+
+def text_losses(trainer: Any, texts: Sequence[str], longest: int, together: int) -> list[tuple[float, int]]:
+    """Of each text (its first `longest` tokens): the sum of the model's losses in nats, and over how many tokens. UserError when this
+    trainer's model does not write."""
+    why = why_not_sampled(trainer)
+    if why:
+        raise UserError(why)
+    found = []
+    with asked(trainer, base=False):
+        for start in range(0, len(texts), together):
+            rows = [trainer.processing_class(text)["input_ids"][:longest] for text in texts[start : start + together]]
+            found += _row_losses(trainer.model, rows)
+    return found
+
+
+def _row_losses(model: Any, rows: Sequence[list[int]]) -> list[tuple[float, int]]:
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none") * mask[:, 1:]
+    return [(float(loss.sum()), max(0, len(row) - 1)) for loss, row in zip(losses, rows, strict=True)]
 
 
 def why_not_sampled(trainer: Any) -> str | None:
@@ -82,7 +105,7 @@ def repetition(ids: Sequence[int]) -> float:
 
 
 @contextmanager
-def _asked(trainer: Any, base: bool) -> Iterator[None]:
+def asked(trainer: Any, base: bool) -> Iterator[None]:
     """Evaluation mode, for `base` without the adapter; afterwards all is as it was."""
     model = trainer.model
     trained = [(weight, weight.requires_grad) for weight in model.parameters()]  # peft sets it anew with the adapter

@@ -1,4 +1,4 @@
-"""What a run has beside its training proper: micro-batches that fit (split_batch), answers (sample_rounds) and alarms (watching).
+"""What a run has beside its training proper: micro-batches that fit (split_batch), answers (sample_rounds), alarms (watching), forgetting.
 
 The control mixin calls it at four places: the training step, before and after the boundary's own work, and as a callback of the trainer. It
 gives no command and stops nothing itself; what it finds goes into the journal.
@@ -16,6 +16,7 @@ from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory
 from tuitune.trainer.build import Built
 from tuitune.trainer.checkpoints import is_complete
+from tuitune.trainer.forgetting import ForgettingProbe, first_probe, probe_of
 from tuitune.trainer.optimizer_retry import guard_optimizer
 from tuitune.trainer.sample_rounds import SampleRounds
 from tuitune.trainer.split_batch import SplitMemory, training_step
@@ -33,16 +34,21 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         conversational = "conversational" in built.train.format
         self.samples = SampleRounds.of(built.recipe.watch, emit, run.samples, conversational=conversational)
         self.watching = Watching(scaled=bool(getattr(self.trainer.args, "fp16", False)))
+        self.probe = probe_of(built.recipe.watch, built.recipe.base)
         self.learning_rate: float | None = None
         self.poisoned = False
         """Whether loss or gradients are no numbers: nothing may be saved."""
         self._began: float | None = None  # the step at work
         self._step = -1  # the last that has passed the boundary; the end of an epoch calls there once more
-        self._refused = ""
+        self._refused: set[str] = set()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The optimizer is prepared; the clock of the first step starts."""
+        """The optimizer is prepared; the probe is measured before the first step; the clock of that step starts."""
         guard_optimizer(self.trainer, self.memory.tell)
+        if self.probe is not None:
+            self.probe.before = first_probe(self.run.journal)
+            if self.probe.before is None:
+                self._probe(self.probe, state.global_step)
         self._began = time.monotonic()
 
     def training_step(self, trainer: Any, inner: Callable[..., torch.Tensor], model: Any, inputs: Any, items: Any = None) -> torch.Tensor:
@@ -67,9 +73,11 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def after_boundary(self, trainer: Any) -> None:
         """The step's log, evaluation and checkpoint are done: answers, when they are due. The next step's clock starts."""
         step = trainer.state.global_step
-        if step != self._step and self.samples.due(step) and not self.poisoned:
-            with self.telemetry.phase("evaluating"):
-                self._answer(step)
+        if step != self._step and not self.poisoned:
+            if self.samples.due(step):
+                self._apart("watch.prompts", lambda: self.samples.ask(self.trainer, step))
+            if self.probe is not None and self.probe.due(step):
+                self._probe(self.probe, step)
         self._step = step
         self._began = time.monotonic()
 
@@ -82,14 +90,24 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         log = Log(state.global_step, float(logs["loss"]), None if norm is None else float(norm), self.learning_rate, self._newest())
         self._tell(self.watching.log(log))
 
-    def _answer(self, step: int) -> None:
-        """The recipe's prompts; a reason why not is told once."""
-        try:
-            self.samples.ask(self.trainer, step)
-        except UserError as error:
-            if str(error) != self._refused:
-                self.telemetry.journal.emit("warning", text=f"watch.prompts: {error}")
-            self._refused = str(error)
+    def _probe(self, probe: ForgettingProbe, step: int) -> None:
+        def measure() -> None:
+            losses = probe.measure(self.trainer)
+            alarm = probe.look(Log(step, losses["forgetting"], None, self.learning_rate), losses)
+            self.telemetry.journal.emit("probe", step=step, metrics={name: round(loss, 5) for name, loss in losses.items()})
+            self._tell([alarm] if alarm else [])
+
+        self._apart("watch.forgetting_probe", measure)
+
+    def _apart(self, key: str, work: Callable[[], object]) -> None:
+        """Not part of the training time; why it cannot be done is told once."""
+        with self.telemetry.phase("evaluating"):
+            try:
+                work()
+            except UserError as error:
+                if str(error) not in self._refused:
+                    self.telemetry.journal.emit("warning", text=f"{key}: {error}")
+                self._refused.add(str(error))
 
     def _tell(self, alarms: list[Alarm]) -> None:
         for alarm in alarms:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
 
-Kind = Literal["nan", "divergence", "plateau", "stall"]
+Kind = Literal["nan", "divergence", "plateau", "stall", "forgetting"]
 
 
 @dataclass(frozen=True)
