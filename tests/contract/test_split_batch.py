@@ -158,6 +158,20 @@ def test_a_size_that_failed_is_not_tried_again(tiny_model: Path, workspace: Path
     assert (first["peak"] is None) == (not torch.cuda.is_available())
 
 
+@pytest.mark.parametrize("task", ["sft", "dpo", "reward", "kto"])
+def test_a_run_with_enough_memory_is_to_the_bit_the_plain_one(tiny_model: Path, workspace: Path, task: str) -> None:
+    """Also with dropout, and for a trainer whose micro-batches cannot be split; torch's schedulers miss nothing at the optimizer."""
+    import warnings
+
+    text = recipe(tiny_model, task, extra=LORA.replace("r: 8", "r: 8, lora_dropout: 0.2"))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        one, other = train(workspace, text), train(workspace, text, 10_000, "nowhere")
+    assert not [one for one in warned if "lr_scheduler" in str(one.message) or "overridden" in str(one.message)]
+    assert one.logs == other.logs
+    assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
+
+
 @pytest.mark.parametrize(
     ("task", "training", "extra"),
     [

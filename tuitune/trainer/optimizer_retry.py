@@ -6,6 +6,7 @@ right after it has made its state), so there the error goes on, and the run star
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ def guard_optimizer(trainer: Any, tell: Tell) -> None:
     if getattr(plain, "guarded", False):
         return
 
+    @wraps(plain)  # with the mark of torch's schedulers, which warn when it is gone
     def step(*args: Any, **kwargs: Any) -> Any:
         return step_or_retry(plain, getattr(optimizer, "optimizer", optimizer), trainer, tell, *args, **kwargs)
 

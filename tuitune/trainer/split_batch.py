@@ -185,7 +185,8 @@ def _run(trainer: Any, inner: Callable[..., torch.Tensor], model: Any, piece: Pi
         piece.random = RandomState.take()
     else:
         piece.random.put_back()
-    compute_loss, metrics, before = trainer.compute_loss, trainer._metrics["train"], trainer._total_train_tokens
+    compute_loss, own = trainer.compute_loss, vars(trainer).get("compute_loss")
+    metrics, before = trainer._metrics["train"], trainer._total_train_tokens
     memory.backward = False
 
     def shared_loss(*args: Any, **kwargs: Any) -> Any:
@@ -200,7 +201,10 @@ def _run(trainer: Any, inner: Callable[..., torch.Tensor], model: Any, piece: Pi
         piece.metrics = {name: values for name, values in trainer._metrics["train"].items() if name != "num_tokens"}
         piece.seen = trainer._total_train_tokens - before
     finally:
-        del trainer.compute_loss
+        if own is None:
+            del trainer.compute_loss
+        else:
+            trainer.compute_loss = own
         trainer._metrics["train"], trainer._total_train_tokens = metrics, before
 
 
@@ -212,11 +216,11 @@ def _throw_away(model: Any, memory: SplitMemory) -> list[Piece]:
 
 
 def _finish(trainer: Any, memory: SplitMemory) -> torch.Tensor:
-    """The micro-batch's parts as one: their losses' sum, and one entry in each of TRL's metrics."""
+    """The micro-batch's parts as one: their losses' sum, and TRL's metrics as of one."""
     parts = [piece for piece in memory.done if piece.micro == memory.micro]
     metrics = trainer._metrics["train"]
-    for name, value in joined([(piece.layout.weights, piece.inputs, piece.metrics) for piece in parts]).items():
-        metrics[name].append(value)
+    for name, values in joined([(piece.layout.weights, piece.inputs, piece.metrics) for piece in parts]).items():
+        metrics[name] += values
     trainer._total_train_tokens += sum(piece.seen for piece in parts)
     metrics["num_tokens"] = [trainer._total_train_tokens]
     losses = [piece.loss for piece in parts if piece.loss is not None]

@@ -16,13 +16,13 @@ Part = tuple[Callable[[dict[str, Any]], dict[str, float]], dict[str, Any], dict[
 """A layout's `weights`, the part's inputs, and what TRL logged of it."""
 
 
-def joined(parts: Sequence[Part]) -> dict[str, float]:
-    """One value for each metric. A single part's stay as they are, to the bit."""
-    logged = [{name: values[-1] for name, values in metrics.items()} for _, _, metrics in parts]
+def joined(parts: Sequence[Part]) -> dict[str, list[float]]:
+    """One value for each metric. What a single part has logged stays as it is."""
+    logged = [metrics for _, _, metrics in parts]
     if len(parts) == 1:
         return logged[0]
     weights = [weigh(inputs) for weigh, inputs, _ in parts]
-    return {name: _join(name, [values[name] for values in logged], weights) for name in logged[0]}
+    return {name: [_join(name, [values[name][-1] for values in logged], weights)] for name in logged[0]}
 
 
 def _join(name: str, values: list[float], weights: list[dict[str, float]]) -> float:

@@ -27,8 +27,8 @@ def test_the_whole_has_the_average_of_its_parts(
     name: str, values: tuple[float, float], weights: list[dict[str, float]], whole: float
 ) -> None:
     parts = [part({name: value}, **weight) for value, weight in zip(values, weights, strict=True)]
-    assert joined(parts) == {name: pytest.approx(whole)}  # type: ignore[arg-type]
+    assert joined(parts) == {name: [pytest.approx(whole)]}  # type: ignore[arg-type]
 
 
 def test_one_part_alone_is_not_weighed() -> None:
-    assert joined([part({"entropy": 0.1 + 0.2}, units=1)]) == {"entropy": 0.1 + 0.2}  # type: ignore[list-item]
+    assert joined([part({"entropy": 0.1 + 0.2}, units=1)]) == {"entropy": [0.1 + 0.2]}  # type: ignore[list-item]
