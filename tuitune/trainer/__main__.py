@@ -157,11 +157,14 @@ def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: Stop
     from tuitune.trainer.proof import ProofCallback
     from tuitune.trainer.resuming import changed_since
     from tuitune.trainer.telemetry import TelemetryCallback
+    from tuitune.trainer.watch import Watch
 
     trainer = built.trainer
     trainer.add_callback(ProofCallback(built, telemetry, stop, run.name))
     trainer.steer(telemetry, stop, orders_for(telemetry.link, rank))
     trainer.add_callback(TelemetryCallback(telemetry, lambda: trainer.kept.progress.tokens))
+    trainer.watch = Watch(built, run, telemetry)
+    trainer.add_callback(trainer.watch)
     if manifest.resume_from is None:
         trainer.train()
         return
