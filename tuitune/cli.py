@@ -263,11 +263,12 @@ def runs(args: argparse.Namespace) -> int:
 def send(args: argparse.Namespace) -> int:
     """`tuitune send RUN OP [KEY=VALUE …]`: a command to a living run, e.g. `tuitune send gsm8k stop save=false`."""
     from tuitune.bus.client import HubClient
+    from tuitune.bus.words import arguments
     from tuitune.runs.listing import find_run
 
-    arguments = _key_values(args.args)
+    given = arguments(args.op, args.args)
     run = find_run(Path(args.runs), args.run)
-    reply = HubClient(run.path).send(args.op, arguments)
+    reply = HubClient(run.path).send(args.op, given)
     if args.json:
         _print_json(reply)
     elif reply.get("error"):
@@ -384,20 +385,6 @@ def _stream_options(sub: argparse.ArgumentParser) -> None:
 
 def _runs_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (default: runs)")
-
-
-def _key_values(words: Sequence[str]) -> dict[str, Any]:
-    """`save=false lr=1e-4 note=hello` → {"save": False, "lr": 0.0001, "note": "hello"}."""
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not (key and equals):
-            raise UserError(f"{word!r} is not KEY=VALUE", exit_code=2)
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    return values
 
 
 def _say(text: str) -> None:

@@ -125,10 +125,6 @@ def test_no_runs_is_an_empty_list(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-def test_values_of_send_are_json_where_they_can_be() -> None:
-    assert cli._key_values(["save=false", "lr=1e-4", "note=hello there"]) == {"save": False, "lr": 1e-4, "note": "hello there"}
-
-
 def test_the_table_of_runs_shows_whole_names_in_a_pipe(tmp_path: Path) -> None:
     run = create_run(tmp_path / "runs", "x" * 60, "")
     write_manifest(run, Manifest(name="x", state="done", step=3, max_steps=30, loss=0.5, created=1e9))

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 from time import time
 
+from textual import work
 from textual.app import ComposeResult
 from textual.events import Resize
 from textual.message import Message
@@ -13,6 +14,7 @@ from tuitune.text import printable
 from tuitune.workbench.commands import run as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines, as_content
+from tuitune.workbench.views.run.resuming import resume_ended
 from tuitune.workbench.views.run.rows import reason, table_lines
 from tuitune.workbench.views.view import View
 from tuitune.workbench.widgets.line_list import LineList
@@ -93,6 +95,13 @@ class RunsTable(View):
     def action_open_run(self) -> None:
         """The dashboard of the run under the cursor."""
         self.query_one(LineList).action_choose()
+
+    @work(exclusive=True, group="resume")
+    async def action_resume(self) -> None:
+        """A new attempt of the run under the cursor, after a question."""
+        run = self.current
+        if run is not None and await resume_ended(self, run.path):
+            self.post_message(self.OpenRequested("run", run.path))
 
     def _paint(self) -> None:
         if self.runs is None or not self.is_mounted:
