@@ -258,6 +258,14 @@ class Workbench(CellDiffMixin, ProblemActions):
     def on_view_output_line(self, event: View.OutputLine) -> None:
         self.output(event.text)
 
+    def on_view_run_news(self, event: View.RunNews) -> None:
+        if event.view is self.editor.active:
+            self._show_run(event.view)
+
+    def _show_run(self, view: View | None) -> None:
+        """Commands and answers of the run in front are in the panel."""
+        self.panel.show_run(view.title if view else "", getattr(view, "run_state", None))
+
     def on_view_problems_changed(self) -> None:
         self.show_problems()
 
@@ -270,6 +278,7 @@ class Workbench(CellDiffMixin, ProblemActions):
         view = self.editor.active
         self.explorer.show_dirty(frozenset(view.path for view in self.editor.views.values() if view.dirty))
         self.show_problems()
+        self._show_run(view)
         self._hints.show(view.kind if view else "")
         self._show_activities()
         self._show_status()

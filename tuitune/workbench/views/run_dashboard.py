@@ -52,6 +52,7 @@ class RunDashboard(LiveCommands):
         self.pace = Pace()
         self._paint_waits = self._caught_up = False
         self._told_status = -STATUS_PERIOD
+        self._told_news = (0, 0)
 
     @property
     def run_state(self) -> RunState:
@@ -110,6 +111,9 @@ class RunDashboard(LiveCommands):
         state, started = self.run_state, self.pace.painted()
         if monotonic() - self._told_status >= STATUS_PERIOD or state.over:
             self._told_status, self.status = monotonic(), summary(state)
+        if self._told_news != (state.commands_seen, state.samples_seen) or state.pending:  # what waits says for how long
+            self._told_news = state.commands_seen, state.samples_seen
+            self.post_message(self.RunNews(self))
         self._offer_gpu_figures(state)
         self.tell_answers()
         self.tell_alarms(quietly=not self._caught_up)
