@@ -278,6 +278,20 @@ def send(args: argparse.Namespace) -> int:
     return 0 if reply.get("s") in ("queued", "applied") else 1
 
 
+def compare(args: argparse.Namespace) -> int:
+    """`tuitune compare RUN RUN …`: how far runs got, and in which values they differ."""
+    from tuitune.console import print_comparison
+    from tuitune.runs import compare as comparing
+    from tuitune.runs.listing import find_run
+
+    found = comparing.compare([find_run(Path(args.runs), name) for name in args.run])
+    if args.json:
+        _print_json(comparing.document(found))
+    else:
+        print_comparison(found)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
@@ -290,6 +304,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "attach": attach,
     "runs": runs,
     "send": send,
+    "compare": compare,
     "doctor": doctor,
 }
 
@@ -363,10 +378,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("runs", "the runs of this folder")
     _runs_option(sub)
     _json_option(sub)
-    sub = command("send", "send a command to a living run: stop, save, evaluate, kill")
+    sub = command("send", "send a command to a living run: save, stop, set learning_rate=1e-4, pause …")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("op", metavar="OP")
     sub.add_argument("args", nargs="*", metavar="KEY=VALUE")
+    _runs_option(sub)
+    _json_option(sub)
+    sub = command("compare", "runs beside each other: how far they got, and in which values they differ; --json has the curves")
+    sub.add_argument("run", nargs="+", metavar="RUN")
     _runs_option(sub)
     _json_option(sub)
     sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")

@@ -25,6 +25,7 @@ CONTRACT = {
     "attach": {"run", "runs", "plain", "json"},
     "runs": {"runs", "json"},
     "send": {"run", "op", "args", "runs", "json"},
+    "compare": {"run", "runs", "json"},
 }
 ARGUMENTS = {
     "open": [],
@@ -39,6 +40,7 @@ ARGUMENTS = {
     "attach": ["r"],
     "runs": [],
     "send": ["r", "stop"],
+    "compare": ["r", "s"],
 }
 
 

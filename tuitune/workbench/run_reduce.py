@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuitune.bus.envelope import as_number
+from tuitune.runs.curves import ENVELOPE, MAX_METRICS
 from tuitune.text import printable
 from tuitune.workbench.gpu_reading import read_host, read_sample, word
 from tuitune.workbench.live_reduce import take_alarm, take_applied, take_command, take_out_of_memory, take_sample, take_seam
@@ -19,8 +20,6 @@ from tuitune.workbench.record_fields import finite, sentence, source, whole
 from tuitune.workbench.run_state import Crash, Event, GpuHistory, RunState, TorchMemory
 from tuitune.workbench.series import Series
 
-MAX_SERIES = 400  # metrics by name; a trainer that invents names without end must not fill the memory
-_ENVELOPE = frozenset({"v", "n", "t", "ev", "src", "step", "max_steps", "attempt", "mem", "rank", "metrics", "proto", "ok", "pid"})
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -286,7 +285,7 @@ def _progress(state: RunState, record: Mapping[str, Any]) -> None:
 
 def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
     for key, raw in values.items():
-        if key in _ENVELOPE or not isinstance(key, str) or isinstance(raw, bool):
+        if key in ENVELOPE or not isinstance(key, str) or isinstance(raw, bool):
             continue
         value = as_number(raw)
         if value is None:
@@ -294,7 +293,7 @@ def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
         name = printable(key, limit=60)
         series = state.metrics.get(name)
         if series is None:
-            if len(state.metrics) >= MAX_SERIES:
+            if len(state.metrics) >= MAX_METRICS:
                 continue
             series = state.metrics[name] = Series()
         series.add(step, value)

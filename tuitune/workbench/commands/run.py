@@ -5,11 +5,15 @@ from tuitune.workbench.commands.registry import Command
 DASHBOARD_COMMANDS: tuple[Command, ...] = (
     Command("chart.next", "Next chart", ("tab",), "run", "next_chart", "The keys for charts go to the next one", True),
     Command("chart.previous", "Previous chart", ("shift+tab",), "run", "previous_chart", "The keys for charts go to the one before"),
-    Command("chart.zoom_in", "Zoom in", ("plus", "equals_sign"), "run", "zoom_in", "Half as many steps over the same width", True),
-    Command("chart.zoom_out", "Zoom out", ("minus",), "run", "zoom_out", "Twice as many steps over the same width"),
-    Command("chart.fit", "Show everything", ("0",), "run", "fit", "The whole run, following its newest step"),
-    Command("chart.left", "Value to the left", ("left",), "run", "cursor_left", "Move the value cursor one column to the left", True),
-    Command("chart.right", "Value to the right", ("right",), "run", "cursor_right", "Move the value cursor one column to the right"),
+    Command("chart.zoom_in", "Zoom in", ("plus", "equals_sign"), "run compare", "zoom_in", "Half as many steps over the same width", True),
+    Command("chart.zoom_out", "Zoom out", ("minus",), "run compare", "zoom_out", "Twice as many steps over the same width"),
+    Command("chart.fit", "Show everything", ("0",), "run compare", "fit", "The whole run, following its newest step"),
+    Command(
+        "chart.left", "Value to the left", ("left",), "run compare", "cursor_left", "Move the value cursor one column to the left", True
+    ),
+    Command(
+        "chart.right", "Value to the right", ("right",), "run compare", "cursor_right", "Move the value cursor one column to the right"
+    ),
     Command("chart.next_mark", "Next mark", ("right_square_bracket",), "run", "next_mark", "The value cursor to the next mark on the axis"),
     Command(
         "chart.previous_mark",
@@ -19,10 +23,10 @@ DASHBOARD_COMMANDS: tuple[Command, ...] = (
         "previous_mark",
         "The value cursor to the mark before: commands, checkpoints, evaluations, alarms, seams",
     ),
-    Command("chart.log_scale", "Logarithmic scale", ("l",), "run", "log_scale", "Logarithmic or linear values"),
-    Command("chart.smooth", "Smoothing", ("s",), "run", "smooth", "No, light, medium or strong smoothing of the line"),
+    Command("chart.log_scale", "Logarithmic scale", ("l",), "run compare", "log_scale", "Logarithmic or linear values"),
+    Command("chart.smooth", "Smoothing", ("s",), "run compare", "smooth", "No, light, medium or strong smoothing of the line"),
     Command("chart.maximise", "Only this chart", ("m",), "run", "maximise_chart", "The active chart over the whole view, and back", True),
-    Command("chart.metric", "Another metric", ("o",), "run", "other_metric", "The next metric of the trainer in the active chart"),
+    Command("chart.metric", "Another metric", ("o",), "run compare", "other_metric", "The next metric of the trainer in the active chart"),
     Command("chart.gpu", "Next GPU", ("g",), "run", "next_gpu", "The memory of the run's next GPU"),
     Command("run.log", "Log", ("t",), "run", "show_log", "What the trainer prints, and back to the charts", True),
     Command("run.config", "Effective config", ("c",), "run", "show_config", "Every value this run trains with and where it came from"),
@@ -52,5 +56,12 @@ DASHBOARD_COMMANDS: tuple[Command, ...] = (
 )
 TABLE_COMMANDS: tuple[Command, ...] = (
     Command("runs.open", "Open the run", ("enter",), "runs", "open_run", "The dashboard of the run under the cursor", True),
+    Command(
+        "runs.mark", "Mark the run", ("space",), "runs", "mark_run", "Mark the run under the cursor for a comparison, or no more", True
+    ),
+    Command(
+        "runs.compare", "Compare runs", ("c",), "runs", "compare_runs", "The marked runs beside each other: curves and differences", True
+    ),
 )
+COMPARE_COMMANDS: tuple[Command, ...] = tuple(command for command in DASHBOARD_COMMANDS if command.holds("compare"))
 COMMANDS = DASHBOARD_COMMANDS + TABLE_COMMANDS
