@@ -56,7 +56,9 @@ def open_workbench(args: argparse.Namespace) -> int:
     from tuitune.workbench.main import run_workbench
 
     directory, recipe = (target, None) if target.is_dir() else (target.parent, target)
-    return run_workbench(directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors)
+    return run_workbench(
+        directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors, slow=args.slow
+    )
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -71,7 +73,7 @@ def demo(args: argparse.Namespace) -> int:
         return run_headless(recipe)
     from tuitune.workbench.main import run_workbench
 
-    return run_workbench(recipe.parent, open_path=recipe, mouse=not args.no_mouse, colors=args.colors)
+    return run_workbench(recipe.parent, open_path=recipe, mouse=not args.no_mouse, colors=args.colors, slow=args.slow)
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -327,6 +329,9 @@ def build_parser() -> argparse.ArgumentParser:
     def terminal_options(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
         sub.add_argument("--colors", choices=["16", "256", "truecolor"], help="colours to use instead of what the terminal says")
+        sub.add_argument(
+            "--slow", action="store_true", help="for a slow line: live figures every other second (it is noticed when it blocks)"
+        )
 
     sub = command("open", "open the workbench on a folder (the word may be left out)")
     sub.add_argument("directory", nargs="?", default=".", metavar="DIR")

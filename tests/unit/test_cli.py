@@ -13,8 +13,8 @@ from tuitune.runs.directory import create_run
 from tuitune.runs.manifest import Manifest, write_manifest
 
 CONTRACT = {
-    "open": {"directory", "no_mouse", "colors"},
-    "demo": {"directory", "headless", "no_mouse", "colors"},
+    "open": {"directory", "no_mouse", "colors", "slow"},
+    "demo": {"directory", "headless", "no_mouse", "colors", "slow"},
     "validate": {"recipe", "json"},
     "doctor": {"json"},
     "check": {"recipe", "fix", "undo", "gpu", "list", "explain", "json"},

@@ -1,10 +1,11 @@
-"""The panel's QUEUE and SAMPLES show the run in front: its commands above the living runs, and what its model answers."""
+"""The panel's QUEUE and SAMPLES show the run in front: its commands above the living runs, and what its model answers; alarms; --slow."""
 
 from pathlib import Path
 
 from tests.pilot.shell.conftest import workbench
 from tests.support import journals
 from tuitune.bus.journal import Journal
+from tuitune.workbench.views.run_dashboard import RunDashboard
 
 
 def living_run(folder: Path) -> Path:
@@ -55,3 +56,15 @@ async def test_a_toast_of_an_alarm_is_kept_in_output(folder: Path) -> None:
         await screen.until("! plateau at step 60: no progress for 50 steps.")
         await screen.press("ctrl+t right")
         await screen.until("plateau at step 60: no progress for 50 steps.")
+
+
+async def test_on_a_slow_line_the_run_is_painted_every_other_second_and_says_so(folder: Path) -> None:
+    living_run(folder)
+    async with workbench(folder, slow=True) as screen:
+        await screen.until("RUNS 1")
+        await screen.press("alt+r")
+        await screen.until("· slow line")
+        view = screen.app.editor.active
+        assert isinstance(view, RunDashboard)
+        view.pace.painted()
+        assert view.pace.wait() > 1.5

@@ -18,13 +18,13 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
 from tuitune.workbench import figures
 from tuitune.workbench.commands import run as commands
+from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.parts.role_scroll import RoleScroll
 from tuitune.workbench.run_feed import RunFeed
 from tuitune.workbench.views.run.charts import ChartBox
 from tuitune.workbench.views.run.compared import difference_lines, letter_of, role_of, run_lines
 from tuitune.workbench.views.run.header import SHORT
-from tuitune.workbench.views.run.pace import Pace
 from tuitune.workbench.views.run.plot import Figure, PlotLine, Window
 from tuitune.workbench.views.view import View
 
@@ -79,6 +79,7 @@ class CompareView(View):
         self.table.focus()  # up and down scroll it; the other keys are the chart's
 
     def on_mount(self) -> None:
+        self.pace.link = getattr(self.app, "link", self.pace.link)
         for feed in self.feeds:
             feed.start()
         self._paint()

@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher
 
 from tuitune.workbench.commands import run as commands
 from tuitune.workbench.gpu_feed import GpuFeed, GpuNow
+from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.run_feed import RunFeed
@@ -23,7 +24,6 @@ from tuitune.workbench.views.run.command_bar import CommandBar
 from tuitune.workbench.views.run.header import banner, header_lines, summary
 from tuitune.workbench.views.run.live import LiveCommands
 from tuitune.workbench.views.run.memory import torch_figures
-from tuitune.workbench.views.run.pace import Pace
 from tuitune.workbench.views.run.pages import ConfigPage, EventsPage, LogPage, Page, QueuePage, SamplesPage
 
 STATUS_PERIOD = 2.0  # seconds between news for the status bar: each redraws tabs and bars
@@ -72,6 +72,7 @@ class RunDashboard(LiveCommands):
         yield CommandBar(lambda: self.run_state)
 
     def on_mount(self) -> None:
+        self.pace.link = getattr(self.app, "link", self.pace.link)
         self.feed.start()
         self._paint()
 
@@ -110,7 +111,7 @@ class RunDashboard(LiveCommands):
             return
         state, started = self.run_state, self.pace.painted()
         if monotonic() - self._told_status >= STATUS_PERIOD or state.over:
-            self._told_status, self.status = monotonic(), summary(state)
+            self._told_status, self.status = monotonic(), summary(state) + (" · slow line" if self.pace.link.slow else "")
         if self._told_news != (state.commands_seen, state.samples_seen) or state.pending:  # what waits says for how long
             self._told_news = state.commands_seen, state.samples_seen
             self.post_message(self.RunNews(self))
