@@ -22,8 +22,8 @@ TITLES = {
     "kill": "Kill this run?",
 }
 MODE_WORDS = {
-    "keep": "keeps all memory; goes on at once",
     "trim": "gives cached GPU memory back; weights and optimizer stay",
+    "keep": "keeps all memory; goes on at once",
     "suspend": "saves, ends the trainer and frees the GPU; resuming loads the model again",
 }
 UNITS = {"logging_steps": "logs", "save_steps": "saves a checkpoint", "eval_steps": "evaluates"}

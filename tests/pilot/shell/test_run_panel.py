@@ -63,7 +63,7 @@ async def test_on_a_slow_line_the_run_is_painted_every_other_second_and_says_so(
     async with workbench(folder, slow=True) as screen:
         await screen.until("RUNS 1")
         await screen.press("alt+r")
-        await screen.until("· slow line")
+        await screen.until("· painted every 2 s")
         view = screen.app.editor.active
         assert isinstance(view, RunDashboard)
         view.pace.painted()

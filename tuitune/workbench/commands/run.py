@@ -3,9 +3,10 @@
 from tuitune.workbench.commands.registry import Command
 
 DASHBOARD_COMMANDS: tuple[Command, ...] = (
+    Command("run.command", "Tell the run", ("colon",), "run", "command_bar", "Type a command as tuitune send takes it", True),
     Command("chart.next", "Next chart", ("tab",), "run", "next_chart", "The keys for charts go to the next one", True),
     Command("chart.previous", "Previous chart", ("shift+tab",), "run", "previous_chart", "The keys for charts go to the one before"),
-    Command("chart.zoom_in", "Zoom in", ("plus", "equals_sign"), "run compare", "zoom_in", "Half as many steps over the same width", True),
+    Command("chart.zoom_in", "Zoom in", ("plus", "equals_sign"), "run compare", "zoom_in", "Half as many steps over the same width"),
     Command("chart.zoom_out", "Zoom out", ("minus",), "run compare", "zoom_out", "Twice as many steps over the same width"),
     Command("chart.fit", "Show everything", ("0",), "run compare", "fit", "The whole run, following its newest step"),
     Command(
@@ -26,7 +27,9 @@ DASHBOARD_COMMANDS: tuple[Command, ...] = (
     Command("chart.log_scale", "Logarithmic scale", ("l",), "run compare", "log_scale", "Logarithmic or linear values"),
     Command("chart.smooth", "Smoothing", ("s",), "run compare", "smooth", "No, light, medium or strong smoothing of the line"),
     Command("chart.maximise", "Only this chart", ("m",), "run", "maximise_chart", "The active chart over the whole view, and back", True),
-    Command("chart.metric", "Another metric", ("o",), "run compare", "other_metric", "The next metric of the trainer in the active chart"),
+    Command(
+        "chart.metric", "Another metric", ("o",), "run compare", "other_metric", "The next metric of the trainer in the active chart", True
+    ),
     Command("chart.gpu", "Next GPU", ("g",), "run", "next_gpu", "The memory of the run's next GPU"),
     Command("run.log", "Log", ("t",), "run", "show_log", "What the trainer prints, and back to the charts", True),
     Command("run.config", "Effective config", ("c",), "run", "show_config", "Every value this run trains with and where it came from"),
@@ -34,7 +37,6 @@ DASHBOARD_COMMANDS: tuple[Command, ...] = (
     Command("run.charts", "Charts", ("escape",), "run", "show_charts", "Back to the charts"),
     Command("run.queue", "Queue", ("q",), "run", "show_queue", "Commands of this run: what waits, and what was answered by whom"),
     Command("run.samples", "Samples", ("a",), "run", "show_samples", "What the model answers while it trains, beside the base model"),
-    Command("run.command", "Tell the run", ("colon",), "run", "command_bar", "Type a command as tuitune send takes it", True),
     Command("run.rate", "Set learning rate", ("r",), "run", "set_rate", "A rate from the next step on, and what it does from there"),
     Command("run.scheduler", "Set learning rate curve", (), "run", "set_scheduler", "Constant, linear or cosine from the present rate on"),
     Command("run.max_steps", "Set max_steps", (), "run", "set_max_steps", "The step after which the run ends"),

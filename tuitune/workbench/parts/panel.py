@@ -165,8 +165,8 @@ class Panel(Vertical):
         self.show_page(event.page)
 
     def _draw(self, page: str | None = None) -> None:
-        answers = self.run_state.samples_seen if self.run_state is not None else 0
-        self._titles.show(self.page, {"problems": len(self.entries), "queue": len(self.runs), "samples": answers}, self.hints)
+        seen = self.run_state.samples_seen if self.run_state is not None else 0
+        self._titles.show(self.page, {"problems": len(self.entries), "queue": len(self.runs), "samples": seen}, self.hints)
         if page not in (None, self.page):
             return
         if self.page == "problems":
@@ -175,9 +175,14 @@ class Panel(Vertical):
             self._show([Content.assemble((f" {clock} ", "$text-muted"), text) for clock, text in self.lines], "Nothing was told yet.")
             self._list.cursor = len(self.lines) - 1
         elif self.page == "queue":
-            self._show([*self._own_queue(), *(run_line(run) for run in self.runs)], "No run is alive. F5 in a recipe starts one.")
+            own = self._own_queue()
+            runs = [run_line(run) for run in self.runs]
+            self._show([*own, *runs], "No run is alive. F5 in a recipe starts one.", headed=bool(own))
         else:
-            self._show(self._answers(), "No answers: open a run whose recipe has watch.prompts, or let it answer (n on its dashboard).")
+            answers = self._answers()
+            self._show(
+                answers, "No answers: open a run whose recipe has watch.prompts, or let it answer (n on its dashboard).", headed=True
+            )
 
     def _own_queue(self) -> list[Content]:
         """The commands of the run at hand, below its name."""
@@ -185,7 +190,7 @@ class Panel(Vertical):
             return []
         from tuitune.workbench.views.run.queue import queue_lines
 
-        return self._of_run(queue_lines(self.run_state, time()))
+        return self._of_run(queue_lines(self.run_state, time(), max(20, self.size.width - 4)))
 
     def _answers(self) -> list[Content]:
         """The newest answers of the run at hand, below its name."""
@@ -216,5 +221,6 @@ class Panel(Vertical):
         lines.insert(at, Content.styled(f"  {self.headline}", "$text-muted"))
         self._list.show(lines, (at,))
 
-    def _show(self, lines: list[Content], otherwise: str) -> None:
-        self._list.show(lines or [Content.styled(f"  {otherwise}", "$text-muted")], () if lines else (0,))
+    def _show(self, lines: list[Content], otherwise: str, *, headed: bool = False) -> None:
+        """`headed`: the first line is no item."""
+        self._list.show(lines or [Content.styled(f"  {otherwise}", "$text-muted")], (0,) if headed or not lines else ())

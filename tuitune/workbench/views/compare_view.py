@@ -102,9 +102,14 @@ class CompareView(View):
         waiting = [feed.advance(0.008 / len(self.feeds)) for feed in self.feeds]  # of all of them, so no generator
         if any(waiting):
             self.set_timer(0.004, self._advance)
-        if not self._paint_waits:
+        if self._paint_waits:
+            return
+        wait = self.pace.wait()
+        if wait <= 0:
+            self._paint()
+        else:
             self._paint_waits = True
-            self.set_timer(max(0.0, self.pace.wait()), self._paint)
+            self.set_timer(wait, self._paint)
 
     @property
     def metrics(self) -> list[str]:
@@ -114,7 +119,7 @@ class CompareView(View):
 
     def _paint(self) -> None:
         self._paint_waits = False
-        if not self.is_attached or not self.display:
+        if not self.is_attached or not self.display or not self.size.width:
             return
         started, states = self.pace.painted(), [feed.state for feed in self.feeds]
         width = max(20, self.size.width - 2)

@@ -111,7 +111,7 @@ class RunDashboard(LiveCommands):
             return
         state, started = self.run_state, self.pace.painted()
         if monotonic() - self._told_status >= STATUS_PERIOD or state.over:
-            self._told_status, self.status = monotonic(), summary(state) + (" · slow line" if self.pace.link.slow else "")
+            self._told_status, self.status = monotonic(), summary(state) + (" · painted every 2 s" if self.pace.link.slow else "")
         if self._told_news != (state.commands_seen, state.samples_seen) or state.pending:  # what waits says for how long
             self._told_news = state.commands_seen, state.samples_seen
             self.post_message(self.RunNews(self))

@@ -157,7 +157,7 @@ class Canvas:
             elif x in borders and not bits:
                 char, its_role = "┊", "rest"
             else:
-                char, its_role = (chr(0x2800 + bits), self._roles[y][x]) if bits else (" ", role)
+                char, its_role = (chr(0x2800 + bits), self._roles[y][x]) if bits else (" ", "" if role == "chip" else role)
             if its_role != role:
                 if text:
                     pieces.append((text, role))

@@ -13,7 +13,7 @@ from tuitune.workbench.run_state import RunState
 from tuitune.workbench.signs import state_sign
 
 ROLES = ("one", "two", "three", "warn", "error", "title")
-WIDEST = 28  # cells of a value
+WIDEST, NARROWEST = 40, 6  # cells of a value
 SAME = "The runs do not differ in recipe, effective values, data or versions."
 
 
@@ -69,8 +69,10 @@ def difference_lines(differences: Sequence[Difference], notes: Sequence[str], ru
     rows = [[printable(value_text(value), limit=500) for value in one.values] for one in differences]
     origin = max(len(one.origin) for one in differences)
     key = max(cell_len(printable(one.key)) for one in differences)
-    most = max(6, (width - origin - key - 4) // runs - 2)
-    columns = [min(most, WIDEST, max(1, *(cell_len(row[index]) for row in rows))) for index in range(runs)]
+    columns = [min(WIDEST, max(1, *(cell_len(row[index]) for row in rows))) for index in range(runs)]
+    room = width - origin - key - 4 - 2 * runs
+    while sum(columns) > room and max(columns) > NARROWEST:  # the widest gives way first
+        columns[columns.index(max(columns))] -= 1
     head: list[Piece] = [(" " * (origin + key + 4), "")]
     head += [(letter_of(index).ljust(columns[index] + 2), role_of(index)) for index in range(runs)]
     lines: list[Line] = [tuple(head)]

@@ -116,7 +116,7 @@ class QueuePage(ScrollPage):
 
     def show_state(self, state: RunState) -> None:
         waiting = len(state.pending)
-        lines = queue.queue_lines(state, time())
+        lines = queue.queue_lines(state, time(), max(20, self.size.width - 3))
         self.put("Queue", f"{waiting} waiting" if waiting else "nothing waits", lines or [((queue.NONE_YET, "dim"),)])
 
 
