@@ -57,6 +57,9 @@ class Manifest:
 
     The hashes say what was trained on what: the source rows, the ids and labels made of them, and the names of the trained weights;
     None until the trainer has told them. `overridden`: ids of the preflight errors in spite of which the run was started.
+
+    `resume_from` (a folder name in checkpoints/, None: the beginning) and `overrides` (section → key → value, laid over the recipe) are the
+    present attempt's; the trainer obeys them.
     """
 
     name: str
@@ -68,6 +71,8 @@ class Manifest:
     host: str = field(default_factory=lambda: os.uname().nodename)
     versions: dict[str, str | None] = field(default_factory=dict)
     attempt: int = 1
+    resume_from: str | None = None
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     state: str = "starting"
     why: str | None = None
     step: int | None = None
