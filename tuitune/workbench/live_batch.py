@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tuitune.errors import UserError
 from tuitune.recipe.ledger import read_ledger
-from tuitune.workbench.live_check import ACCUMULATION, BATCH
+from tuitune.workbench.live_state import ACCUMULATION, BATCH
 from tuitune.workbench.record_fields import whole
 from tuitune.workbench.run_state import RunState
 

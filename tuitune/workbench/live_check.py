@@ -5,12 +5,11 @@ from math import isfinite
 from typing import Any
 
 from tuitune.workbench.live_caps import Setting
-from tuitune.workbench.live_state import value_words
+from tuitune.workbench.live_state import ACCUMULATION, BATCH, value_words
 from tuitune.workbench.run_state import RunState
 
 KINDS = ("scale", "hold", "linear", "cosine")  # what the learning rate does after a change
 MODES = ("trim", "keep", "suspend")
-BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 # what each op takes beside nothing; for `set` see _set_refusal
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "set": ("key", "value", "kind", "steps", "end"),

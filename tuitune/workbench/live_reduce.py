@@ -38,6 +38,7 @@ def take_applied(state: RunState, record: Mapping[str, Any], time: float) -> Non
     command.op = word(record.get("op")) or command.op
     command.step, command.answered = whole(record.get("step")), time
     command.error = sentence(record.get("error"))
+    command.note = word(record.get("path"), limit=200).rpartition("/")[2]
     alarm = state.alarm
     command.why = alarm.place if alarm and alarm.op == command.op and alarm.time <= command.time else ""
     command.old, command.new = record.get("old"), record.get("new")

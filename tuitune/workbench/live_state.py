@@ -8,6 +8,7 @@ from tuitune.text import printable
 from tuitune.workbench import figures
 
 WORDS = 200  # characters of a value shown
+BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 
 
 @dataclass
@@ -26,6 +27,7 @@ class CommandState:
     old: Any = None
     new: Any = None
     why: str = ""  # the alarm that it answers
+    note: str = ""  # what it left: the name of a file
 
     @property
     def words(self) -> str:
@@ -35,13 +37,13 @@ class CommandState:
     @property
     def outcome(self) -> str:
         """What it did, by whom and why: "learning_rate 2.00e-4 → 1.00e-4 by ada (divergence at step 410)"."""
-        name = printable(str(self.args.get("key") or self.op), limit=WORDS)
+        name = "batch" if self.op == "reshape" else printable(str(self.args.get("key") or self.op), limit=WORDS)
         if self.state == "failed":
             done = f"{self.words} failed: {self.error or 'no reason given'}"
         elif self.new is not None:
             done = f"{name} {value_words(self.old)} → {value_words(self.new)}"
         else:
-            done = f"{self.words} applied"
+            done = f"{self.words} applied" + (f": {self.note}" if self.note else "")
         return done + (f" by {self.by}" if self.by else "") + (f" ({self.why})" if self.why else "")
 
 
@@ -62,6 +64,8 @@ def value_words(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value) if isinstance(value, int) else figures.number(value)
+    if isinstance(value, Mapping) and value.keys() == {BATCH, ACCUMULATION}:
+        return f"{value_words(value[BATCH])} × {value_words(value[ACCUMULATION])}"
     if isinstance(value, Mapping):
         return ", ".join(f"{printable(str(key), limit=60)} {value_words(item)}" for key, item in list(value.items())[:6])
     return printable(str(value), limit=WORDS)

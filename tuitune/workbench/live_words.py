@@ -5,8 +5,8 @@ from statistics import median
 from typing import Any
 
 from tuitune.workbench import figures
-from tuitune.workbench.live_check import ACCUMULATION, BATCH, PAUSED
-from tuitune.workbench.live_state import value_words
+from tuitune.workbench.live_check import PAUSED
+from tuitune.workbench.live_state import ACCUMULATION, BATCH, value_words
 from tuitune.workbench.run_state import RunState
 
 TITLES = {
@@ -160,9 +160,9 @@ def paused_words(state: RunState) -> str:
         return ""
     at = f" after step {state.step}" if state.step is not None else ""
     if state.state == "suspended":
-        return f"○ Suspended{at}: {state.why or 'the GPU is free; it goes on from its checkpoint'} (F5 does it)."
-    why = f": {state.why}" if state.why else ""
-    return f"‖ Paused{at}{why}. F5 goes on; settings can be changed, saved, evaluated and sampled meanwhile."
+        return f"○ Suspended{at}: {state.why or 'the GPU is free, it goes on from its checkpoint'} (F5 does it)."
+    words = _first(state.why) if state.why.startswith("paused") else f"Paused ({state.why})" if state.why else "Paused"
+    return f"‖ {words}{at}. F5 goes on; settings can be changed, saved, evaluated and sampled meanwhile."
 
 
 def _seconds(seconds: float | None) -> str:

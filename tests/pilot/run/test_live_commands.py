@@ -65,7 +65,7 @@ async def test_a_learning_rate_is_asked_for_with_its_curve_confirmed_sent_and_fo
         await pilot.press("y")
         await until(pilot, lambda: door.sent, "the command")
         assert door.sent == [("set", {"key": "learning_rate", "value": 5e-5, "kind": "hold"})]
-        await until(pilot, lambda: told(pilot))
+        await until(pilot, lambda: told(pilot), "the wait of a second")
         assert told(pilot)[-1].startswith("set learning_rate=5.00e-5 kind=hold: at the end of step 31")
 
         journal = Journal(run / "journal" / "trainer-1.jsonl")
@@ -200,10 +200,10 @@ async def test_old_alarms_are_no_toasts_when_a_run_is_opened(run: Path) -> None:
 
 
 async def test_a_paused_run_says_so_and_f5_goes_on(run: Path, door: Door) -> None:
-    Journal(run / "journal" / "trainer-1.jsonl").emit("state", s="paused", step=30, why="pause by ada")
+    Journal(run / "journal" / "trainer-1.jsonl").emit("state", s="paused", step=30, why="paused by ada")
     async with dashboard(run, (100, 30)) as (pilot, _):
         assert "‖ paused" in screen_text(pilot.app)
-        assert "‖ Paused after step 30: pause by ada. F5 goes on" in screen_text(pilot.app)
+        assert "‖ Paused by ada after step 30. F5 goes on" in screen_text(pilot.app)
         await pilot.press("f5")
         await until(pilot, lambda: "Training goes on with step 31, at once." in screen_text(pilot.app), "the question")
         await pilot.press("y")

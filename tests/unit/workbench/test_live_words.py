@@ -4,8 +4,8 @@ import pytest
 
 from tests.support import journals
 from tests.unit.workbench.live import NOW, in_state, running
-from tuitune.workbench.live_check import ACCUMULATION, BATCH
 from tuitune.workbench.live_complete import parse
+from tuitune.workbench.live_state import ACCUMULATION, BATCH
 from tuitune.workbench.live_words import batch_sentences, paused_words, sentences, title, when
 
 SLOW = 8.0  # seconds a step
@@ -79,5 +79,5 @@ def test_a_question_names_the_setting_and_its_value() -> None:
 
 def test_a_paused_run_says_how_it_goes_on() -> None:
     assert paused_words(running()) == ""
-    assert paused_words(in_state("paused", why="by ada")).startswith("‖ Paused after step 30: by ada. F5 goes on")
+    assert paused_words(in_state("paused", why="paused by ada")).startswith("‖ Paused by ada after step 30. F5 goes on")
     assert paused_words(in_state("suspended")).startswith("○ Suspended after step 30: the GPU is free")

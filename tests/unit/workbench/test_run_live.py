@@ -63,6 +63,19 @@ def test_an_answer_that_is_read_before_its_command_still_names_who_asked() -> No
         assert "✓ step 31     learning_rate 1.00e-4 → 1.00e-5 by ada" in text_of([event_line(mark)])
 
 
+def test_a_new_batch_is_told_in_few_words_and_a_snapshot_by_its_file() -> None:
+    shape = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8}
+    state = running(
+        {"ev": "command", "id": "r", "op": "reshape", "args": shape, "by": "ada"},
+        {"ev": "applied", "id": "r", "op": "reshape", "step": 30, "ok": True, "old": dict.fromkeys(shape, 4), "new": shape},
+        {"ev": "command", "id": "s", "op": "snapshot", "args": {}, "by": "ada"},
+        {"ev": "applied", "id": "s", "op": "snapshot", "step": 31, "ok": True, "path": "/runs/x/snapshots/step-31.pickle"},
+    )
+    assert state.commands["r"].outcome == "batch 4 × 4 → 2 × 8 by ada"
+    assert state.commands["s"].outcome == "snapshot applied: step-31.pickle by ada"
+    assert (state.setting("per_device_train_batch_size"), state.setting("gradient_accumulation_steps")) == (2, 8)
+
+
 def test_a_command_that_nobody_answered_before_the_end_says_so() -> None:
     state = running(ASKED, {"ev": "end", "reason": "stopped", "step": 30})
     assert "was never answered" in text_of(queue_lines(state, NOW, 120))
@@ -132,7 +145,9 @@ def test_the_newest_answer_stands_beside_the_base_models_with_its_meters_and_the
     text = text_of(sample_lines(answers(), 100)).splitlines()
     assert text[0] == "Capital of France?"
     assert text[1].startswith("base model")
-    assert "│ step 20  ✓ ended after 9 tokens  ········ repeats 0%  31 tok/s" in text[1]
+    assert "│ step 20  ✓ repeats   0%  31 tok/s" in text[1], "half of 100 cells is too little for the whole meter"
+    wide = text_of(sample_lines(answers(), 160)).splitlines()
+    assert "│ step 20  ✓ ended after 9 tokens  ········ repeats 0%  31 tok/s" in wide[1]
     assert text[2].split(" │ ")[1] == "Paris.␛[2J", "an answer cannot drive the terminal"
     assert text[-1] == "  step 10    ! repeats  60%  Paris Paris Paris"
 
@@ -140,7 +155,7 @@ def test_the_newest_answer_stands_beside_the_base_models_with_its_meters_and_the
 def test_in_a_narrow_place_the_two_answers_stand_below_each_other() -> None:
     text = text_of(sample_lines(answers(), 50)).splitlines()
     assert text[1:4] == ["base model", "The capital", "is Paris."]
-    assert "step 20  ✓ ended after 9 tokens  ········ repeats 0%" in text
+    assert "step 20  ✓ repeats   0%  31 tok/s" in text
 
 
 def test_in_the_panel_each_prompt_has_one_line() -> None:

@@ -9,9 +9,7 @@ DASHBOARD_COMMANDS: tuple[Command, ...] = (
     Command("chart.zoom_in", "Zoom in", ("plus", "equals_sign"), "run compare", "zoom_in", "Half as many steps over the same width"),
     Command("chart.zoom_out", "Zoom out", ("minus",), "run compare", "zoom_out", "Twice as many steps over the same width"),
     Command("chart.fit", "Show everything", ("0",), "run compare", "fit", "The whole run, following its newest step"),
-    Command(
-        "chart.left", "Value to the left", ("left",), "run compare", "cursor_left", "Move the value cursor one column to the left", True
-    ),
+    Command("chart.left", "Value to the left", ("left",), "run compare", "cursor_left", "Move the value cursor one column to the left"),
     Command(
         "chart.right", "Value to the right", ("right",), "run compare", "cursor_right", "Move the value cursor one column to the right"
     ),

@@ -130,6 +130,9 @@ class RunDashboard(LiveCommands):
         warning.display = bool(sentence)
         warning.show(wrapped(sentence, width, role))
         self.page.show_state(state)
+        bar = self.query_one(CommandBar)
+        if bar.display:
+            bar.show_words()
         self.call_after_refresh(self.pace.took, started)
 
     def _offer_gpu_figures(self, state: RunState) -> None:

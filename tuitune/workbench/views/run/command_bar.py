@@ -62,19 +62,20 @@ class CommandBar(Vertical):
         self.display = True
         self.input.value = ""
         self.screen.set_focus(self.input)
-        self._show_words()
+        self.show_words()
 
-    def _show_words(self) -> None:
+    def show_words(self) -> None:
+        """Say what fits next, and what the line will do, by the run as it is now."""
         text = self.input.value
         width = max(20, self.size.width - 2)
         self._words.show([_offers(text, self._state()), *wrapped(*_preview(text, self._state(), width))])
 
     def on_resize(self) -> None:
-        self._show_words()
+        self.show_words()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self._show_words()
+        self.show_words()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

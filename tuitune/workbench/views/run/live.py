@@ -18,9 +18,9 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
 from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.live_batch import batch_in_force
-from tuitune.workbench.live_check import ACCUMULATION, BATCH, KINDS, MODES, PAUSED, check, refusal
+from tuitune.workbench.live_check import KINDS, MODES, PAUSED, check, refusal
 from tuitune.workbench.live_complete import parse
-from tuitune.workbench.live_state import command_words, value_words
+from tuitune.workbench.live_state import ACCUMULATION, BATCH, command_words, value_words
 from tuitune.workbench.live_words import batch_sentences, sentences, title, when
 from tuitune.workbench.parts.ask import Ask
 from tuitune.workbench.parts.confirm import Choice, Confirm
@@ -29,6 +29,7 @@ from tuitune.workbench.views.run.command_bar import CommandBar
 from tuitune.workbench.views.run.resuming import resume_ended
 from tuitune.workbench.views.view import View
 
+PATIENCE = 1.0  # seconds after which a command without an answer is said to wait
 YES = [Choice("y", "Yes", "yes")]
 ASKS_AGAIN = ("reshape", "kill", "stop", "pause")  # typed in the bar they are asked about all the same: they cost work or change the run
 RATE_HINT = (
@@ -241,8 +242,7 @@ class LiveCommands(View):
     def _told(self, name: str, reply: dict[str, Any]) -> None:
         words, state = self.sent.get(name, ""), reply.get("s")
         if state == "queued":
-            if words:  # else the trainer's own answer was quicker
-                self.notify(f"{words}: {when(self.run_state, time())}.", markup=False)
+            self.set_timer(PATIENCE, lambda: self._tell_waiting(name))
             return
         self.sent.pop(name, None)
         error = printable(str(reply.get("error") or ""), limit=300)
@@ -252,6 +252,11 @@ class LiveCommands(View):
             self.notify(f"{words}: no trainer is listening{': ' + error if error else ''}.", severity="warning", markup=False)
         else:
             self.notify(f"{words}: {error or 'the hub gave no reason'}.", severity="error", markup=False)
+
+    def _tell_waiting(self, name: str) -> None:
+        """A command is on its way for a while already: say when it will be done."""
+        if words := self.sent.get(name):
+            self.notify(f"{words}: {when(self.run_state, time())}.", markup=False)
 
     def tell_alarms(self, *, quietly: bool) -> None:
         """Say what was alarmed since the last time; `quietly`: it is history, so it only counts as said."""

@@ -72,9 +72,9 @@ async def resume_ended(view: View, path: Path) -> bool:
     if await view.app.push_screen_wait(question) != "yes":
         return False
     try:
-        await asyncio.to_thread(lambda: launch.resume_run(RunDirectory(path)))  # type: ignore[attr-defined]
+        resumed = await asyncio.to_thread(lambda: launch.resume_run(RunDirectory(path)))  # type: ignore[attr-defined]
     except UserError as error:
         view.notify(printable(str(error), newlines=True), title="Not resumed", severity="error", markup=False)
         return False
-    view.notify(f"{printable(ended.run.name)} goes on.", markup=False)
+    view.notify(printable(getattr(resumed, "words", f"{ended.run.name} goes on")), markup=False)
     return True

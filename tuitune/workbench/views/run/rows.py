@@ -37,7 +37,7 @@ def table_lines(runs: Sequence[RunSummary], now: float, width: int, marked: Coll
     """(the titles, one line a run) for `width` cells; what does not fit goes by rank. `now` in unix seconds, `marked`: ids of runs."""
     if marked:
         titles, lines = table_lines(runs, now, width - 2)
-        signs = [("● ", "chip") if run.id in marked else ("  ", "") for run in runs]
+        signs = [("● ", "one") if run.id in marked else ("  ", "") for run in runs]
         return (("  ", ""), *titles), [(sign, *line) for sign, line in zip(signs, lines)]
     cells = [_cells(run, now) for run in runs]
     widths = [max([len(column.title), *(len(row[index][0]) for row in cells)]) for index, column in enumerate(COLUMNS)]

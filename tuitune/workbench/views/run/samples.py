@@ -46,15 +46,18 @@ def brief_lines(state: RunState, width: int) -> list[Line]:
 def _prompt(samples: list[Sample], base: str | None, width: int) -> list[Line]:
     newest = samples[-1]
     lines: list[Line] = [*broken_up(newest.prompt, width, "title")]
+    half = (width - 3) // 2
+    room = half if base is not None and width >= SIDE_BY_SIDE else width
     head: list[Piece] = [(f"{_step(newest)}  ", "one"), *_meters(newest)]
-    if newest.speed is not None and width >= SIDE_BY_SIDE:
+    if sum(cell_len(text) for text, _ in head) > room:
+        head[1:] = _short_meters(newest)
+    if newest.speed is not None and sum(cell_len(text) for text, _ in head) + 12 <= room:
         head.append((f"  {figures.rate(newest.speed)} tok/s", "dim"))
     if base is None:
         lines += [tuple(head), *broken_up(newest.text, width)]
     elif width < SIDE_BY_SIDE:
         lines += [(("base model", "two"),), *broken_up(base, width, "dim"), tuple(head), *broken_up(newest.text, width)]
     else:
-        half = (width - 3) // 2
         left, right = [(("base model", "two"),), *broken_up(base, half, "dim")], [tuple(head), *broken_up(newest.text, half)]
         lines += [_beside(left, right, row, half) for row in range(max(len(left), len(right)))]
     for earlier in reversed(samples[:-1]):
@@ -98,7 +101,7 @@ def _short_meters(sample: Sample) -> list[Piece]:
 
 
 def _one_line(text: str, width: int) -> str:
-    shown = printable(text.replace("\n", "⏎"), limit=4 * width)
+    shown = printable(text.replace("\n", "↵"), limit=4 * width)
     if cell_len(shown) <= width:
         return shown
     while shown and cell_len(shown) > width - 1:
