@@ -383,7 +383,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("runs", "the runs of this folder")
     _runs_option(sub)
     _json_option(sub)
-    sub = command("send", "send a command to a living run: save, stop, set learning_rate=1e-4, pause …")
+    sub = command("send", "send a command to a living run: stop, save, evaluate, kill")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("op", metavar="OP")
     sub.add_argument("args", nargs="*", metavar="KEY=VALUE")
