@@ -57,7 +57,9 @@ def open_workbench(args: argparse.Namespace) -> int:
     from tuitune.workbench.main import run_workbench
 
     directory, recipe = (target, None) if target.is_dir() else (target.parent, target)
-    return run_workbench(directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors)
+    return run_workbench(
+        directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors, slow=args.slow
+    )
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -72,7 +74,7 @@ def demo(args: argparse.Namespace) -> int:
         return run_headless(recipe)
     from tuitune.workbench.main import run_workbench
 
-    return run_workbench(recipe.parent, open_path=recipe, mouse=not args.no_mouse, colors=args.colors)
+    return run_workbench(recipe.parent, open_path=recipe, mouse=not args.no_mouse, colors=args.colors, slow=args.slow)
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -287,11 +289,12 @@ def runs(args: argparse.Namespace) -> int:
 def send(args: argparse.Namespace) -> int:
     """`tuitune send RUN OP [KEY=VALUE …]`: a command to a living run, e.g. `tuitune send gsm8k stop save=false`."""
     from tuitune.bus.client import HubClient
+    from tuitune.bus.words import arguments
     from tuitune.runs.listing import find_run
 
-    arguments = _key_values(args.args)
+    given = arguments(args.op, args.args)
     run = find_run(Path(args.runs), args.run)
-    reply = HubClient(run.path).send(args.op, arguments)
+    reply = HubClient(run.path).send(args.op, given)
     if args.json:
         _print_json(reply)
     elif reply.get("error"):
@@ -299,6 +302,20 @@ def send(args: argparse.Namespace) -> int:
     else:
         print(printable(f"{run.name}: {args.op} {reply['s']}" + (f": {reply['note']}" if reply.get("note") else "")))  # noqa: T201
     return 0 if reply.get("s") in ("queued", "applied") else 1
+
+
+def compare(args: argparse.Namespace) -> int:
+    """`tuitune compare RUN RUN …`: how far runs got, and in which values they differ."""
+    from tuitune.console import print_comparison
+    from tuitune.runs import compare as comparing
+    from tuitune.runs.listing import find_run
+
+    found = comparing.compare([find_run(Path(args.runs), name) for name in args.run])
+    if args.json:
+        _print_json(comparing.document(found))
+    else:
+        print_comparison(found)
+    return 0
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -314,6 +331,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "attach": attach,
     "runs": runs,
     "send": send,
+    "compare": compare,
     "doctor": doctor,
 }
 
@@ -336,6 +354,9 @@ def build_parser() -> argparse.ArgumentParser:
     def terminal_options(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
         sub.add_argument("--colors", choices=["16", "256", "truecolor"], help="colours to use instead of what the terminal says")
+        sub.add_argument(
+            "--slow", action="store_true", help="for a slow line: live figures every other second (it is noticed when it blocks)"
+        )
 
     sub = command("open", "open the workbench on a folder (the word may be left out)")
     sub.add_argument("directory", nargs="?", default=".", metavar="DIR")
@@ -399,6 +420,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("args", nargs="*", metavar="KEY=VALUE")
     _runs_option(sub)
     _json_option(sub)
+    sub = command("compare", "runs beside each other: how far they got, and in which values they differ; --json has the curves")
+    sub.add_argument("run", nargs="+", metavar="RUN")
+    _runs_option(sub)
+    _json_option(sub)
     sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")
     _json_option(sub)
     return parser
@@ -415,20 +440,6 @@ def _stream_options(sub: argparse.ArgumentParser) -> None:
 
 def _runs_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (default: runs)")
-
-
-def _key_values(words: Sequence[str]) -> dict[str, Any]:
-    """`save=false lr=1e-4 note=hello` → {"save": False, "lr": 0.0001, "note": "hello"}."""
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not (key and equals):
-            raise UserError(f"{word!r} is not KEY=VALUE", exit_code=2)
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    return values
 
 
 def _say(text: str) -> None:

@@ -12,11 +12,13 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from tuitune.bus.client import HubClient
 from tuitune.bus.envelope import as_number, encode
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
+from tuitune.runs.compare import Comparison, value_text
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import RunSummary, reference
 from tuitune.runs.manifest import read_manifest
@@ -206,3 +208,33 @@ def print_runs(found: list[RunSummary], root: Path) -> None:
         started = strftime("%Y-%m-%d %H:%M", localtime(run.created)) if run.created else ""
         table.add_row(printable(run.id), run.state, steps, _figure(run.loss) if run.loss is not None else "", started)
     console.print(table)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The two tables of `tuitune compare`: how far each run got, and the values in which they differ."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    table = Table(box=None, pad_edge=False)
+    for title, justify in (("", "left"), ("run", "left"), ("state", "left"), ("step", "right"), ("loss", "right"), ("best eval", "left")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    table.add_column("tokens/s", justify="right")
+    letters = [chr(ord("A") + index) if index < 26 else str(index + 1) for index in range(len(comparison.runs))]
+    for letter, one in zip(letters, comparison.runs):
+        loss, best = one.curves.get("loss"), one.best_eval
+        steps = f"{one.run.step or 0}/{one.run.max_steps}" if one.run.max_steps else str(one.run.step or "")
+        eval_loss = f"{best[0]:.4g} at step {best[1]}" if best else ""
+        speed = f"{one.speed:,.0f}" if one.speed is not None else ""
+        table.add_row(letter, printable(one.run.id), one.run.state, steps, _figure(loss.last) if loss else "", eval_loss, speed)
+    console.print(table)
+    console.print()
+    if not comparison.differences:
+        console.print("They do not differ in recipe, effective values, data or versions.", markup=False)
+    else:
+        table = Table(box=None, pad_edge=False)
+        for title in ("from", "value", *letters):
+            table.add_column(title)
+        for difference in comparison.differences:
+            values = [Text(printable(value_text(value), limit=200)) for value in difference.values]
+            table.add_row(difference.origin, printable(difference.key), *values)
+        console.print(table)
+    for note in comparison.notes:
+        console.print(printable(note), markup=False)

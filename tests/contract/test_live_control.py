@@ -210,6 +210,58 @@ def test_it_can_be_stopped_while_it_is_paused_and_resumed_only_then(tiny_model: 
     assert [record["step"] for record in done.told("checkpoint")] == [3]
 
 
+def test_numbers_that_are_none_stop_the_run_and_cost_no_good_checkpoint(tiny_model: Path, workspace: Path) -> None:
+    def poison(trainer: Any) -> None:
+        class Poison(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
+            def on_step_end(self, args: Any, state: Any, *more: Any, **kwargs: Any) -> None:
+                if state.global_step == 3:
+                    next(weight for weight in trainer.model.parameters() if weight.requires_grad).data.fill_(math.nan)
+
+        trainer.add_callback(Poison())
+
+    planned = {4.1: [order("save"), order("pause", mode="suspend")], 4.2: [order("stop")]}
+    text = recipe(tiny_model, save_strategy="steps", save_steps=2)
+    done = steer(workspace, text, planned, touch=poison)
+    assert [record["step"] for record in done.told("checkpoint")] == [2], "the one of step 4 would be worth nothing"
+    (alarm,) = done.told("alarm")
+    assert (alarm["kind"], alarm["step"]) == ("nan", 4)
+    assert [(record["op"], record["by"], record["ok"]) for record in done.told("applied")] == [
+        ("pause", "tuitune", True),
+        ("save", "ada", False),
+        ("pause", "ada", False),
+        ("stop", "ada", True),
+    ]
+    assert any(record["s"] == "paused" and record["why"] == alarm["text"] for record in done.told("state"))
+    assert done.stop.save is False
+
+
+def test_a_question_is_answered_at_the_boundary_and_the_training_does_not_notice(tiny_model: Path, workspace: Path) -> None:
+    text = recipe(tiny_model, dropout=0.1)
+    undisturbed = steer(workspace, text)
+    asked = [order("sample", prompt="where is the cat", max_new_tokens=5), order("sample"), order("sample", prompt="x", max_new_tokens=0)]
+    done = steer(workspace, text, {3: asked})
+    assert done.each("loss") == undisturbed.each("loss")
+    (answer,) = done.told("sample")
+    assert (answer["step"], answer["prompt"], answer["tokens"] <= 5) == (3, "where is the cat", True)
+    assert [record["ok"] for record in done.told("applied")] == [True, False, False]
+    assert "give a prompt" in done.told("applied")[1]["error"]
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_stop(tiny_model: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path, step: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tuitune.trainer.saving.mark_complete", refuse)
+    done = steer(
+        workspace,
+        recipe(tiny_model),
+        {2: [order("pause", mode="suspend"), order("reshape", gradient_accumulation_steps=1)], 4: [order("stop")]},
+    )
+    assert [(record["op"], record["ok"]) for record in done.told("applied")] == [("pause", False), ("reshape", False), ("stop", True)]
+    assert "could not be written" in done.link.replies[0]["error"]
+    assert len(done.each("loss")) == 4
+
+
 def test_suspended_it_ends_with_a_checkpoint_and_no_result(tiny_model: Path, workspace: Path) -> None:
     done = steer(workspace, recipe(tiny_model), {3: [order("pause", mode="suspend")]})
     assert [(record["step"], record["complete"]) for record in done.told("checkpoint")] == [(3, True)]

@@ -71,14 +71,18 @@ def steer(
     from tuitune.trainer.kept import Shape
     from tuitune.trainer.orders import Orders
     from tuitune.trainer.telemetry import Telemetry, TelemetryCallback
+    from tuitune.trainer.watch import Watch
 
     torch.set_num_threads(1)  # a tiny model's threads only wait for each other
     run = new_run(folder, recipe)
-    trainer = build(load_recipe(run.recipe, base=folder), run).trainer
+    built = build(load_recipe(run.recipe, base=folder), run)
+    trainer = built.trainer
     link, stop, journal = PlannedLink(planned or {}), StopRequest(), Journal(run.journal / "trainer-1.jsonl")
     link.trainer, telemetry = trainer, Telemetry(journal, link)
     trainer.steer(telemetry, stop, Orders(link))
     trainer.add_callback(TelemetryCallback(telemetry, lambda: trainer.kept.progress.tokens))
+    trainer.watch = Watch(built, run, telemetry)
+    trainer.add_callback(trainer.watch)
     touch(trainer)
     if resume is None:
         trainer.train()

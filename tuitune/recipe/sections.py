@@ -46,7 +46,11 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         FieldSpec("tokenizer", "dict | null", "Padding token, added tokens, chat template."),
         FieldSpec("dataset", "dict", "What to train and evaluate on.", required=True),
         FieldSpec("training", "dict | null", "The fields of the installed TRL's config for this task (SFTConfig, DPOConfig, …)."),
-        FieldSpec("watch", "dict | null", "What is followed while training: sample prompts, forgetting. Not built yet."),
+        FieldSpec(
+            "watch",
+            "dict | null",
+            "What is followed while training: answers to sample prompts beside the base model's, and what it forgets.",
+        ),
         FieldSpec("launch", "dict | null", "Where and how it runs: GPUs, precision of the adapter, retries."),
         FieldSpec("output", "dict | null", "Where runs are kept."),
     ),
@@ -111,12 +115,21 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         FieldSpec("crash", "int", "After any other crash.", default=0),
     ),
     ("watch",): _table(
-        FieldSpec("prompts", "list[str]", "Prompts that are answered while training.", default=[]),
+        FieldSpec(
+            "prompts",
+            "list[str]",
+            "Prompts that are answered while training (greedy), the base model's answer beside the first. Through the chat template when "
+            "the training data are conversations. The run stands still meanwhile.",
+            default=[],
+        ),
         FieldSpec("every", "int", "Steps between two rounds of answers.", default=50),
+        FieldSpec("max_new_tokens", "int", "Length of an answer at most, in tokens.", default=128),
+        FieldSpec("seconds", "float", "Time for one round of answers; what has not ended by then is cut off.", default=30.0),
         FieldSpec(
             "forgetting_probe",
             "str | null",
-            "builtin, or a file of texts whose loss is followed.",
+            "Texts whose loss is measured before the first step and every so many steps: it rises where the model forgets. builtin: 42 "
+            "short texts of seven skills; or a file: jsonl with text (and skill), else a text a line.",
             choices=("builtin",),
             open_choices=True,
         ),

@@ -203,6 +203,8 @@ RANGES: dict[tuple[str, str], Range] = {
     ("dataset", "max_rows"): _COUNT,
     ("dataset", "weight"): _POSITIVE,
     ("watch", "every"): _COUNT,
+    ("watch", "max_new_tokens"): _COUNT,
+    ("watch", "seconds"): _POSITIVE,
     ("launch", "gpus"): _NOT_NEGATIVE,
     ("launch", "nodes"): _COUNT,
     ("launch", "oom"): _NOT_NEGATIVE,

@@ -27,6 +27,7 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest, Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
+from tuitune.trainer.ranks import Rank, Silent, keep_own_log, orders_for, this_rank
 from tuitune.trainer.stop import StopNow, StopRequest
 from tuitune.versions import installed
 
@@ -39,15 +40,17 @@ def main(path: Path) -> int:
     """Train the run at `path` to its end."""
     mask_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    allocator = choose(os.environ)
-    _see_one_gpu()
+    allocator, rank = choose(os.environ), this_rank()
+    if rank.world == 1:
+        _see_one_gpu()
     stop = StopRequest()
     stop.listen_to_signals()
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # the hub asks for the stacks when nothing moves
     run = RunDirectory(path.resolve())
     try:
         manifest = read_manifest(run)
-        journal = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl")
+        keep_own_log(run.log, manifest.attempt, rank)
+        journal: Journal | Silent = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl") if rank.first else Silent()
     except (UserError, OSError) as error:  # without a journal the sentence on stderr is all there can be
         sys.stderr.write(f"{error}\n")
         return 1
@@ -62,13 +65,13 @@ def main(path: Path) -> int:
         # the torch stack takes seconds to load: after the first record, so that a viewer sees what it waits for
         from tuitune.trainer.telemetry import Telemetry
 
-        link = TrainerLink(run.path)
+        link: TrainerLink | Silent = TrainerLink(run.path) if rank.first else Silent()
         link.start()
         telemetry = Telemetry(journal, link)
         telemetry.current = "loading"
         telemetry.start_heartbeat()
         built = _build(recipe, run, telemetry, allocator, manifest)
-        _train(built, run, telemetry, stop, manifest)
+        _train(built, run, telemetry, stop, manifest, rank)
         state = "suspended" if stop.suspended else "stopped" if stop.asked else "done"
         saved = _save(built, run, telemetry) if stop.save and telemetry.step else None  # before the first step there is nothing to keep
         telemetry.state(state, step=telemetry.step, why=stop.why or None)
@@ -88,7 +91,7 @@ def main(path: Path) -> int:
         return 1
 
 
-def _failed(journal: Journal, sentence: str) -> int:
+def _failed(journal: Journal | Silent, sentence: str) -> int:
     journal.emit("state", s="failed", why=sentence)
     journal.emit("end", reason="failed", error=sentence)
     sys.stderr.write(f"{sentence}\n")
@@ -132,7 +135,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
         host=os.uname().nodename,
         argv=sys.argv,
         versions=installed(),
-        world=1,
+        world=built.trainer.args.world_size,
         device=built.box.name,
         allocator=allocator,
         devices=_devices(),
@@ -149,17 +152,19 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
     return built
 
 
-def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest, manifest: Manifest) -> None:
+def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest, manifest: Manifest, rank: Rank) -> None:
     from tuitune.trainer.kept import Shape
-    from tuitune.trainer.orders import Orders
     from tuitune.trainer.proof import ProofCallback
     from tuitune.trainer.resuming import changed_since
     from tuitune.trainer.telemetry import TelemetryCallback
+    from tuitune.trainer.watch import Watch
 
     trainer = built.trainer
     trainer.add_callback(ProofCallback(built, telemetry, stop, run.name))
-    trainer.steer(telemetry, stop, Orders(telemetry.link))
+    trainer.steer(telemetry, stop, orders_for(telemetry.link, rank))
     trainer.add_callback(TelemetryCallback(telemetry, lambda: trainer.kept.progress.tokens))
+    trainer.watch = Watch(built, run, telemetry)
+    trainer.add_callback(trainer.watch)
     if manifest.resume_from is None:
         trainer.train()
         return
@@ -180,8 +185,11 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
     partial = run.adapter.with_name(".adapter")
     with telemetry.phase("saving"):
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            built.trainer.save_model(str(partial))
+            if built.trainer.args.should_save:
+                shutil.rmtree(partial, ignore_errors=True)
+            built.trainer.save_model(str(partial))  # on every rank: the shards of a model are gathered for it
+            if not built.trainer.args.should_save:
+                return {}
             built.trainer.processing_class.save_pretrained(str(partial))
             (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
             shutil.rmtree(run.adapter, ignore_errors=True)

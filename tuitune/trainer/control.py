@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from tuitune.trainer.telemetry import Telemetry
+    from tuitune.trainer.watch import Watch
 
 PAUSES = ("keep", "trim", "suspend")
 
@@ -71,6 +72,7 @@ class ControlMixin(SavingMixin, ResumingMixin):
 
     orders: Orders | None = None
     stop_request: StopRequest | None = None
+    watch: "Watch | None" = None
     snapshot: Snapshot | None = None
     control: Any
     _heard = False  # whether the signal of stop_request has become an order
@@ -87,7 +89,12 @@ class ControlMixin(SavingMixin, ResumingMixin):
         def again() -> None:
             super(ControlMixin, self)._maybe_log_save_evaluate(*args, **kwargs)  # type: ignore[misc]
 
+        fault = self.watch.before_boundary(self, *args) if self.watch is not None else None
+        if self.watch is not None and self.watch.poisoned:
+            self.control.should_save = False  # good checkpoints stay
         again()
+        if self.watch is not None:
+            self.watch.after_boundary(self)
         if self.telemetry is None or self.stop_request is None or self.orders is None:
             return
         self._again = again
@@ -96,6 +103,8 @@ class ControlMixin(SavingMixin, ResumingMixin):
         if self.snapshot is not None:
             self.snapshot.boundary()
         self._hear_signal()
+        if fault is not None and self.args.process_index == 0:
+            self.orders.give({"id": f"alarm-{step}", "op": "pause", "by": "tuitune", "args": {"mode": "keep"}, "why": fault.text})
         self._carry_out(self.orders.take(step))
         if self._paused and not self.control.should_training_stop:
             with self.telemetry.phase("paused", self._paused):
@@ -142,18 +151,37 @@ class ControlMixin(SavingMixin, ResumingMixin):
         """The training ends here."""
         assert self.telemetry is not None
         assert self.stop_request is not None
+        save = save and not (self.watch is not None and self.watch.poisoned)
         self.stop_request.ask(why, save=save, suspended=suspended)
         self._heard = True
         if self.control.should_training_stop:
             return
         self.telemetry.state("stopping", step=self.state.global_step, why=why)
-        if save:
-            self._save_here()
+        if save and self.saved_step != self.state.global_step:
+            self._now("save")  # a disk that refuses costs the checkpoint, not the stop
         self.control.should_training_stop = True
 
     def _order_save(self, arguments: dict[str, Any], order: Order) -> dict[str, Any]:
+        self._refuse_poisoned()
         self._now("save")
         return {}
+
+    def _order_sample(self, arguments: dict[str, Any], order: Order) -> dict[str, Any]:
+        prompt, length = arguments.get("prompt"), arguments.get("max_new_tokens")
+        if self.watch is None or not (prompt or self.watch.samples.prompts):
+            raise Refused("there is nothing to answer: give a prompt (prompt=…), or name some in the recipe's watch.prompts")
+        length = None if length is None else _size(arguments, "max_new_tokens", 0)
+        assert self.telemetry is not None
+        with self.telemetry.phase("evaluating"):
+            try:
+                answers = self.watch.samples.ask(self, self.state.global_step, [str(prompt)] if prompt else (), length)
+            except UserError as error:
+                raise Refused(str(error)) from error
+        return {"answers": answers}
+
+    def _refuse_poisoned(self) -> None:
+        if self.watch is not None and self.watch.poisoned:
+            raise Refused("loss or gradients are no numbers, and nothing is saved over the good checkpoints")
 
     def _order_evaluate(self, arguments: dict[str, Any], order: Order) -> dict[str, Any]:
         if getattr(self, "eval_dataset", None) is None:
@@ -170,7 +198,7 @@ class ControlMixin(SavingMixin, ResumingMixin):
         mode = arguments.get("mode") or "trim"
         if mode not in PAUSES:
             raise Refused(f"mode is {', '.join(PAUSES[:-1])} or {PAUSES[-1]}, not {mode!r}")
-        why = f"{'suspended' if mode == 'suspend' else 'paused'} by {_who(order)}"
+        why = str(order.get("why") or f"{'suspended' if mode == 'suspend' else 'paused'} by {_who(order)}")
         if mode == "suspend":
             self._save_here()
             self._end(why, save=False, suspended=True)
@@ -208,12 +236,16 @@ class ControlMixin(SavingMixin, ResumingMixin):
         self.control.should_training_stop = True
 
     def _save_here(self) -> None:
-        """A checkpoint of this step. Refused when the disk does."""
+        """A checkpoint of this step. Refused when the disk does, and when there is nothing worth keeping."""
+        self._refuse_poisoned()
         if self.saved_step != self.state.global_step:
             self._now("save")
         self.wait_for_mark()
-        if self.args.should_save and not self.checkpoint_folder(self.state.global_step).is_dir():
-            raise Refused("the checkpoint could not be written (see the warning before this); make room and try again")
+        assert self.orders is not None
+        missing = self.args.should_save and not self.checkpoint_folder(self.state.global_step).is_dir()
+        refusal = self.orders.agree("the checkpoint could not be written (the log says why); make room and try again" if missing else None)
+        if refusal is not None:
+            raise Refused(refusal)
 
     def _now(self, what: str) -> None:
         """Save or evaluate at this boundary: the step's log is guarded by its number, so only the wanted part runs again. The random
@@ -229,7 +261,10 @@ class ControlMixin(SavingMixin, ResumingMixin):
             if self.orders is not None:
                 self._hear_signal()
                 self.orders.announce(self.state.global_step + 1)
-        result: torch.Tensor = super().training_step(model, inputs, *args, **kwargs)  # type: ignore[misc]
+        inherited: Any = super()
+        if self.watch is not None and self.telemetry is not None:  # a proof has no telemetry, and its failure is its result
+            return self.watch.training_step(self, inherited.training_step, model, inputs, *args, **kwargs)
+        result: torch.Tensor = inherited.training_step(model, inputs, *args, **kwargs)
         return result
 
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:

@@ -24,6 +24,8 @@ class Link(Protocol):
     """tuitune.bus.trainer_link.TrainerLink, as far as it is needed here."""
 
     def take(self) -> list[Order]: ...
+    def reply(self, id: str, ok: bool, error: str | None = None, **fields: Any) -> None: ...
+    def close(self) -> None: ...
 
 
 class Orders:
@@ -49,6 +51,10 @@ class Orders:
         """An order of the trainer's own (a signal, a watcher). Rank 0 alone gives any."""
         self._own.append(order)
 
+    def agree(self, word: str | None) -> str | None:
+        """What rank 0 says, on every rank; all call it at the same place."""
+        return word
+
     def _come(self) -> list[Order]:
         """What has come since the last call."""
         own = [self._own.popleft() for _ in range(len(self._own))]
@@ -70,6 +76,7 @@ class RankedOrders(Orders):
         super().__init__(link)
         self._store, self._rank = store, rank
         self._number = 0  # of the next command in the store
+        self._agreed = 0  # of the next word
         self._waiting: deque[tuple[int, Order]] = deque()  # (step at whose boundary it counts, command)
 
     def announce(self, step: int) -> None:
@@ -96,6 +103,16 @@ class RankedOrders(Orders):
         time.sleep(POLL_S)
         self.announce(step)
         return self.take(step)
+
+    def agree(self, word: str | None) -> str | None:
+        """Rank 0's word; the others wait for it."""
+        key, self._agreed = f"word/{self._agreed}", self._agreed + 1
+        if self._rank == 0:
+            self._store.set(key, encode({"word": word}).decode())
+            return word
+        record = decode(self._store.get(key)) or {}
+        found = record.get("word")
+        return found if isinstance(found, str) else None
 
     def _read(self) -> None:
         while self._store.check([f"order/{self._number}"]):

@@ -10,7 +10,8 @@ import torch
 from transformers import TrainerCallback
 
 from tuitune.bus.journal import Journal
-from tuitune.bus.trainer_link import TrainerLink
+from tuitune.trainer.orders import Link
+from tuitune.trainer.ranks import Silent
 
 HEARTBEAT_S = 1.0
 
@@ -18,13 +19,14 @@ HEARTBEAT_S = 1.0
 class Telemetry:
     """One per trainer process. Counters are of the training proper: time spent evaluating and saving does not count as training time."""
 
-    def __init__(self, journal: Journal, link: TrainerLink) -> None:
+    def __init__(self, journal: Journal | Silent, link: Link) -> None:
         self.journal = journal
         self.link = link
         self.current = "starting"
         self.step = 0
         self.last_boundary = time.monotonic()
-        self._tokens: torch.Tensor | int = 0
+        self._own_tokens: torch.Tensor | int = 0  # of this process since `begin`
+        self._tokens_before = 0
         self._window_tokens = 0.0
         self._window_started: float | None = None
         self._window_steps = 0
@@ -53,7 +55,7 @@ class Telemetry:
         mask = inputs.get("attention_mask")
         tokens = inputs.get("input_ids") if mask is None else mask
         if isinstance(tokens, torch.Tensor):
-            self._tokens = self._tokens + (tokens.numel() if mask is None else tokens.sum())
+            self._own_tokens = self._own_tokens + (tokens.numel() if mask is None else tokens.sum())
 
     def boundary(self, step: int) -> None:
         """A step has ended, its log, evaluation and checkpoint included."""
@@ -62,20 +64,20 @@ class Telemetry:
 
     @property
     def tokens(self) -> int:
-        """Trained on so far; waits for the GPU."""
-        return int(self._tokens)
+        """Trained on so far, by all ranks; waits for the GPU. All ranks ask at the same place."""
+        return self._tokens_before + _of_all_ranks(self._own_tokens)
 
     def begin(self, step: int, tokens: int) -> None:
         """The step after `step` is about to run; so many tokens are behind it."""
         self.step, self._window_steps = step, step
-        self._tokens, self._window_tokens = tokens, tokens
+        self._own_tokens, self._tokens_before, self._window_tokens = 0, tokens, tokens
         self._window_started, self._apart = time.monotonic(), 0.0
         self.state("running")
 
     def metrics(self, logs: dict[str, Any], step: int, max_steps: int, epoch: float | None) -> None:
         """One log of the trainer as a `metrics` event; tokens per second and step time are of the window since the last one."""
         self.step = step
-        now, tokens = time.monotonic(), float(self._tokens)
+        now, tokens = time.monotonic(), self.tokens
         speed, step_ms = None, None
         if self._window_started is not None:
             seconds = now - self._window_started - self._apart
@@ -83,7 +85,7 @@ class Telemetry:
             if seconds > 0 and steps > 0:
                 speed, step_ms = (tokens - self._window_tokens) / seconds, 1000 * seconds / steps
         self._window_started, self._window_tokens, self._window_steps, self._apart = now, tokens, step, 0.0
-        own = {"step": step, "max_steps": max_steps, "epoch": epoch, "tokens": int(tokens), "tokens_per_second": speed, "step_ms": step_ms}
+        own = {"step": step, "max_steps": max_steps, "epoch": epoch, "tokens": tokens, "tokens_per_second": speed, "step_ms": step_ms}
         self.journal.emit("metrics", **{**{key: _plain(value) for key, value in logs.items()}, **own, "mem": memory()})
 
     def start_heartbeat(self) -> None:
@@ -115,6 +117,16 @@ class TelemetryCallback(TrainerCallback):  # type: ignore[misc]
         """A training log has a loss; evaluations and the closing summary are told elsewhere."""
         if logs and "loss" in logs:
             self.telemetry.metrics(logs, state.global_step, state.max_steps, state.epoch)
+
+
+def _of_all_ranks(tokens: torch.Tensor | int) -> int:
+    """The sum over the run's processes, where there are several."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+        return int(tokens)
+    on_gpu = torch.distributed.get_backend() == "nccl"
+    total = torch.as_tensor(tokens, dtype=torch.int64, device="cuda" if on_gpu else "cpu").clone()
+    torch.distributed.all_reduce(total)
+    return int(total)
 
 
 def memory() -> dict[str, int] | None:

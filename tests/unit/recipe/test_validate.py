@@ -197,7 +197,6 @@ def test_a_recipe_may_keep_off_the_gpu(word: str, schema: Schema) -> None:
 @pytest.mark.parametrize(
     ("line", "column", "severity", "words"),
     [
-        ("watch: {every: 5}", 1, "warning", "watch is not built yet and has no effect"),
         ("launch: {strategy: fsdp}", 10, "warning", "launch.strategy is not built yet"),
         ("launch: {nodes: 2}", 10, "warning", "launch.nodes is not built yet"),
         ("launch: {slurm: {time: 1}}", 10, "warning", "launch.slurm is not built yet"),
