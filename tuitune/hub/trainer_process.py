@@ -81,8 +81,9 @@ class TrainerProcess:
 def start_trainer(
     command: Sequence[str], run: RunDirectory, log: Path, environment: dict[str, str], locks: Sequence[int] = ()
 ) -> TrainerProcess:
-    """Start a trainer that inherits `locks` (of the GPUs) and the run's trainer lock. environment: what it gets besides ours. UserError when
-    it cannot start, or a worker of the one before does not end.
+    """Start a trainer that inherits `locks` (of the GPUs) and the run's trainer lock. environment: what it gets besides ours.
+
+    UserError when it cannot start, or a worker of the one before does not end.
 
     It prints into a file and no pipe, so that it can print after our death, and has a session of its own, so that a kill reaches its
     dataloader workers too and a Ctrl-C at a terminal never does.
