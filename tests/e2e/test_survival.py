@@ -61,6 +61,10 @@ def test_a_real_run_survives_its_hub_a_suspension_and_a_kill_with_the_losses_of_
     assert manifest.hub is not None
     assert manifest.trainer is not None
 
+    code, out, _ = workspace.tuitune("send", run.name, "stacks")
+    assert (code, "1.rank0.txt" in out) == (0, True)
+    until(lambda: "most recent call first" in (run.log / "1.rank0.txt").read_text(errors="replace"))
+
     os.kill(manifest.hub.pid, signal.SIGKILL)
     until(lambda: not manifest.hub.alive())
     code, _, error = workspace.tuitune("send", run.name, "resume")

@@ -111,7 +111,8 @@ class StandIn:
         elif op == "pause" and arguments.get("mode") == "suspend":
             self.save()
             self.suspended = True
-        self.journal.emit("applied", id=command["id"], op=op, step=self.step, ok=True)
+        told = {"key": arguments.get("key"), "old": None, "new": arguments.get("value")} if op == "set" else {"mode": arguments.get("mode")}
+        self.journal.emit("applied", id=command["id"], op=op, by=command.get("by"), step=self.step, ok=True, **told)
         self.link.reply(command["id"], ok=True, step=self.step)
 
     def save(self) -> None:

@@ -15,7 +15,13 @@ from tuitune.bus.envelope import as_number
 FLOOR_S = 60.0  # a step may always take this long
 STEPS = 10  # and this many times the median step
 FIRST_STEP_S = 600.0  # while no step time is known: kernels are compiled, workers start, the proof runs
-LIMITS_S = {"loading": 3600.0, "starting": 3600.0, "evaluating": 3600.0, "saving": 1800.0, "stopping": 1800.0}
+LIMITS_S = {
+    "loading": 21600.0,
+    "starting": 21600.0,
+    "evaluating": 3600.0,
+    "saving": 1800.0,
+    "stopping": 1800.0,
+}  # loading: a model may be fetched
 AGAIN = 3  # an evaluation or a save may take this many times the longest one before it
 SILENT_S = 10.0  # a heartbeat comes every second; without one for this long the process stands still
 STATES = {"T": "it was stopped by a signal (kill -CONT PID lets it go on)", "D": "it waits in the kernel, for a disk or a driver"}

@@ -1,6 +1,5 @@
 """The life of one run in its hub: attempts one after another, what is served meanwhile, and the end."""
 
-import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ from tuitune.hub.record import RunRecord
 from tuitune.hub.retry import Retry, decide, policy
 from tuitune.hub.samples import Samples
 from tuitune.hub.trainer_process import TrainerProcess, start_trainer
+from tuitune.hub.unsaved import unsaved_settings
 from tuitune.hub.wishes import batch_of, keep_batch, section
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import LIVING, Manifest
@@ -121,24 +121,23 @@ class RunLife:
         lease = self.cards.wait(self._announce, self._serve_waiting)
         self.record.keep_reserve()
         manifest, point = self.manifest, starting_point(self.run)
+        lost = unsaved_settings(self.run, manifest.attempt, point.step)
         begin_attempt(self.run, manifest, point, overrides)
         manifest.oom_kills = oom_kills()
         self.record.save_or_fail()
         if self.goes_on or manifest.attempt > 1:
             why = f"attempt {manifest.attempt} {point.words}" + (f"; {cause}" if cause else "")
-            told = {"attempt": manifest.attempt, "resume_from": point.checkpoint, "overrides": manifest.overrides}
-            self.record.state("starting", why, **told)
+            fields = {"attempt": manifest.attempt, "resume_from": point.checkpoint, "overrides": manifest.overrides}
+            self.record.state("starting", why, **fields)
+        if lost:
+            told = "no longer in force, because set after where it goes on from"
+            self.record.warn(f"{told}: {'; '.join(lost)}. Set it again if you still want it")
         self._announce()
         log = log_of(self.run, manifest.attempt)
-        environment = {
-            **os.environ,
-            "PYTHONUNBUFFERED": "1",
-            "PYTHONFAULTHANDLER": "1",
-            "TUITUNE_RUN": str(self.run.path),
-            **lease.environment(),
-            **torchrun.environment(processes := len(lease.uuids)),
-        }
-        trainer = start_trainer(torchrun.torchrun(self.command, processes), self.run, log, environment, lease.descriptors())
+        processes = len(lease.uuids)
+        environment = {**lease.environment(), **torchrun.environment(processes)}
+        command = torchrun.torchrun(self.command, processes)
+        trainer = start_trainer(command, self.run, log, environment, lease.descriptors())
         self.control.attempt = Attempt.of(self.run, manifest.attempt, trainer)
         manifest.trainer = trainer.process
         self.samples.tree_of = trainer.pid

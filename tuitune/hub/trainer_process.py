@@ -19,6 +19,7 @@ from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest, Process
 
+_OURS = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 LEFTOVERS_S = 10.0  # workers of a dead trainer may wait for a disk or a driver before they die
 
 
@@ -80,7 +81,9 @@ class TrainerProcess:
 def start_trainer(
     command: Sequence[str], run: RunDirectory, log: Path, environment: dict[str, str], locks: Sequence[int] = ()
 ) -> TrainerProcess:
-    """Start a trainer that inherits `locks` (of the GPUs) and the run's trainer lock. UserError when there is a trainer or it cannot start.
+    """Start a trainer that inherits `locks` (of the GPUs) and the run's trainer lock. environment: what it gets besides ours.
+
+    UserError when it cannot start, or a worker of the one before does not end.
 
     It prints into a file and no pipe, so that it can print after our death, and has a session of its own, so that a kill reaches its
     dataloader workers too and a Ctrl-C at a terminal never does.
@@ -94,7 +97,7 @@ def start_trainer(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=environment,
+                env={**os.environ, **_OURS, "TUITUNE_RUN": str(run.path), **environment},
                 start_new_session=True,
                 pass_fds=(lock.fileno(), *locks),
             )

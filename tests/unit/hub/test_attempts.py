@@ -71,6 +71,19 @@ def test_a_lost_run_goes_on_from_its_newest_whole_checkpoint(hub: Start) -> None
     assert read_manifest(one.run).state == "stopped"
 
 
+def test_what_was_set_after_the_checkpoint_is_told_when_it_goes_on_without_it(hub: Start) -> None:
+    one = hub("stuck,long")
+    until(lambda: steps_of(one, 1)[-1:] == [4])
+    HubClient(one.run.path).send("set", {"key": "learning_rate", "value": 1e-4})
+    (one.run.path / "go-on").touch()
+    until(lambda: one.records("applied"))
+    lose(one)
+    one.another_hub("stuck,long")
+    (warning,) = until(lambda: one.records("warning"))
+    assert "learning_rate None → 0.0001 (set by " in warning["text"]
+    assert warning["text"].endswith("Set it again if you still want it")
+
+
 def test_a_checkpoint_without_the_mark_is_passed_over_and_named(hub: Start) -> None:
     one = hub("late-kill,short")
     assert one.process.wait(20) == 1
