@@ -38,7 +38,7 @@ def take_applied(state: RunState, record: Mapping[str, Any], time: float) -> Non
     command.op = word(record.get("op")) or command.op
     command.step, command.answered = whole(record.get("step")), time
     command.error = sentence(record.get("error"))
-    command.note = word(record.get("path"), limit=200).rpartition("/")[2]
+    command.note = word(record.get("path"), limit=4096).rpartition("/")[2]
     alarm = state.alarm
     command.why = alarm.place if alarm and alarm.op == command.op and alarm.time <= command.time else ""
     command.old, command.new = record.get("old"), record.get("new")
@@ -97,7 +97,7 @@ def take_seam(state: RunState, record: Mapping[str, Any], time: float) -> None:
     attempt = whole(record.get("attempt")) or state.attempt
     changed = record.get("changed")
     sentences = [text for item in changed[:20] if (text := sentence(item))] if isinstance(changed, list) else []
-    checkpoint = word(record.get("checkpoint"), limit=200).rpartition("/")[2]
+    checkpoint = word(record.get("checkpoint"), limit=4096).rpartition("/")[2]
     seam = Seam(attempt, whole(record.get("step")), checkpoint, tuple(sentences))
     if len(state.seams) < MAX_EVENTS:
         state.seams[attempt] = seam

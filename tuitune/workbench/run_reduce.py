@@ -12,6 +12,7 @@ from typing import Any
 from tuitune.bus.envelope import as_number
 from tuitune.runs.curves import ENVELOPE, MAX_METRICS
 from tuitune.text import printable
+from tuitune.workbench import figures
 from tuitune.workbench.gpu_reading import read_host, read_sample, word
 from tuitune.workbench.live_reduce import take_alarm, take_applied, take_command, take_out_of_memory, take_sample, take_seam
 from tuitune.workbench.live_state import Seam
@@ -148,8 +149,8 @@ def _log(state: RunState, record: Mapping[str, Any], time: float) -> None:
 def _checkpoint(state: RunState, record: Mapping[str, Any], time: float) -> None:
     step = whole(record.get("step"))
     seconds, count = finite(record.get("seconds")), finite(record.get("bytes"))
-    parts = [f"checkpoint {word(record.get('path')).rpartition('/')[2] or step}"]
-    parts += [f"{count / (1 << 20):.0f} MiB"] if count is not None else []
+    parts = [f"checkpoint {word(record.get('path'), limit=4096).rpartition('/')[2] or step}"]
+    parts += [figures.size(count)] if count is not None else []
     parts += [f"{seconds:.1f} s"] if seconds is not None else []
     whole_one = record.get("complete") is not False
     parts += [] if whole_one else [f"not written: {sentence(record.get('error')) or 'no reason given'}"]
@@ -304,7 +305,7 @@ def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
 
 def _torch_memory(state: RunState, memory: Any, now: float) -> None:
     """`mem` of a metrics record: one mapping of numbers, one mapping of lists, or a list of mappings, one per device."""
-    for index, figures in enumerate(_per_device(memory)[:64]):
+    for index, entry in enumerate(_per_device(memory)[:64]):
         while len(state.torch) <= index:
             state.torch.append(TorchMemory())
         device = state.torch[index]
@@ -314,7 +315,7 @@ def _torch_memory(state: RunState, memory: Any, now: float) -> None:
             (device.peak_allocated, "peak_alloc"),
             (device.peak_reserved, "peak_reserved"),
         ):
-            value = finite(figures.get(key))
+            value = finite(entry.get(key))
             if value is not None:
                 series.add(now, value)
 
