@@ -16,7 +16,7 @@ from tuitune.workbench import figures
 from tuitune.workbench.gpu_reading import word
 from tuitune.workbench.gpu_reduce import take_gpus, take_host, take_torch_memory
 from tuitune.workbench.live_reduce import take_alarm, take_applied, take_command, take_out_of_memory, take_sample, take_seam
-from tuitune.workbench.live_state import Seam
+from tuitune.workbench.live_state import ACCUMULATION, BATCH, Seam
 from tuitune.workbench.proof_reading import read_proof
 from tuitune.workbench.record_fields import finite, sentence, source, whole
 from tuitune.workbench.run_state import Crash, Event, RunState
@@ -64,7 +64,8 @@ def _hello(state: RunState, record: Mapping[str, Any], time: float) -> None:
         state.hello["hub"] = dict(record)
     elif writer in ("", f"trainer-{state.attempt}"):
         state.hello["trainer"] = dict(record)
-        state.settings.clear()  # it says itself what is in force
+        for name in (BATCH, ACCUMULATION):  # its ledger tells them; what else was set by hand, a later attempt keeps
+            state.settings.pop(name, None)
 
 
 def _state(state: RunState, record: Mapping[str, Any], time: float) -> None:
