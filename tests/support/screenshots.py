@@ -18,6 +18,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
+from tests.support import steering_shots
 from tuitune.demo.workspace import make_demo
 from tuitune.workbench.app import Workbench
 from tuitune.workbench.views.plan_view import PlanView
@@ -295,6 +296,14 @@ async def _cursor(pilot: Pilot[None], folder: Path) -> None:
     await pilot.press("m", "s", *["left"] * 24)
 
 
+async def _memory(pilot: Pilot[None], folder: Path) -> None:
+    await _dashboard(pilot, folder)
+    view = pilot.app.editor.active  # type: ignore[attr-defined]
+    while view.charts.slot != "memory":
+        await pilot.press("tab")
+    await pilot.press("m")
+
+
 async def _events(pilot: Pilot[None], folder: Path) -> None:
     await _dashboard(pilot, folder)
     await pilot.press("e")
@@ -341,6 +350,8 @@ SHOTS = (
     Shot("chart", _cursor),
     Shot("events", _events),
     Shot("runs", _runs),
+    Shot("memory", _memory),
+    *(Shot(name, prepare) for name, prepare in steering_shots.SCENES.items()),
 )
 
 
@@ -402,16 +413,20 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="screenshots", description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--run", type=Path, required=True, help="a recorded run directory: pictures do not show made-up figures")
+    parser.add_argument("--steered", type=Path, help="a recorded run that was steered while it trained, for the pictures of that")
     parser.add_argument("names", nargs="*", metavar="NAME", help="of pictures; all of them when none is named")
     options = parser.parse_args(arguments)
     options.directory.mkdir(parents=True, exist_ok=True)
     for shot in SHOTS:
-        if options.names and shot.name not in options.names:
+        steered = shot.name in steering_shots.SCENES
+        if (options.names and shot.name not in options.names) or (steered and options.steered is None):
             continue
         for size in SIZES:
             with tempfile.TemporaryDirectory() as scratch:
                 os.environ["XDG_CONFIG_HOME"] = str(Path(scratch) / "config")  # nobody's own settings
                 folder = workspace(Path(scratch), options.run)
+                if steered:
+                    steering_shots.take_along(options.steered, folder)
                 sys.stdout.write(f"{asyncio.run(take(shot, folder, size, options.directory))}\n")
                 sys.stdout.flush()
     return 0

@@ -38,14 +38,19 @@ def take_applied(state: RunState, record: Mapping[str, Any], time: float) -> Non
     command.op = word(record.get("op")) or command.op
     command.step, command.answered = whole(record.get("step")), time
     command.error = sentence(record.get("error"))
-    command.note = word(record.get("path"), limit=200).rpartition("/")[2]
+    command.note = word(record.get("path"), limit=4096).rpartition("/")[2]
     alarm = state.alarm
     command.why = alarm.place if alarm and alarm.op == command.op and alarm.time <= command.time else ""
     command.old, command.new = record.get("old"), record.get("new")
     command.state = "failed" if record.get("ok") is False or command.error else "applied"
     state.commands_seen += 1
+    key = word(record.get("key") or command.args.get("key"))
     if command.state == "applied" and command.op == "set" and command.new is not None:
-        state.settings[word(command.args.get("key"))] = command.new
+        state.settings[key] = command.new
+        if command.step is not None:
+            state.set_at[key] = command.step
+        if key == "max_steps" and (last := whole(command.new)):
+            state.max_steps = last
     if command.state == "applied" and command.op == "reshape" and isinstance(command.new, Mapping):
         state.settings.update({word(key): value for key, value in list(command.new.items())[:8]})
     state.note(Event(time, "refused" if command.state == "failed" else "applied", "", command.step, command))
@@ -97,10 +102,13 @@ def take_seam(state: RunState, record: Mapping[str, Any], time: float) -> None:
     attempt = whole(record.get("attempt")) or state.attempt
     changed = record.get("changed")
     sentences = [text for item in changed[:20] if (text := sentence(item))] if isinstance(changed, list) else []
-    checkpoint = word(record.get("checkpoint"), limit=200).rpartition("/")[2]
+    checkpoint = word(record.get("checkpoint"), limit=4096).rpartition("/")[2]
     seam = Seam(attempt, whole(record.get("step")), checkpoint, tuple(sentences))
     if len(state.seams) < MAX_EVENTS:
         state.seams[attempt] = seam
+    for name in [name for name, at in state.set_at.items() if at > (seam.step or 0)]:  # the checkpoint is older than that change
+        state.set_at.pop(name)
+        state.settings.pop(name, None)
     state.note(Event(time, "seam", "; ".join([seam.words, *sentences]), seam.step))
 
 

@@ -160,7 +160,10 @@ def paused_words(state: RunState) -> str:
         return ""
     at = f" after step {state.step}" if state.step is not None else ""
     if state.state == "suspended":
-        return f"○ Suspended{at}: {state.why or 'the GPU is free, it goes on from its checkpoint'} (F5 does it)."
+        by = state.why.startswith("suspended")  # the trainer's last word; the hub's follows
+        words = _first(state.why) if by else "Suspended"
+        rest = state.why if state.why and not by else "the GPU is free, and it goes on from its checkpoint"
+        return f"○ {words}{at}: {rest} (F5 does it)."
     words = _first(state.why) if state.why.startswith("paused") else f"Paused ({state.why})" if state.why else "Paused"
     return f"‖ {words}{at}. F5 goes on; settings can be changed, saved, evaluated and sampled meanwhile."
 

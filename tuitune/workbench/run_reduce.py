@@ -12,12 +12,14 @@ from typing import Any
 from tuitune.bus.envelope import as_number
 from tuitune.runs.curves import ENVELOPE, MAX_METRICS
 from tuitune.text import printable
-from tuitune.workbench.gpu_reading import read_host, read_sample, word
+from tuitune.workbench import figures
+from tuitune.workbench.gpu_reading import word
+from tuitune.workbench.gpu_reduce import take_gpus, take_host, take_torch_memory
 from tuitune.workbench.live_reduce import take_alarm, take_applied, take_command, take_out_of_memory, take_sample, take_seam
-from tuitune.workbench.live_state import Seam
+from tuitune.workbench.live_state import ACCUMULATION, BATCH, Seam
 from tuitune.workbench.proof_reading import read_proof
 from tuitune.workbench.record_fields import finite, sentence, source, whole
-from tuitune.workbench.run_state import Crash, Event, GpuHistory, RunState, TorchMemory
+from tuitune.workbench.run_state import Crash, Event, RunState
 from tuitune.workbench.series import Series
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
@@ -62,7 +64,8 @@ def _hello(state: RunState, record: Mapping[str, Any], time: float) -> None:
         state.hello["hub"] = dict(record)
     elif writer in ("", f"trainer-{state.attempt}"):
         state.hello["trainer"] = dict(record)
-        state.settings.clear()  # it says itself what is in force
+        for name in (BATCH, ACCUMULATION):  # its ledger tells them; what else was set by hand, a later attempt keeps
+            state.settings.pop(name, None)
 
 
 def _state(state: RunState, record: Mapping[str, Any], time: float) -> None:
@@ -94,7 +97,7 @@ def _metrics(state: RunState, record: Mapping[str, Any], time: float) -> None:
     state.boundary = max(time, state.boundary or time)
     _progress(state, record)
     _numbers(state, record, step)
-    _torch_memory(state, record.get("mem"), now)
+    take_torch_memory(state, record.get("mem"), now)
 
 
 def _eval(state: RunState, record: Mapping[str, Any], time: float) -> None:
@@ -105,36 +108,6 @@ def _eval(state: RunState, record: Mapping[str, Any], time: float) -> None:
     _numbers(state, nested if isinstance(nested, Mapping) else record, step)
     loss = state.value("eval_loss")
     state.note(Event(time, "eval", "evaluated" if loss is None else f"evaluated: eval_loss {loss:.4g}", step))
-
-
-def _gpu(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    sample = read_sample(record)
-    state.gpu_now = sample
-    now = time - (state.origin or 0.0)
-    for reading in sample.devices:
-        history = state.gpus.get(reading.key)
-        if history is None:
-            if len(state.gpus) >= 64:
-                continue
-            history = state.gpus[reading.key] = GpuHistory(reading)
-        history.now = reading
-        for series, value in (
-            (history.used, reading.used),
-            (history.process, reading.process),
-            (history.util, reading.util),
-            (history.power, reading.power),
-            (history.temperature, reading.temperature),
-        ):
-            if value is not None and math.isfinite(value):
-                series.add(now, value)
-
-
-def _host(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    state.host_now = read_host(record)
-    now = time - (state.origin or 0.0)
-    for series, value in ((state.ram, state.host_now.ram_used), (state.tree_rss, state.host_now.tree_rss)):
-        if value is not None and math.isfinite(value):
-            series.add(now, value)
 
 
 def _log(state: RunState, record: Mapping[str, Any], time: float) -> None:
@@ -148,8 +121,8 @@ def _log(state: RunState, record: Mapping[str, Any], time: float) -> None:
 def _checkpoint(state: RunState, record: Mapping[str, Any], time: float) -> None:
     step = whole(record.get("step"))
     seconds, count = finite(record.get("seconds")), finite(record.get("bytes"))
-    parts = [f"checkpoint {word(record.get('path')).rpartition('/')[2] or step}"]
-    parts += [f"{count / (1 << 20):.0f} MiB"] if count is not None else []
+    parts = [f"checkpoint {word(record.get('path'), limit=4096).rpartition('/')[2] or step}"]
+    parts += [figures.size(count)] if count is not None else []
     parts += [f"{seconds:.1f} s"] if seconds is not None else []
     whole_one = record.get("complete") is not False
     parts += [] if whole_one else [f"not written: {sentence(record.get('error')) or 'no reason given'}"]
@@ -218,8 +191,8 @@ _TAKERS: dict[str, Callable[[RunState, Mapping[str, Any], float], None]] = {
     "state": _state,
     "metrics": _metrics,
     "eval": _eval,
-    "gpu": _gpu,
-    "host": _host,
+    "gpu": take_gpus,
+    "host": take_host,
     "log": _log,
     "checkpoint": _checkpoint,
     "hb": _heartbeat,
@@ -300,31 +273,3 @@ def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
         if not math.isfinite(value) and name in ("loss", "grad_norm", "eval_loss") and state.not_finite is None:
             state.not_finite = (name, step)
             state.note(Event(state.last_time or 0.0, "number", f"{name} is {value}: the run diverges", step))
-
-
-def _torch_memory(state: RunState, memory: Any, now: float) -> None:
-    """`mem` of a metrics record: one mapping of numbers, one mapping of lists, or a list of mappings, one per device."""
-    for index, figures in enumerate(_per_device(memory)[:64]):
-        while len(state.torch) <= index:
-            state.torch.append(TorchMemory())
-        device = state.torch[index]
-        for series, key in (
-            (device.allocated, "alloc"),
-            (device.reserved, "reserved"),
-            (device.peak_allocated, "peak_alloc"),
-            (device.peak_reserved, "peak_reserved"),
-        ):
-            value = finite(figures.get(key))
-            if value is not None:
-                series.add(now, value)
-
-
-def _per_device(memory: Any) -> list[Mapping[str, Any]]:
-    if isinstance(memory, list):
-        return [entry if isinstance(entry, Mapping) else {} for entry in memory]
-    if not isinstance(memory, Mapping):
-        return []
-    lists = {key: value for key, value in memory.items() if isinstance(value, list)}
-    if not lists:
-        return [memory]
-    return [{key: value[index] for key, value in lists.items() if index < len(value)} for index in range(max(map(len, lists.values())))]

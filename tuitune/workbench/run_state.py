@@ -106,7 +106,8 @@ class RunState:
     events_seen: int = 0
     commands: dict[str, CommandState] = field(default_factory=dict)
     commands_seen: int = 0  # changes of commands: asked or answered
-    settings: dict[str, Any] = field(default_factory=dict)  # what commands have set since the trainer's hello
+    settings: dict[str, Any] = field(default_factory=dict)  # what commands have set
+    set_at: dict[str, int] = field(default_factory=dict)  # after which step each of them was: only later logs know a new learning rate
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=500))
     samples_seen: int = 0
     bases: dict[str, str] = field(default_factory=dict)  # the base model's answer by prompt
@@ -160,8 +161,9 @@ class RunState:
 
     def setting(self, name: str) -> Any:
         """The present value of something that `set` or `reshape` changes; None when it is not known."""
-        if name == "learning_rate" and (rate := self.value(name)) is not None:
-            return rate
+        rates = self.metrics.get("learning_rate")
+        if name == "learning_rate" and rates and self.set_at.get(name, -1) < rates.xs[-1]:
+            return rates.last
         if name == "max_steps" and self.max_steps is not None:
             return self.max_steps
         if name in self.settings:

@@ -292,7 +292,7 @@ async def test_the_queue_lists_what_is_alive(folder):
     living_run(folder)
     async with workbench(folder) as screen:
         await screen.until("▶ demo 60/400")
-        await screen.press("ctrl+t left")
+        await screen.press("ctrl+t right right")
         await screen.until("QUEUE 1")
         await screen.press("enter")
         await screen.until(lambda: screen.tabs == "[demo-20261121-090000]")

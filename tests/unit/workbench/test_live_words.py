@@ -81,3 +81,6 @@ def test_a_paused_run_says_how_it_goes_on() -> None:
     assert paused_words(running()) == ""
     assert paused_words(in_state("paused", why="paused by ada")).startswith("‖ Paused by ada after step 30. F5 goes on")
     assert paused_words(in_state("suspended")).startswith("○ Suspended after step 30: the GPU is free")
+    assert paused_words(in_state("suspended", why="suspended by ada")).startswith("○ Suspended by ada after step 30: the GPU is free")
+    assert "it goes on from checkpoint-30 (F5" in paused_words(in_state("suspended", why="it goes on from checkpoint-30"))
+    assert paused_words(in_state("paused", why="the loss is nan")).startswith("‖ Paused (the loss is nan) after step 30.")

@@ -22,7 +22,7 @@ def ledger(path: Path) -> Path:
 def test_each_event_has_its_step_and_a_sign_that_does_not_need_colour() -> None:
     state = state_of(*from_files(hub=journals.hub_records(), trainer_1=journals.trainer_records()))
     text = text_of([event_line(event) for event in state.events])
-    for piece in ("◆ step 25", "checkpoint checkpoint-25, 37 MiB, 0.2 s", "◇ step 20", "evaluated: eval_loss", "■", "ended: done"):
+    for piece in ("◆ step 25", "checkpoint checkpoint-25, 37.2 MiB, 0.2 s", "◇ step 20", "evaluated: eval_loss", "■", "ended: done"):
         assert piece in text
 
 

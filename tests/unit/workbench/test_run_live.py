@@ -6,6 +6,7 @@ from tests.support import journals
 from tests.unit.workbench.live import NOW, running
 from tests.unit.workbench.test_run_events import text_of
 from tests.unit.workbench.test_run_state import from_files, state_of
+from tuitune.workbench.run_reduce import reduce
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.views.run.events import event_line
 from tuitune.workbench.views.run.header import banner, header_lines
@@ -74,6 +75,39 @@ def test_a_new_batch_is_told_in_few_words_and_a_snapshot_by_its_file() -> None:
     assert state.commands["r"].outcome == "batch 4 × 4 → 2 × 8 by ada"
     assert state.commands["s"].outcome == "snapshot applied: step-31.pickle by ada"
     assert (state.setting("per_device_train_batch_size"), state.setting("gradient_accumulation_steps")) == (2, 8)
+
+
+def test_what_was_just_set_is_in_force_before_a_log_says_so() -> None:
+    asked = {"ev": "command", "id": "m", "op": "set", "args": {"key": "max_steps", "value": 90}}
+    state = running(
+        ASKED, {**DONE, "step": 30}, asked, {"ev": "applied", "id": "m", "op": "set", "step": 30, "ok": True, "old": 60, "new": 90}
+    )
+    assert (state.setting("learning_rate"), state.setting("max_steps"), state.max_steps) == (1e-5, 90, 90)
+    reduce(state, {"src": "trainer-1", "t": NOW + 2, "ev": "metrics", "step": 31, "max_steps": 90, "learning_rate": 9e-6})
+    assert state.setting("learning_rate") == 9e-6
+
+
+def test_what_was_set_after_the_checkpoint_of_a_later_attempt_is_undone() -> None:
+    done = {"ev": "applied", "id": "s", "op": "set", "key": "save_steps", "ok": True, "old": 25, "new": 10}
+    for step, value in ((20, 10), (28, 25)):
+        state = running({**done, "step": step})
+        for record in ({"ev": "state", "s": "loading"}, {"ev": "seam", "attempt": 2, "step": 25, "checkpoint": "checkpoint-25"}):
+            reduce(state, {"src": "trainer-2", "t": NOW + 9, **record})
+        assert state.setting("save_steps") == value
+
+
+def test_what_was_set_by_hand_holds_for_later_attempts_but_the_batch_is_told_by_their_ledger() -> None:
+    shape = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8}
+    state = running(
+        {"ev": "command", "id": "a", "op": "set", "args": {"key": "save_steps", "value": 10}},
+        {"ev": "applied", "id": "a", "op": "set", "step": 30, "ok": True, "old": 25, "new": 10},
+        {"ev": "applied", "id": "r", "op": "reshape", "step": 30, "ok": True, "old": None, "new": shape},
+    )
+    assert state.setting("per_device_train_batch_size") == 2
+    for record in from_files(trainer_2=journals.trainer_records(40, first=26, start=journals.START + 60, caps=journals.LIVE_CAPS)):
+        reduce(state, record)
+    assert state.setting("save_steps") == 10
+    assert state.setting("per_device_train_batch_size") is None
 
 
 def test_a_command_that_nobody_answered_before_the_end_says_so() -> None:

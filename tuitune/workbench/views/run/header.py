@@ -77,7 +77,10 @@ def banner(state: RunState, problem: str = "") -> tuple[str, str]:
         if not hint and crash:
             how = f"signal {crash.signal}" if crash.signal else f"exit code {crash.returncode}"
             hint = f"The trainer ended with {how} ({crash.kind})."
-        return f"✗ {hint[:1].upper() + hint[1:] or 'The run failed without saying why.'} (e: events and traceback, t: log)", "error"
+        return (
+            f"✗ {hint[:1].upper() + hint[1:] or 'The run failed without saying why.'} (e: events and traceback, t: log, F5: go on)",
+            "error",
+        )
     if state.state == "lost":
         return f"✗ The run is lost: {state.why}.{_checkpoint_words(state)}", "error"
     if state.state == "hung":

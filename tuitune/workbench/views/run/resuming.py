@@ -12,6 +12,7 @@ from tuitune.text import printable
 from tuitune.workbench.parts.confirm import Choice, Confirm
 from tuitune.workbench.views.view import View
 
+ENDS = {"failed": "failed", "stopped": "was stopped", "lost": "was lost"}
 MARK = "tuitune-ok.json"  # a checkpoint without it is half written and does not count
 
 
@@ -54,7 +55,7 @@ def words(ended: Ended) -> list[str]:
     run, step = ended.run, ended.checkpoint
     of = f" of {run.max_steps}" if run.max_steps else ""
     why = f": {printable(run.why, limit=200)}" if run.why else ""
-    lines = [f"It {'was' if run.state in ('stopped', 'lost') else 'is'} {run.state} at step {run.step or 0}{of}{why}"]
+    lines = [f"It {ENDS.get(run.state, 'ended')} at step {run.step or 0}{of}{why}"]
     if step is None:
         return [*lines, "It has no whole checkpoint, so it starts from the beginning."]
     again = f" Steps {step + 1} to {run.step} are trained again." if run.step and run.step > step else ""
