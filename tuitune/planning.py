@@ -10,8 +10,10 @@ from tuitune.dataset.looked_at import known_lengths
 from tuitune.errors import NotHere, UserError
 from tuitune.memory.allocator import expandable
 from tuitune.memory.families import read_shape
+from tuitune.memory.measured import ways
 from tuitune.memory.settings import Reference, Settings, Weights, together
-from tuitune.memory.shape import Shape
+from tuitune.memory.shape import NoFormula, Shape
+from tuitune.memory.unknown import Count, counted_shape
 from tuitune.preflight.cards import CPU, Card
 from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
 from tuitune.recipe.aliases import canonical_name
@@ -47,16 +49,17 @@ class Planned:
     length_why: str = ""
 
 
-def read_recipe(path: Path, card: Card | None) -> Planned:
-    """A recipe's model and settings, with what tuitune fills in on `card` (None or the CPU: as on a card with bfloat16).
+def read_recipe(path: Path, card: Card | None, count: Count | None = None) -> Planned:
+    """A recipe's model and settings, with what tuitune fills in on `card` (None or the CPU: as on a card with bfloat16). `count`: asks the
+    analyst about a model of a family without formulas, which can take a minute; without, only what was counted before is known.
 
     UserError when the recipe is not valid, its model is not here, or it asks for something that the plan does not count yet.
     """
     schema = load_schema()
-    return plan_recipe(load_recipe(path, schema=schema), schema, card)
+    return plan_recipe(load_recipe(path, schema=schema), schema, card, count)
 
 
-def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None) -> Planned:
+def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None, count: Count | None = None) -> Planned:
     """read_recipe for a recipe that is loaded already."""
     if wants_cpu(recipe.launch, recipe.training):
         raise UserError(
@@ -65,10 +68,24 @@ def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None) -> Planned:
     _refuse_unplanned(recipe)
     usable = None if card is None or not card.gpu else card
     files = _model_files(recipe)
-    shape = _with_all_weights(read_shape(files.config), files)
     lengths, why = known_lengths(recipe)
     settings = read_settings(recipe, schema, usable, lengths)
+    shape = _with_all_weights(_shape(files, settings, recipe, count), files)
     return Planned(recipe.file, shape, settings, "data" if lengths else "max_length", usable, lengths, why)
+
+
+def _shape(files: ModelFiles, settings: Settings, recipe: Recipe, count: Count | None) -> Shape:
+    """By the family's formula; of a family without one from a model that was counted."""
+    try:
+        return read_shape(files.config)
+    except NoFormula as error:
+        shape = counted_shape(files.folder, files.config, ways(settings, recipe.launch.get("adapter_dtype")), count)
+        if shape is None:
+            file = printable(str(recipe.file))
+            raise UserError(
+                f"{error}, and it has not been counted yet on a model without memory; do it once: tuitune plan {file}"
+            ) from None
+        return shape
 
 
 def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Lengths | None = None) -> Settings:

@@ -18,6 +18,9 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     tokens, settings = found["length"]["tokens"], found["settings"]
     rows = settings["batch"] * (2 if settings["task"] in ("dpo", "reward") else 1)
     console.print(Text(_planned_for(found, rows), "dim"))
+    if found["basis"] != "formula":
+        family = printable(found["model"]["family"])
+        console.print(Text(f"{family} is a family tuitune has no formula for: measured on a model without memory", "yellow"))
     if calibration := found["calibration"]:
         runs = "1 run" if calibration["runs"] == 1 else f"{calibration['runs']} runs"
         console.print(Text(f"calibrated by {runs} on this box ({printable(calibration['file'])}; delete it to plan without)", "dim"))

@@ -17,7 +17,8 @@ COMMON = ("T4", "RTX 3060", "RTX 4080", "L4", "RTX 4090", "RTX 5090", "L40S", "A
 
 def document(planned: "Planned") -> dict[str, Any]:
     """The JSON document of `tuitune plan --json`, without its "schema". Memory in bytes. `fits`, `margin` and `largest` are null without a
-    card. `largest` and `advice` keep 5 % of the card free, which is what a plan may be off. `calibration`: what runs on this box measured
+    card. `largest` and `advice` keep 5 % of the card free, which is what a plan may be off. `basis`: "formula", or "measured on a meta
+    model" for a family that has none. `calibration`: what runs on this box measured
     for this card, null when none did or another card is named; `cards` are always without."""
     shape, settings, card = planned.shape, planned.settings, planned.card
     measured = read_calibration(box_of(card.name, card.driver)) if card else None
@@ -29,6 +30,7 @@ def document(planned: "Planned") -> dict[str, Any]:
     return {
         "file": str(planned.file),
         "model": {"family": shape.family, "parameters": shape.parameters},
+        "basis": "formula" if shape.measured is None else "measured on a meta model",
         "components": [asdict(component) for component in made.components if component.bytes],
         "phases": made.phases,
         "peak": {"allocated": made.allocated, "nvml": made.nvml, "phase": made.peak, "paged": made.paged},

@@ -30,6 +30,7 @@ LOOKS: dict[str, Piece] = {
 OTHER, SMALL, HELD, PAGED = ("=", "dim"), ("-", "dim"), ("╳", "warn"), ("▖", "two")
 SMALLEST = 0.01  # of what is needed: smaller components are drawn as one
 ORDER = list(LOOKS)
+UNKNOWN = "a family tuitune has no formula for: measured on a model without memory"
 BACKWARD = "backward, "  # how the names of its phases begin
 
 
@@ -94,7 +95,8 @@ def head(state: PlanState, out: Outcome, width: int) -> list[Line]:
     if cell_len(name) + cell_len(facts) + 3 > width:
         name = printable(state.basis.model.rpartition("/")[2])
     title: Line = ((name, "title"), (f" · {facts}", "dim"))
-    return [title, *verdict(state, out, width)]
+    unknown = wrapped(UNKNOWN, width, "warn") if shape.measured is not None else []
+    return [title, *unknown, *verdict(state, out, width)]
 
 
 def verdict(state: PlanState, out: Outcome, width: int) -> list[Line]:

@@ -1,4 +1,5 @@
-"""Reads what the plan view starts from: the recipe, its model's shape and this box's card. Some ten milliseconds: call it in a thread."""
+"""Reads what the plan view starts from: the recipe, its model's shape and this box's card. Some ten milliseconds, if the
+model's family has a formula or has been counted: call it in a thread."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 from tuitune.memory.calibration import Calibration, box_of, read_calibration
 from tuitune.memory.plan import plan
 from tuitune.memory.settings import device
+from tuitune.memory.unknown import Count
 from tuitune.planning import read_recipe
 from tuitune.preflight import cards
 from tuitune.preflight.cards import Card
@@ -31,13 +33,14 @@ class Basis:
     measured: Calibration | None = None
 
 
-def read(path: Path, wanted: Card | None) -> Basis:
-    """The recipe planned for a card; None: for this box's. UserError when there is no plan for it, with what to do."""
+def read(path: Path, wanted: Card | None, count: Count | None = None) -> Basis:
+    """The recipe planned for a card; None: for this box's. `count` asks the analyst about a family without formulas, which can take a
+    minute. UserError when there is no plan for it, with what to do."""
     own = cards.this_box()
     box = own if own.gpu else None
     card = wanted or box
     text = read_document(path).text
-    planned = read_recipe(path, card)
+    planned = read_recipe(path, card, count)
     plan(planned.shape, planned.settings, device(planned.card.capability if planned.card else None))  # refuses what it has no figures for
     measured = read_calibration(box_of(own.name, own.driver))
     data = parse(text).data
