@@ -76,7 +76,7 @@ def _cards(planned: "Planned") -> list[dict[str, Any]]:
     plans: dict[Any, Plan] = {}
     rows = []
     for name in COMMON:
-        memory, capability = KNOWN[name][0] * GIB, KNOWN[name][1]
+        memory, capability = int(KNOWN[name][0] * GIB), KNOWN[name][1]
         stack = device(capability)
         if stack not in plans:
             plans[stack] = plan(planned.shape, planned.settings, stack)
