@@ -123,8 +123,13 @@ def _usable(pynvml: Any, handle: Any) -> int:
 
 
 def _known(name: str) -> tuple[float, tuple[int, int]] | None:
-    """The entry whose name it is, or is part of the driver's longer one (NVIDIA A100-SXM4-80GB); the longest name wins."""
+    found = known_name(name)
+    return None if found is None else KNOWN[found]
+
+
+def known_name(name: str) -> str | None:
+    """The name in KNOWN that it is, or that is part of the driver's longer one (NVIDIA A100-SXM4-80GB); the longest wins."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     fits = [known for known in KNOWN if (short := re.sub(r"[^a-z0-9]", "", known.lower())) == plain or f"nvidia{short}" in plain]
     fits += [known for known in KNOWN if re.sub(r"[^a-z0-9]", "", known.lower()).removeprefix("rtx") == plain]
-    return KNOWN[max(fits, key=len)] if fits else None
+    return max(fits, key=len) if fits else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from tuitune.memory.step_time import words
 from tuitune.preflight.cards import GIB, Card
 from tuitune.text import printable
 from tuitune.workbench.parts.gpu_panel import wrapped
@@ -96,7 +97,8 @@ def head(state: PlanState, out: Outcome, width: int) -> list[Line]:
         name = printable(state.basis.model.rpartition("/")[2])
     title: Line = ((name, "title"), (f" · {facts}", "dim"))
     unknown = wrapped(UNKNOWN, width, "warn") if shape.measured is not None else []
-    return [title, *unknown, *verdict(state, out, width)]
+    took = wrapped(words(out.time), width, "dim") if out.time is not None else []
+    return [title, *unknown, *verdict(state, out, width), *took]
 
 
 def verdict(state: PlanState, out: Outcome, width: int) -> list[Line]:
