@@ -1,5 +1,6 @@
 """`tuitune plan`: from a recipe and a card to the memory plan's records. Reads config.json and safetensors headers; imports no torch."""
 
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from tuitune.dataset.looked_at import known_lengths
 from tuitune.errors import NotHere, UserError
 from tuitune.memory.allocator import expandable
 from tuitune.memory.families import read_shape
+from tuitune.memory.measured import ways
 from tuitune.memory.settings import Reference, Settings, Weights, together
-from tuitune.memory.shape import Shape
+from tuitune.memory.shape import NoFormula, Shape
+from tuitune.memory.unknown import Count, counted_shape
 from tuitune.preflight.cards import CPU, Card
 from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
 from tuitune.recipe.aliases import canonical_name
@@ -36,7 +39,7 @@ UNPLANNED = {
 @dataclass(frozen=True)
 class Planned:
     """What a recipe comes to: `length_from` says where the length is from, "data" (then `lengths` are the data's) or "max_length" (then
-    `length_why` says why not from the data). `card` None: no GPU here and none named."""
+    `length_why` says why not from the data). `card` None: no GPU here and none named. `steps`: of the whole run, None when nobody knows."""
 
     file: Path
     shape: Shape
@@ -45,18 +48,25 @@ class Planned:
     card: Card | None
     lengths: Lengths | None = None
     length_why: str = ""
+    steps: int | None = None
+
+    @property
+    def mean(self) -> float | None:
+        """Tokens of a sequence of the data on average; None when they have not been counted."""
+        return self.lengths.tokens / self.lengths.sequences if self.lengths and self.lengths.sequences else None
 
 
-def read_recipe(path: Path, card: Card | None) -> Planned:
-    """A recipe's model and settings, with what tuitune fills in on `card` (None or the CPU: as on a card with bfloat16).
+def read_recipe(path: Path, card: Card | None, count: Count | None = None) -> Planned:
+    """A recipe's model and settings, with what tuitune fills in on `card` (None or the CPU: as on a card with bfloat16). `count`: asks the
+    analyst about a model of a family without formulas, which can take a minute; without, only what was counted before is known.
 
     UserError when the recipe is not valid, its model is not here, or it asks for something that the plan does not count yet.
     """
     schema = load_schema()
-    return plan_recipe(load_recipe(path, schema=schema), schema, card)
+    return plan_recipe(load_recipe(path, schema=schema), schema, card, count)
 
 
-def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None) -> Planned:
+def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None, count: Count | None = None) -> Planned:
     """read_recipe for a recipe that is loaded already."""
     if wants_cpu(recipe.launch, recipe.training):
         raise UserError(
@@ -65,20 +75,33 @@ def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None) -> Planned:
     _refuse_unplanned(recipe)
     usable = None if card is None or not card.gpu else card
     files = _model_files(recipe)
-    shape = _with_all_weights(read_shape(files.config), files)
     lengths, why = known_lengths(recipe)
     settings = read_settings(recipe, schema, usable, lengths)
-    return Planned(recipe.file, shape, settings, "data" if lengths else "max_length", usable, lengths, why)
+    shape = _with_all_weights(_shape(files, settings, recipe, count), files)
+    return Planned(
+        recipe.file, shape, settings, "data" if lengths else "max_length", usable, lengths, why, _steps(recipe, schema, settings, lengths)
+    )
+
+
+def _shape(files: ModelFiles, settings: Settings, recipe: Recipe, count: Count | None) -> Shape:
+    """By the family's formula; of a family without one from a model that was counted."""
+    try:
+        return read_shape(files.config)
+    except NoFormula as error:
+        shape = counted_shape(files.folder, files.config, ways(settings, recipe.launch.get("adapter_dtype")), count)
+        if shape is None:
+            file = printable(str(recipe.file))
+            raise UserError(
+                f"{error}, and it has not been counted yet on a model without memory; do it once: tuitune plan {file}"
+            ) from None
+        return shape
 
 
 def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Lengths | None = None) -> Settings:
     """What of a recipe decides its memory: written, else as the trainer fills it in on this card, else the library's default. `lengths`: of
     its data, where they are known."""
     box = Box(True, (card or CPU).name, (card and card.capability) or (8, 0))
-    written = {canonical_name(name): value for name, value in recipe.training.items() if value != "auto"}
-    filled = {canonical_name(name): fill.value for name, fill in training_fill_ins(written, box, Path()).items()}
-    defaults = {name: spec.default for name, spec in schema.training_fields(recipe.task).items()}
-    training = {**defaults, **filled, **written}
+    training = _training(recipe, schema, box)
     lora = _lora(recipe)
     adapts = recipe.peft is not None or bool(recipe.model.get("adapter"))
     weights = _weights(recipe, box, full=not adapts)
@@ -111,6 +134,25 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
         expandable=expandable(os.environ),
     )
     return settings if lengths is None else _with_lengths(settings, recipe, training, lengths)
+
+
+def _training(recipe: Recipe, schema: Schema, box: Box) -> dict[str, Any]:
+    """All of the training section, canonically named: as written, else filled in, else the library's default."""
+    written = {canonical_name(name): value for name, value in recipe.training.items() if value != "auto"}
+    filled = {canonical_name(name): fill.value for name, fill in training_fill_ins(written, box, Path()).items()}
+    return {name: spec.default for name, spec in schema.training_fields(recipe.task).items()} | filled | written
+
+
+def _steps(recipe: Recipe, schema: Schema, settings: Settings, lengths: Lengths | None) -> int | None:
+    """Optimizer steps of the whole run on one GPU, as transformers' Trainer counts them; None without the data's lengths."""
+    training = _training(recipe, schema, Box(True, CPU.name, (8, 0)))
+    most, epochs = training.get("max_steps"), training.get("num_train_epochs")
+    if isinstance(most, int) and most > 0:
+        return most
+    if lengths is None or not isinstance(epochs, int | float):
+        return None
+    batches = lengths.sequences // settings.batch if training.get("dataloader_drop_last") else -(-lengths.sequences // settings.batch)
+    return math.ceil(epochs * max(-(-batches // settings.accumulation), 1))
 
 
 def _loss(recipe: Recipe, training: dict[str, Any]) -> Literal["fused", "smoothed", "none"]:

@@ -119,6 +119,7 @@ def test_on_a_gpu_plan_and_measurement_stand_side_by_side_and_later_plans_learn_
     tiny_model: Path, workspace: Path, optim: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tuitune.memory.calibration import box_of, read_calibration
+    from tuitune.memory.pace import key_of, read_pace
     from tuitune.trainer import proof
     from tuitune.trainer.box import Box
     from tuitune.trainer.readings import OnCard
@@ -152,11 +153,18 @@ def test_on_a_gpu_plan_and_measurement_stand_side_by_side_and_later_plans_learn_
     monkeypatch.setattr(proof, "on_card", lambda: OnCard("Stand-in 8", "1.0", 9 << 30, []))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 6 << 30)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 7 << 30)
-    trainer.state.global_step = 6
+    trainer.state.global_step = 8
+    for _ in range(8):
+        callback.on_step_begin(trainer.args, trainer.state, trainer.control)
+        callback.on_step_end(trainer.args, trainer.state, trainer.control)
     callback.on_train_end(trainer.args, trainer.state, trainer.control)
     kept = read_calibration(box)
     assert kept is not None
     assert (kept.context, kept.unused, kept.runs) == (2 << 30, pytest.approx(1 / 6), 1)
+    pace = read_pace(box, key_of(callback.plan.shape, callback.plan.settings))
+    assert pace is not None
+    assert pace.runs == 1
+    assert pace.seconds * trainer.args.gradient_accumulation_steps == pytest.approx(callback.pace.seconds)
     journal.close()
 
 

@@ -25,6 +25,7 @@ def main() -> int:
     import torch
 
     from tuitune.analyst import alignment, chat_template, check, find, inspection, proven_set, survey
+    from tuitune.analyst.meta_memory import run as meta_memory
     from tuitune.analyst.render_watch import RenderWatch
     from tuitune.analyst.server import Operation, Progress, Server, Told
     from tuitune.analyst.wrapped_renders import watch_renders
@@ -73,12 +74,16 @@ def main() -> int:
         found: dict[str, Any] = msgspec.to_builtins(alignment.align(load(recipe, progress, watch), watch, progress))
         return found
 
+    def memory(progress: Told, *, folder: str, ways: list[Any]) -> dict[str, Any]:
+        return meta_memory.count(progress, folder=folder, ways=ways)
+
     operations = {
         "inspect": Operation(inspect, limit_s=120.0, renders=True),
         "survey": Operation(whole, limit_s=900.0, renders=True),
         "find": Operation(look_for, limit_s=900.0, renders=True),
         "alignment": Operation(align, limit_s=900.0, renders=True),
         "check": Operation(preflight, limit_s=900.0, renders=True),
+        "memory": Operation(memory, limit_s=900.0),
         "template": Operation(template, limit_s=120.0, renders=True),
     }
     gc.collect()

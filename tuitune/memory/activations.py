@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 from types import MappingProxyType
 
+from tuitune.memory.measured import RANK, Footprint, Measured
 from tuitune.memory.settings import Settings
 from tuitune.memory.shape import Linear, Shape
 from tuitune.memory.static import layer_parameters
@@ -16,6 +17,8 @@ from tuitune.memory.static import layer_parameters
 
 def layer_bytes(shape: Shape, settings: Settings) -> int:
     """Everything that one decoder layer keeps when it is not checkpointed (or has just been recomputed)."""
+    if shape.measured is not None:
+        return counted(shape, settings).layer.at(settings) + _other_rank(shape, shape.measured, settings)
     each_token = (
         norm_bytes(shape, settings)
         + attention_bytes(shape, settings)
@@ -29,6 +32,23 @@ def layer_bytes(shape: Shape, settings: Settings) -> int:
         + cast_bytes(shape, settings)
         + merged_expert_bytes(shape, settings)
     )
+
+
+def counted(shape: Shape, settings: Settings) -> Footprint:
+    """What was counted of a model without formulas. UserError for a way of training that was not."""
+    assert shape.measured is not None
+    return shape.measured.footprint(settings, masked(shape, settings))
+
+
+def _other_rank(shape: Shape, measured: Measured, settings: Settings) -> int:
+    """What adapters of this rank keep more in a layer than those of RANK: c a token for each adapted module, and 2 for each weight that
+    autocast copies; the mean of all layers."""
+    if not settings.lora:
+        return 0
+    adapter = measured.adapter(settings.targets)
+    copies = 2 * sum(size * count for size, count in adapter.tensors) if settings.amp and settings.adapter_bytes == 4 else 0
+    each_rank = settings.compute_bytes * adapter.modules * settings.tokens + copies
+    return (settings.rank - RANK) * each_rank // shape.layers
 
 
 def checkpoint_bytes(shape: Shape, settings: Settings) -> int:
@@ -172,9 +192,9 @@ def mask_positions(settings: Settings) -> int:
 
 def mask_bytes(shape: Shape, settings: Settings) -> int:
     """The mask itself, once: a byte an entry."""
-    return mask_positions(settings) if masked(shape, settings) else 0
+    return mask_positions(settings) if masked(shape, settings) and shape.measured is None else 0
 
 
 def layer_mask_bytes(shape: Shape, settings: Settings) -> int:
     """What a layer makes of it: the additive mask in the products' type, kept for the backward pass (ATen's SDPA)."""
-    return settings.compute_bytes * mask_positions(settings) if masked(shape, settings) else 0
+    return settings.compute_bytes * mask_positions(settings) if masked(shape, settings) and shape.measured is None else 0

@@ -15,9 +15,14 @@ def kept(shape: Shape, settings: Settings) -> dict[str, int]:
     layers = (shape.layers - checkpoints) * activations.layer_bytes(shape, settings)
     return {
         "checkpoints": checkpoints * activations.checkpoint_bytes(shape, settings),
-        "activations": layers + loss.final_norm_bytes(shape, settings),
+        "activations": layers + _after_layers(shape, settings),
         **_whole_batch(shape, settings),
     }
+
+
+def _after_layers(shape: Shape, settings: Settings) -> int:
+    """What the last norm keeps, and all else between the last layer and the head."""
+    return loss.final_norm_bytes(shape, settings) if shape.measured is None else activations.counted(shape, settings).final.at(settings)
 
 
 def checkpointed_layers(shape: Shape, settings: Settings) -> int:
@@ -71,6 +76,8 @@ def _last_layers(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
 
 def _whole_batch(shape: Shape, settings: Settings) -> dict[str, int]:
     """Mask and rotary positions (cosine and sine), made once for all layers."""
+    if shape.measured is not None:
+        return {"mask and positions": activations.counted(shape, settings).whole.at(settings)}
     positions = 2 * settings.weight_bytes * settings.row_tokens * shape.head_dim if shape.rotary else 0
     return {"mask": activations.mask_bytes(shape, settings), "positions": positions}
 

@@ -1,7 +1,8 @@
 """What this box's own runs have measured: a small JSON file in the cache that later plans read. Delete it and plans are as before.
 
 Two figures depend on driver, torch and card more than on the model: what the CUDA context takes, and how much the allocator holds that
-nobody uses. Each run leaves both, by card, driver and torch version; a plan takes the median of the last runs. Imports no torch.
+nobody uses. Each run leaves both, by card, driver and torch version; a plan takes the median of the last runs. (How long steps took stands
+in the same file: tuitune.memory.pace.) Imports no torch.
 """
 
 import json
@@ -70,7 +71,7 @@ def read_calibration(box: Box | None, file: Path | None = None) -> Calibration |
         path = file or calibration_file()
     except OSError:
         return None
-    runs = list(_runs(_document(path), box).values())
+    runs = list(_runs(read_document(path), box).values())
     contexts = [run.context for run in runs if run.context is not None]
     shares = [run.unused for run in runs if run.unused is not None]
     if not contexts and not shares:
@@ -82,7 +83,7 @@ def keep_measured(box: Box, run: str, measured: Measured, file: Path | None = No
     """Put what `run` has measured into the file, in the place of what it left before. Figures that cannot be true are left out; a broken
     file is begun anew. OSError when the disk refuses."""
     path = file or calibration_file()
-    document = _document(path)
+    document = read_document(path)
     runs = _runs(document, box)
     runs.pop(run, None)
     found = _sound({"context": measured.context, "unused": measured.unused})
@@ -91,7 +92,7 @@ def keep_measured(box: Box, run: str, measured: Measured, file: Path | None = No
     runs[run] = found
     newest = dict(list(runs.items())[-KEPT:])
     boxes = document["boxes"] | {box.key: {name: {"context": one.context, "unused": one.unused} for name, one in newest.items()}}
-    write_atomically(path, json.dumps({"schema": 1, "boxes": boxes}, indent=1) + "\n", mode=0o600)
+    write_atomically(path, json.dumps({**document, "schema": 1, "boxes": boxes}, indent=1) + "\n", mode=0o600)
 
 
 def unused_share(allocated: int, reserved: int, explained: int) -> float | None:
@@ -100,7 +101,7 @@ def unused_share(allocated: int, reserved: int, explained: int) -> float | None:
     return None if allocated < LEAST_PEAK else max(0.0, (reserved - allocated - explained) / allocated)
 
 
-def _document(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
     """The file with at least {"boxes": {}}, whatever is in it."""
     try:
         document = json.loads(path.read_bytes())

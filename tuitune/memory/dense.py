@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tuitune.errors import UserError
-from tuitune.memory.shape import Linear, Shape, Source
+from tuitune.memory.shape import Linear, NoFormula, Shape, Source
 
 Config = Mapping[str, Any]
 QV = ("q_proj", "v_proj")
@@ -99,7 +98,7 @@ def olmo2(config: Config) -> Shape:
 
 def stablelm(config: Config) -> Shape:
     if config.get("qk_layernorm"):
-        raise UserError("no memory plan yet for a stablelm model with qk_layernorm; train a few steps and look")
+        raise NoFormula("tuitune has no formula for a stablelm model with qk_layernorm")
     parallel = bool(config.get("use_parallel_residual"))
     hidden = int(config["hidden_size"])
     biased = bool(config.get("use_qkv_bias"))

@@ -10,20 +10,18 @@ from dataclasses import replace
 from tuitune.errors import UserError
 from tuitune.memory import dense, mixtures
 from tuitune.memory.dense import Config
-from tuitune.memory.shape import Shape
+from tuitune.memory.shape import NoFormula, Shape
 from tuitune.text import printable
 
 
 def read_shape(config: Config) -> Shape:
-    """The shape of the language model that config.json describes. UserError for a family that is not known, or a config without sizes."""
+    """The shape of the language model that config.json describes. NoFormula for a family that is not known, UserError for a config without
+    sizes."""
     inner = next((config[name] for name in ("text_config", "llm_config") if isinstance(config.get(name), dict)), config)
     family = str(inner.get("model_type") or config.get("model_type") or "")
     reader = FAMILIES.get(family)
     if reader is None:
-        raise UserError(
-            f"no memory plan for models of type {printable(family or 'unknown', limit=60)} yet (known: {', '.join(FAMILIES)}); "
-            "train a few steps with a small batch and look at the run's peak"
-        )
+        raise NoFormula(f"tuitune has no formula for models of type {printable(family or 'unknown', limit=60)}")
     tied = next((one["tie_word_embeddings"] for one in (inner, config) if isinstance(one.get("tie_word_embeddings"), bool)), None)
     try:
         shape = reader(inner)

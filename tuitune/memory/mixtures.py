@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from tuitune.errors import UserError
 from tuitune.memory.dense import Config, gated, llama, qwen3, qwen_window
-from tuitune.memory.shape import Experts, Linear, Shape
+from tuitune.memory.shape import Experts, Linear, NoFormula, Shape
 
 
 def mixtral(config: Config) -> Shape:
@@ -28,9 +27,7 @@ def qwen2_moe(config: Config) -> Shape:
 
 def _refuse_layers_without_experts(config: Config) -> None:
     if config.get("mlp_only_layers") or int(config.get("decoder_sparse_step") or 1) != 1:
-        raise UserError(
-            "no memory plan yet for a mixture-of-experts model of which some layers have no experts; train a few steps and look"
-        )
+        raise NoFormula("tuitune has no formula for a mixture-of-experts model of which some layers have no experts")
 
 
 def _count(config: Config) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tuitune.memory.advice import WITHIN
+from tuitune.memory.step_time import StepTime, words
 from tuitune.preflight.cards import GIB
 from tuitune.text import printable
 
@@ -18,6 +19,11 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     tokens, settings = found["length"]["tokens"], found["settings"]
     rows = settings["batch"] * (2 if settings["task"] in ("dpo", "reward") else 1)
     console.print(Text(_planned_for(found, rows), "dim"))
+    if found["seconds_per_step"]:
+        console.print(Text(words(StepTime(**found["seconds_per_step"]))))
+    if found["basis"] != "formula":
+        family = printable(found["model"]["family"])
+        console.print(Text(f"{family} is a family tuitune has no formula for: measured on a model without memory", "yellow"))
     if calibration := found["calibration"]:
         runs = "1 run" if calibration["runs"] == 1 else f"{calibration['runs']} runs"
         console.print(Text(f"calibrated by {runs} on this box ({printable(calibration['file'])}; delete it to plan without)", "dim"))

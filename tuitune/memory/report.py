@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from tuitune.memory.advice import WITHIN, Advice, advise, fits, largest_batch, largest_length
 from tuitune.memory.calibration import box_of, read_calibration
+from tuitune.memory.pace import key_of, read_pace
 from tuitune.memory.plan import Plan, plan
 from tuitune.memory.settings import device
+from tuitune.memory.step_time import step_time
 from tuitune.preflight.cards import GIB, KNOWN
 
 if TYPE_CHECKING:
@@ -17,18 +19,24 @@ COMMON = ("T4", "RTX 3060", "RTX 4080", "L4", "RTX 4090", "RTX 5090", "L40S", "A
 
 def document(planned: "Planned") -> dict[str, Any]:
     """The JSON document of `tuitune plan --json`, without its "schema". Memory in bytes. `fits`, `margin` and `largest` are null without a
-    card. `largest` and `advice` keep 5 % of the card free, which is what a plan may be off. `calibration`: what runs on this box measured
-    for this card, null when none did or another card is named; `cards` are always without."""
+    card. `largest` and `advice` keep 5 % of the card free, which is what a plan may be off. `basis`: "formula", or "measured on a meta
+    model" for a family that has none. `calibration`: what runs on this box measured
+    for this card, null when none did or another card is named; `cards` are always without.
+    `seconds_per_step`: `low` to `high`, `runs` of this box that they are from (0: from arithmetic), in words the `basis`, `steps` of the
+    whole run or null; null where there is no number to be had."""
     shape, settings, card = planned.shape, planned.settings, planned.card
     measured = read_calibration(box_of(card.name, card.driver)) if card else None
     stack = device(card.capability if card else None, measured)
     made = plan(shape, settings, stack)
+    pace = read_pace(box_of(card.name, card.driver), key_of(shape, settings)) if card else None
+    time = step_time(shape, settings, card.name if card else None, pace, planned.mean, planned.steps)
     memory = card.memory if card else None
     found = [] if memory is None else advise(shape, settings, stack, memory)
     room = int((memory or 0) * WITHIN)
     return {
         "file": str(planned.file),
         "model": {"family": shape.family, "parameters": shape.parameters},
+        "basis": "formula" if shape.measured is None else "measured on a meta model",
         "components": [asdict(component) for component in made.components if component.bytes],
         "phases": made.phases,
         "peak": {"allocated": made.allocated, "nvml": made.nvml, "phase": made.peak, "paged": made.paged},
@@ -42,6 +50,7 @@ def document(planned: "Planned") -> dict[str, Any]:
         if memory is None
         else {"batch": largest_batch(shape, settings, stack, room), "length": largest_length(shape, settings, stack, room)},
         "cards": _cards(planned),
+        "seconds_per_step": time and asdict(time),
         "calibration": measured and {**asdict(measured), "file": str(measured.file)},
     }
 
@@ -74,7 +83,7 @@ def _cards(planned: "Planned") -> list[dict[str, Any]]:
     plans: dict[Any, Plan] = {}
     rows = []
     for name in COMMON:
-        memory, capability = KNOWN[name][0] * GIB, KNOWN[name][1]
+        memory, capability = int(KNOWN[name][0] * GIB), KNOWN[name][1]
         stack = device(capability)
         if stack not in plans:
             plans[stack] = plan(planned.shape, planned.settings, stack)

@@ -7,21 +7,27 @@ from functools import cached_property
 from typing import Literal
 
 from tuitune.errors import UserError
+from tuitune.memory.measured import Measured
 from tuitune.text import printable
 
 Source = Literal["attention norm", "attention", "mlp norm", "mlp"]
 
 
+class NoFormula(UserError):
+    """The model is of a kind that no formula describes; one without memory can be counted (tuitune.memory.unknown)."""
+
+
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer, once in every decoder layer. `path` inside the layer; `source`: what its input comes from. Layers of one source
-    read the same tensor."""
+    """A linear layer. `path` inside the decoder layer; `source`: what its input comes from. Layers of one source read the same tensor.
+    `count`: how many the model has, 0: one in every decoder layer."""
 
     path: str
     inputs: int
     outputs: int
     source: Source
     bias: bool = False
+    count: int = 0
 
     @property
     def weights(self) -> int:
@@ -60,7 +66,8 @@ class Shape:
     `fused_qkv`: query, key and value are slices of one product. `rotary`: positions are rotated into copies of query and key.
     `parallel`: attention and MLP read the same residual stream. `residual_dropout`: a mask after each of both.
     `window`: tokens that sliding attention sees, None without. `other`: elements that are no part of a layer or an embedding of tokens
-    (positions, last norm, what the config does not speak of).
+    (positions, last norm, what the config does not speak of). `measured`: what was counted on a model of a family without formulas; the
+    fields that only formulas need are at their defaults then.
     """
 
     family: str
@@ -88,6 +95,7 @@ class Shape:
     experts: Experts | None = None
     other: int = 0
     head_bias: bool = False
+    measured: Measured | None = None
 
     def __hash__(self) -> int:
         return self._hash
@@ -106,10 +114,20 @@ class Shape:
         """All key heads together; the values' too."""
         return self.kv_heads * self.head_dim
 
+    def count(self, linear: Linear) -> int:
+        """How many layers like it the model has."""
+        return linear.count or self.layers
+
     @cached_property
     def linear_weights(self) -> int:
-        """Elements of all matrices of one layer that are linear modules (what bitsandbytes quantises; stacked experts are none)."""
-        return sum(linear.weights for linear in self.linears)
+        """Elements of all matrices of one layer that are linear modules (what bitsandbytes quantises; stacked experts are none). Where
+        layers differ: the mean."""
+        return self.all_linear_weights // self.layers
+
+    @cached_property
+    def all_linear_weights(self) -> int:
+        """The same of the whole model."""
+        return sum(linear.weights * self.count(linear) for linear in self.linears)
 
     @cached_property
     def expert_weights(self) -> int:
@@ -137,8 +155,10 @@ class Shape:
     @cached_property
     def parameters(self) -> int:
         """Elements of the whole model."""
-        layer = self.linear_weights + self.expert_weights + sum(self.small_tensors)
-        return layer * self.layers + self.embedding * (1 if self.tied else 2) + (self.vocab if self.head_bias else 0) + self.other
+        ends = self.embedding * (1 if self.tied else 2) + (self.vocab if self.head_bias else 0) + self.other
+        if self.measured is not None:
+            return ends + self.all_linear_weights + sum(size * count for size, count in self.measured.tensors)
+        return ends + self.all_linear_weights + (self.expert_weights + sum(self.small_tensors)) * self.layers
 
     def targets(self, wanted: str | Iterable[str] | None) -> tuple[Linear, ...]:
         """The linear layers that LoraConfig.target_modules means: "all-linear", a regular expression, names; None: peft's choice.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tuitune.errors import UserError
+from tuitune.memory.measured import Measured
 from tuitune.memory.settings import Settings
 from tuitune.memory.shape import Shape
 from tuitune.text import printable
@@ -66,16 +67,29 @@ def linear_bytes(weights: int, settings: Settings) -> int:
 
 def model_bytes(shape: Shape, settings: Settings) -> int:
     """The base model: linear layers as quantised, all else (embeddings, head, norms, biases, stacked experts) in the model's own type."""
-    inner = sum(linear_bytes(linear.weights, settings) for linear in shape.linears) * shape.layers
+    inner = sum(linear_bytes(linear.weights, settings) * shape.count(linear) for linear in shape.linears)
     head = 0 if shape.tied or settings.loss != "none" else shape.embedding + (shape.vocab if shape.head_bias else 0)
-    return inner + (shape.parameters - head - shape.linear_weights * shape.layers) * settings.weight_bytes
+    return inner + (shape.parameters - head - shape.all_linear_weights) * settings.weight_bytes
 
 
 @lru_cache(maxsize=64)
 def trained_tensors(shape: Shape, settings: Settings) -> tuple[Trained, ...]:
     """Every trained tensor. LoRA: A (rank × in) and B (out × rank) of each target; peft gives each expert of a stacked tensor its own rank,
     twice for gate and up together, and adapts their router."""
-    return tuple(_trained_tensors(shape, settings))
+    return tuple(_trained_tensors(shape, settings) if shape.measured is None else _counted_tensors(shape, shape.measured, settings))
+
+
+def _counted_tensors(shape: Shape, measured: Measured, settings: Settings) -> Iterator[Trained]:
+    """The same of a model that was counted, as peft and its modules have them."""
+    if settings.lora:
+        for size, count in measured.adapter(settings.targets).tensors:
+            yield Trained(size * settings.rank, count, layer=True)
+        return
+    for linear in shape.linears:
+        yield Trained(linear.weights, shape.count(linear), layer=True)
+    for size, count in measured.tensors:
+        yield Trained(size, count, layer=count >= shape.layers)
+    yield from _embeddings(shape, settings)
 
 
 def _trained_tensors(shape: Shape, settings: Settings) -> Iterator[Trained]:
@@ -96,6 +110,11 @@ def _trained_tensors(shape: Shape, settings: Settings) -> Iterator[Trained]:
     if shape.experts:
         yield Trained(shape.expert_weights * 2 // 3, shape.layers, layer=True)
         yield Trained(shape.expert_weights // 3, shape.layers, layer=True)
+    yield from _embeddings(shape, settings)
+
+
+def _embeddings(shape: Shape, settings: Settings) -> Iterator[Trained]:
+    """What is no part of a layer: embedding, head, last norm."""
     yield Trained(shape.embedding, embedding=True)
     if not shape.tied and settings.loss != "none":
         yield Trained(shape.embedding)
@@ -119,8 +138,8 @@ def gradient_bytes(shape: Shape, settings: Settings) -> int:
 
 
 def layer_parameters(shape: Shape, settings: Settings) -> int:
-    """Elements that are trained in one layer."""
-    return sum(tensor.size for tensor in trained_tensors(shape, settings) if tensor.layer)
+    """Elements that are trained in one layer; where layers differ, the mean."""
+    return sum(tensor.size * tensor.count for tensor in trained_tensors(shape, settings) if tensor.layer) // shape.layers
 
 
 def reference_bytes(shape: Shape, settings: Settings) -> int:

@@ -4,13 +4,16 @@ Followed operation by operation through autograd (a node's saved tensors are fre
 the first node that needs a saved tensor, and stop at the last one saved). h hidden, f MLP width, c bytes of a product's operand, T tokens.
 """
 
-from tuitune.memory.activations import checkpoint_bytes, input_bytes, layer_bytes, mlp_bytes, norm_output_bytes, own_copies
+from tuitune.memory.activations import checkpoint_bytes, counted, input_bytes, layer_bytes, mlp_bytes, norm_output_bytes, own_copies
 from tuitune.memory.settings import Settings
 from tuitune.memory.shape import Linear, Shape
 
 
 def layer_peak(shape: Shape, settings: Settings, checkpointed: bool) -> int:
     """The most that one layer's backward pass holds: what it kept and the largest moment."""
+    if shape.measured is not None:
+        found = counted(shape, settings)
+        return layer_bytes(shape, settings) + (found.recomputed if checkpointed else found.moment).at(settings)
     moments = [product_moment(shape, settings), down_moment(shape, settings), attention_moment(shape, settings)]
     if shape.post_norm:  # the MLP's own output is normalised: that norm is differentiated first
         moments.append(norm_bytes(shape, settings) + _incoming(shape, settings) * settings.tokens)
@@ -110,6 +113,8 @@ def _own_input(settings: Settings) -> bool:
 def norm_bytes(shape: Shape, settings: Settings) -> int:
     """A norm's backward pass. Written-out RMS norms have five float32 gradients at once: x's, that of the mean of x², and three on the way
     from it (20h), when a trained one's normalised value is freed; the fused LayerNorm what came in and what goes out (8h)."""
+    if shape.measured is not None:
+        return counted(shape, settings).norm.at(settings)
     if shape.norm == "layer":
         return 8 * shape.hidden * settings.tokens
     freed = 0 if settings.lora else 4 if shape.norm == "gemma" else settings.weight_bytes
@@ -119,6 +124,8 @@ def norm_bytes(shape: Shape, settings: Settings) -> int:
 def forward_bytes(shape: Shape, settings: Settings, tokens: int, adapted: bool) -> int:
     """One layer's forward pass without gradients (evaluation, a reference): embeddings, layer input, residual and norm output (4h); gate's
     product with up and its factors (3f), or, with adapters, act(gate) and base, low-rank and sum of up (4f); a matrix out of 4 bits."""
+    if shape.measured is not None:
+        return counted(shape, settings).evaluation.at(settings)
     c, width = settings.compute_bytes, _width(shape)
     stream = 4 * settings.weight_bytes * shape.hidden
     return ((4 if adapted else 3) * c * width + stream) * tokens + _scratch(_down(shape), settings)

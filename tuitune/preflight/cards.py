@@ -2,37 +2,42 @@
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from tuitune.errors import UserError
 
 GIB = 1 << 30
 
-# name → (memory in GiB, compute capability); NVIDIA's data sheets and https://developer.nvidia.com/cuda-gpus
-KNOWN = {
-    "T4": (16, (7, 5)),
-    "V100": (16, (7, 0)),
-    "P100": (16, (6, 0)),
-    "RTX 2080 Ti": (11, (7, 5)),
-    "RTX 3060": (12, (8, 6)),
-    "RTX 3080": (10, (8, 6)),
-    "RTX 3090": (24, (8, 6)),
-    "RTX 4070": (12, (8, 9)),
-    "RTX 4080": (16, (8, 9)),
-    "RTX 4090": (24, (8, 9)),
-    "RTX 5090": (32, (12, 0)),
-    "A10": (24, (8, 6)),
-    "A10G": (24, (8, 6)),
-    "A30": (24, (8, 0)),
-    "A40": (48, (8, 6)),
-    "A5000": (24, (8, 6)),
-    "A6000": (48, (8, 6)),
-    "RTX 6000 Ada": (48, (8, 9)),
-    "A100": (80, (8, 0)),
-    "L4": (24, (8, 9)),
-    "L40S": (48, (8, 9)),
-    "H100": (80, (9, 0)),
-    "H200": (141, (9, 0)),
-    "B200": (180, (10, 0)),
+# name → (memory in GiB, compute capability). Memory: what programs get, which is less than the name says: what torch gives as "total
+# capacity" when memory runs out, as read in public issue reports (github.com, 2023 to 2026: for the L4 22.03, the T4 14.56, the A30 23.53
+# GiB …; with current drivers, and ECC on where a card has it). NVML's total has up to 0.8 GiB more, which the driver keeps.
+# Not found there, and taken from a card with the same memory and driver's share: RTX 4070 (as the 3060), A5000 (as the 3090),
+# RTX 6000 Ada (as the A6000). Capability: https://developer.nvidia.com/cuda-gpus
+KNOWN: dict[str, tuple[float, tuple[int, int]]] = {
+    "T4": (14.56, (7, 5)),
+    "V100": (15.77, (7, 0)),
+    "P100": (15.9, (6, 0)),
+    "RTX 2080 Ti": (10.75, (7, 5)),
+    "RTX 3060": (11.63, (8, 6)),
+    "RTX 3080": (9.77, (8, 6)),
+    "RTX 3090": (23.68, (8, 6)),
+    "RTX 4070": (11.63, (8, 9)),
+    "RTX 4080": (15.57, (8, 9)),
+    "RTX 4090": (23.64, (8, 9)),
+    "RTX 5090": (31.36, (12, 0)),
+    "A10": (22.06, (8, 6)),
+    "A10G": (22.04, (8, 6)),
+    "A30": (23.53, (8, 0)),
+    "A40": (44.34, (8, 6)),
+    "A5000": (23.68, (8, 6)),
+    "A6000": (47.4, (8, 6)),
+    "RTX 6000 Ada": (47.4, (8, 9)),
+    "A100": (79.15, (8, 0)),
+    "L4": (22.03, (8, 9)),
+    "L40S": (44.39, (8, 9)),
+    "H100": (79.14, (9, 0)),
+    "H200": (139.8, (9, 0)),
+    "B200": (178.35, (10, 0)),
 }
 
 
@@ -85,7 +90,7 @@ def parse_card(text: str) -> Card:
             f"--gpu: {name!r} is no card tuitune knows; add its memory and capability (24GiB,cc8.9), or name one of {', '.join(KNOWN)}",
             exit_code=2,
         )
-    known_memory, known_capability = (known[0] * GIB, known[1]) if known else (None, None)
+    known_memory, known_capability = (int(known[0] * GIB), known[1]) if known else (None, None)
     return Card(name or "GPU", memory or known_memory, capability or known_capability, named=True)
 
 
@@ -99,18 +104,32 @@ def this_box() -> Card:
         return CPU
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        name, memory = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle)
         capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
-        return Card(str(name), int(memory.total), capability, driver=str(pynvml.nvmlSystemGetDriverVersion()))
+        name = str(pynvml.nvmlDeviceGetName(handle))
+        return Card(name, _usable(pynvml, handle), capability, driver=str(pynvml.nvmlSystemGetDriverVersion()))
     except pynvml.NVMLError:
         return CPU
     finally:
         pynvml.nvmlShutdown()
 
 
-def _known(name: str) -> tuple[int, tuple[int, int]] | None:
-    """The entry whose name it is, or is part of the driver's longer one (NVIDIA A100-SXM4-80GB); the longest name wins."""
+def _usable(pynvml: Any, handle: Any) -> int:
+    """Bytes of the card that programs get: all but what the driver keeps, where NVML tells that."""
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle, pynvml.nvmlMemory_v2)
+        return int(memory.total) - int(memory.reserved)
+    except (pynvml.NVMLError, AttributeError):  # a driver, or a pynvml, from before that
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+
+
+def _known(name: str) -> tuple[float, tuple[int, int]] | None:
+    found = known_name(name)
+    return None if found is None else KNOWN[found]
+
+
+def known_name(name: str) -> str | None:
+    """The name in KNOWN that it is, or that is part of the driver's longer one (NVIDIA A100-SXM4-80GB); the longest wins."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower())
     fits = [known for known in KNOWN if (short := re.sub(r"[^a-z0-9]", "", known.lower())) == plain or f"nvidia{short}" in plain]
     fits += [known for known in KNOWN if re.sub(r"[^a-z0-9]", "", known.lower()).removeprefix("rtx") == plain]
-    return KNOWN[max(fits, key=len)] if fits else None
+    return max(fits, key=len) if fits else None

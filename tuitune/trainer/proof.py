@@ -16,7 +16,7 @@ batch can take a minute there. What remains is that every part of a step has run
 
 import re
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import torch
@@ -24,10 +24,12 @@ from transformers import TrainerCallback
 
 from tuitune.errors import UserError
 from tuitune.memory.calibration import Measured, box_of, keep_measured, unused_share
+from tuitune.memory.pace import keep_pace, key_of
 from tuitune.preflight.cards import Card
 from tuitune.trainer.build import Built
 from tuitune.trainer.gauge import Gauge, on_card
 from tuitune.trainer.longest import Collated, longest_batch
+from tuitune.trainer.pace import Pace
 from tuitune.trainer.proof_plan import Plan, plan_batches
 from tuitune.trainer.proof_record import Found, Refused, batch_words, record, refusal
 from tuitune.trainer.readings import OnCard, Reading
@@ -49,17 +51,26 @@ class ProofCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(self, built: Built, telemetry: Telemetry, stop: StopRequest, run: str) -> None:
         self.built, self.telemetry, self.stop, self.run = built, telemetry, stop, run
         self.idle: int | None = None  # bytes of the allocator's unused part that the plan explains; None: not learned from
+        self.pace, self.plan = Pace(), Plan()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **kwargs: Any) -> None:
         """Before step 1. UserError when the longest batch does not fit."""
         if is_wanted(self.built):
             proof = Proof(self.built, self.telemetry, train_dataloader)
-            found, plan = proof.prove()
-            expected = plan.expected
+            found, self.plan = proof.prove()
+            expected = self.plan.expected
             self.idle = expected.idle if expected and expected.usual else None
             if found is not None and found.card is not None:
                 self._keep(found.card, found.context, None)
         self.stop.begin()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Of an optimizer step."""
+        self.pace.begin()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Before its log, evaluation and checkpoint."""
+        self.pace.end()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The whole run's own figures take the place of the proof's: a proof has one batch, whose blocks are all used again."""
@@ -68,6 +79,14 @@ class ProofCallback(TrainerCallback):  # type: ignore[misc]
             context = None if card.process is None else card.process - torch.cuda.memory_reserved()
             peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
             self._keep(card, context, None if self.idle is None else unused_share(*peaks, self.idle))
+            self._keep_pace(card, args.gradient_accumulation_steps)
+
+    def _keep_pace(self, card: OnCard, accumulation: int) -> None:
+        """How long a micro-batch took, for later plans of this model, method and length."""
+        box, seconds, plan = box_of(card.card, card.driver), self.pace.seconds, self.plan
+        if box is not None and seconds is not None and plan.shape is not None and plan.settings is not None:
+            with suppress(OSError):  # _keep has said it
+                keep_pace(box, self.run, key_of(plan.shape, plan.settings), seconds / accumulation)
 
     def _keep(self, card: OnCard, context: int | None, unused: float | None) -> None:
         """Into this box's calibration, for later plans."""

@@ -1,12 +1,15 @@
 """The plan view by keys: bar and numbers against the real plan, sliders, writing and undo, cards, who else is there, what has no plan."""
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.pilot.editor.driver import Driver, editing
+from tests.support.counted import CONFIG, FakeCount
 from tests.support.fake_preflight import FakePreflight
 from tests.support.model_shapes import CONFIGS
 from tests.support.own_cache import own_cache
@@ -19,6 +22,7 @@ from tuitune.workbench import check_control
 from tuitune.workbench.gpu_feed import GpuNow
 from tuitune.workbench.gpu_reading import GpuReading, GpuSample, OtherProcess
 from tuitune.workbench.views import plan_view
+from tuitune.workbench.views.plan import asking
 from tuitune.workbench.views.plan_view import PlanView
 
 BOX = replace(parse_card("RTX 4090"), named=False)
@@ -93,7 +97,7 @@ async def test_alt_m_shows_the_plan_of_the_recipe_on_this_box_s_card(recipe: Pat
         assert shows_plan(view, made)
         assert "8.03 B parameters" in driver.screen
         assert "✓ fits on RTX 4090 of this box, 24 GiB" in driver.screen
-        assert f"{gib(24 * GIB - made.needed)} free" in head(view)
+        assert f"{gib(int(23.64 * GIB) - made.needed)} free" in head(view)
         assert view.status == f"{gib(made.needed)} GiB, fits"
         assert "2,048 tokens" in driver.screen
         assert "4 × 4 = 16 rows" in driver.screen
@@ -122,12 +126,12 @@ async def test_home_and_end_go_to_the_ends_and_m_to_the_most_that_fits(recipe: P
         await driver.press("end")
         assert view.outcome.settings.length == 131_072
         await driver.until(lambda: "✗ does not fit on RTX 4090" in driver.screen)
-        assert "the card ends at 24.00 GiB" in driver.screen
+        assert "the card ends at 23.64 GiB" in driver.screen
         assert view.status.endswith("does not fit")
         await driver.press("home")
         assert view.outcome.settings.length == 128
         await driver.press("m")
-        assert view.outcome.plan.needed <= 0.95 * 24 * GIB
+        assert view.outcome.plan.needed <= 0.95 * 23.64 * GIB
         await driver.until(lambda: "✓ fits" in driver.screen)
         await driver.press("down", "down", "down", "down", "down", "home")
         assert view._list.cursor == 0, "on other lines Home goes to the first line"
@@ -209,7 +213,7 @@ async def test_enter_on_an_advice_writes_it_with_those_it_rests_on(recipe: Path)
     async with editing(recipe, RECIPE, size=(120, 40)) as driver:
         view = await opened(driver)
         await driver.press("G", "g", "g")  # back round the end, this box's again, then the T4
-        await driver.until(lambda: "✗ does not fit on T4, 16 GiB" in driver.screen)
+        await driver.until(lambda: "✗ does not fit on T4, 15 GiB" in driver.screen)
         assert "to make it fit, each on top of those before" in driver.screen
         await driver.press(*["down"] * 7)
         assert "Enter writes quantization: {load_in_4bit: true," in " ".join(view._about.text().split())
@@ -217,7 +221,7 @@ async def test_enter_on_an_advice_writes_it_with_those_it_rests_on(recipe: Path)
         await driver.press("enter")
         await driver.until(lambda: "load_in_4bit: true" in recipe.read_text())
         assert "optim: adamw_8bit" in recipe.read_text(), "with the one before"
-        await driver.until(lambda: "✓ fits on T4, 16 GiB" in driver.screen)
+        await driver.until(lambda: "✓ fits on T4, 15 GiB" in driver.screen)
         assert shows_plan(view, of_file(recipe, "T4"))
 
 
@@ -239,7 +243,7 @@ async def test_enter_on_a_card_plans_for_it_and_sliders_stay(recipe: Path) -> No
         await driver.press(*["down"] * 20)
         assert "B200" in driver.screen
         await driver.press("enter")
-        await driver.until(lambda: "on B200, 180 GiB" in driver.screen)
+        await driver.until(lambda: "on B200, 178 GiB" in driver.screen)
         assert view.state.moved == {"length": 131_072}
 
 
@@ -306,7 +310,31 @@ async def test_a_fault_of_ours_is_said_in_the_view_too(recipe: Path, monkeypatch
     def broken(*_: object) -> None:
         raise ZeroDivisionError("no layers")
 
-    monkeypatch.setattr(plan_view, "read", broken)
+    monkeypatch.setattr(asking, "read", broken)
     async with editing(recipe, RECIPE, size=(80, 24)) as driver:
         view = await opened(driver)
         assert "no plan could be made: ZeroDivisionError: no layers; please report this" in head(view)
+
+
+async def test_a_family_without_a_formula_is_measured_by_the_analyst_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, asked = FakeCount(), threading.Event()
+
+    class Analyst:
+        def request(self, op: str, wishes: dict[str, Any], **_: Any) -> dict[str, Any]:
+            assert op == "memory"
+            assert asked.wait(30)
+            return count(wishes)
+
+    monkeypatch.setattr(asking, "analyst_of", lambda app: Analyst())
+    (recipe.parent / "model" / "config.json").write_text(json.dumps(CONFIG))
+    async with editing(recipe, RECIPE, size=(100, 32)) as driver:
+        await driver.press("alt+m")
+        await driver.until(lambda: isinstance(driver.app.editor.active, PlanView))
+        view = driver.app.editor.active
+        assert isinstance(view, PlanView)
+        await driver.until(lambda: "a model without memory is measured, once" in head(view))
+        asked.set()
+        await driver.until(lambda: "a family tuitune has no formula for: measured on a model without memory" in head(view))
+        await driver.press("r")
+        await driver.until(lambda: shows_plan(view, of_file(recipe)))
+    assert len(count.asked) == 1

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.support.model_shapes import CONFIGS
 from tests.support.planted import sound_box
 from tuitune.preflight.box import Box
 from tuitune.preflight.box_context import BoxContext
-from tuitune.preflight.cards import CPU, GIB, Card, parse_card
+from tuitune.preflight.cards import CPU, GIB, Card, parse_card, this_box
 from tuitune.preflight.context import Context
 from tuitune.preflight.environment import TESTED
 from tuitune.preflight.finding import Finding
@@ -264,15 +265,33 @@ def test_the_clock_of_this_test_is_right() -> None:
     [
         ("L4,24GiB,cc8.9", Card("L4", 24 * GIB, (8, 9), named=True)),
         ("cc7.5, 16GB", Card("GPU", 16 * GIB, (7, 5), named=True)),
-        ("RTX 4090", Card("RTX 4090", 24 * GIB, (8, 9), named=True)),
-        ("4090", Card("4090", 24 * GIB, (8, 9), named=True)),
+        ("RTX 4090", Card("RTX 4090", int(23.64 * GIB), (8, 9), named=True)),
+        ("4090", Card("4090", int(23.64 * GIB), (8, 9), named=True)),
         ("A100,40GiB", Card("A100", 40 * GIB, (8, 0), named=True)),
-        ("NVIDIA A100-SXM4-80GB", Card("NVIDIA A100-SXM4-80GB", 80 * GIB, (8, 0), named=True)),
+        ("NVIDIA A100-SXM4-80GB", Card("NVIDIA A100-SXM4-80GB", int(79.15 * GIB), (8, 0), named=True)),
         ("cpu", Card("CPU", named=True, gpu=False)),
     ],
 )
 def test_a_card_is_named_by_parts_in_any_order(text: str, card: Card) -> None:
     assert parse_card(text) == card
+
+
+def test_the_memory_of_this_box_s_card_is_what_the_driver_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pynvml
+
+    def memory(handle: object, version: object = None) -> SimpleNamespace:
+        return SimpleNamespace(total=24 * GIB, reserved=GIB // 2) if version else SimpleNamespace(total=24 * GIB)
+
+    for name in ("nvmlInit", "nvmlShutdown"):
+        monkeypatch.setattr(pynvml, name, lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: object())
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda handle: "NVIDIA L4")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCudaComputeCapability", lambda handle: (8, 9))
+    monkeypatch.setattr(pynvml, "nvmlSystemGetDriverVersion", lambda: "580.1")
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", memory)
+    assert this_box() == Card("NVIDIA L4", 24 * GIB - GIB // 2, (8, 9), driver="580.1")
+    monkeypatch.delattr(pynvml, "nvmlMemory_v2")
+    assert this_box().memory == 24 * GIB
 
 
 def test_the_probe_finds_tuitune_wherever_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

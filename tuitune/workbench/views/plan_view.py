@@ -6,6 +6,8 @@ recipe as it is on disk, and follows it.
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,16 +16,16 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.message import Message
 
-from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench.commands import plan as commands
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines, as_content
 from tuitune.workbench.views.plan import lines as drawn
 from tuitune.workbench.views.plan import rows as listed
+from tuitune.workbench.views.plan.asking import ask
 from tuitune.workbench.views.plan.held import Held, held_on
 from tuitune.workbench.views.plan.plan_list import PlanList
-from tuitune.workbench.views.plan.reading import Basis, read, stamp
+from tuitune.workbench.views.plan.reading import Basis, stamp
 from tuitune.workbench.views.plan.state import Outcome, PlanState, back, edge, most, next_card, outcome, rebased, step
 from tuitune.workbench.views.plan.writing import fix_of
 from tuitune.workbench.views.view import View
@@ -63,6 +65,14 @@ class PlanView(View):
             self.basis = basis
             self.refused = refused
 
+    class Told(Message):
+        """What is being done for a reading that takes its time."""
+
+        def __init__(self, number: int, text: str) -> None:
+            super().__init__()
+            self.number = number
+            self.text = text
+
     class Changed(Message):
         """The file was written by somebody."""
 
@@ -73,6 +83,7 @@ class PlanView(View):
         self.refused = ""
         self._card: Card | None = None  # None: this box's
         self._reading = 0
+        self._cancel = threading.Event()  # of the reading that is on its way
         self._stamp = stamp(path)
         self._rows: list[listed.Row] = []
         self._head = RoleLines([(("reading the recipe …", "dim"),)])
@@ -109,18 +120,27 @@ class PlanView(View):
         self._read()
 
     def _read(self) -> None:
+        self._cancel.set()
+        self._cancel = cancel = threading.Event()
         self._reading += 1
         number, card, self._stamp = self._reading, self._card, stamp(self.path)
 
-        def work() -> None:
-            try:
-                self.post_message(self.Read(number, read(self.path, card)))
-            except UserError as error:
-                self.post_message(self.Read(number, None, str(error)))
-            except Exception as error:  # a thread that ended without a word would leave "reading" standing for ever
-                self.post_message(self.Read(number, None, f"no plan could be made: {type(error).__name__}: {error}; please report this"))
+        def told(text: str) -> None:
+            self.post_message(self.Told(number, text))
 
+        def answered(basis: Basis | None, refused: str) -> None:
+            self.post_message(self.Read(number, basis, refused))
+
+        work = partial(ask, self.app, self.path, card, cancel, told, answered)
         self.run_worker(work, thread=True, group="plan", exit_on_error=False)
+
+    def on_plan_view_told(self, event: Told) -> None:
+        event.stop()
+        if event.number == self._reading:
+            self._head.show(wrapped(f"{printable(event.text)} …", max(20, self.size.width - 2), "dim"))
+
+    def on_unmount(self) -> None:
+        self._cancel.set()
 
     def on_plan_view_read(self, event: Read) -> None:
         event.stop()

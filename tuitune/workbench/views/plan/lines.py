@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
+from tuitune.memory.step_time import words
 from tuitune.preflight.cards import GIB, Card
 from tuitune.text import printable
 from tuitune.workbench.parts.gpu_panel import wrapped
@@ -31,6 +32,7 @@ LOOKS: dict[str, Piece] = {
 OTHER, SMALL, HELD, PAGED = ("=", "dim"), ("-", "dim"), ("╳", "warn"), ("▖", "two")
 SMALLEST = 0.01  # of what is needed: smaller components are drawn as one
 ORDER = list(LOOKS)
+UNKNOWN = "a family tuitune has no formula for: measured on a model without memory"
 BACKWARD = "backward, "  # how the names of its phases begin
 
 
@@ -95,7 +97,9 @@ def head(state: PlanState, out: Outcome, width: int) -> list[Line]:
     if cell_len(name) + cell_len(facts) + 3 > width:
         name = printable(state.basis.model.rpartition("/")[2])
     title: Line = ((name, "title"), (f" · {facts}", "dim"))
-    return [title, *verdict(state, out, width)]
+    unknown = wrapped(UNKNOWN, width, "warn") if shape.measured is not None else []
+    took = wrapped(words(out.time), width, "dim") if out.time is not None else []
+    return [title, *unknown, *verdict(state, out, width), *took]
 
 
 def verdict(state: PlanState, out: Outcome, width: int) -> list[Line]:

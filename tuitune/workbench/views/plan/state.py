@@ -11,6 +11,7 @@ from tuitune.memory.advice import WITHIN, Advice, Change, advise, fits, largest_
 from tuitune.memory.plan import Plan, plan
 from tuitune.memory.report import COMMON
 from tuitune.memory.settings import Device, Settings, device
+from tuitune.memory.step_time import StepTime, step_time
 from tuitune.preflight.cards import Card, parse_card
 from tuitune.workbench.views.plan.held import Held
 from tuitune.workbench.views.plan.reading import Basis
@@ -72,7 +73,7 @@ class PlanState:
 @dataclass(frozen=True)
 class Outcome:
     """What a state comes to. `fits` None: there is no card; `close`: it fits by less than a plan may be off. `each`: the advice is to be
-    taken one by one (what makes it faster), not one on top of the other."""
+    taken one by one (what makes it faster), not one on top of the other. `time`: how long a step takes, None where nobody knows."""
 
     settings: Settings
     values: dict[str, object]
@@ -82,6 +83,7 @@ class Outcome:
     advice: list[Advice]
     each: bool
     cards: list[CardPlan]
+    time: StepTime | None = None
 
 
 def outcome(state: PlanState) -> Outcome:
@@ -92,7 +94,17 @@ def outcome(state: PlanState) -> Outcome:
     ok = None if room is None else fits(made, room)
     safe = room is not None and fits(made, int(room * WITHIN))
     advice = [] if room is None or room <= 0 else advise(shape, settings, stack, room)
-    return Outcome(settings, change.values, made, ok, bool(ok) and not safe, advice, safe, _cards(state, settings, {stack: made.needed}))
+    cards = _cards(state, settings, {stack: made.needed})
+    return Outcome(settings, change.values, made, ok, bool(ok) and not safe, advice, safe, cards, _time(state, settings))
+
+
+def _time(state: PlanState, settings: Settings) -> StepTime | None:
+    """As runs of this very recipe took here, while no slider is moved and this box's card is planned for; else by arithmetic. Rows that
+    are cut elsewhere may be packed into another number of steps."""
+    basis, card = state.basis, state.card
+    pace = basis.pace if state.own_card and not state.moved else None
+    steps = basis.steps if settings.length == basis.start.settings.length else None
+    return step_time(basis.start.shape, settings, card.name if card else None, pace, basis.mean, steps)
 
 
 def _stack(state: PlanState, card: Card | None) -> Device:
