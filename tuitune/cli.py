@@ -328,6 +328,19 @@ def compare(args: argparse.Namespace) -> int:
     return 0
 
 
+def slurm(args: argparse.Namespace) -> int:
+    """`tuitune slurm RECIPE`: the batch script that runs a recipe on a SLURM cluster, for `sbatch`."""
+    from tuitune.recipe.recipe import load_recipe
+    from tuitune.runs.slurm import script
+
+    text = script(load_recipe(Path(args.recipe)), Path.cwd())
+    if args.json:
+        _print_json({"script": text})
+    else:
+        print(text, end="")  # noqa: T201
+    return 0
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
@@ -342,6 +355,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "runs": runs,
     "send": send,
     "compare": compare,
+    "slurm": slurm,
     "doctor": doctor,
 }
 
@@ -417,6 +431,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
     _runs_option(sub)
     _stream_options(sub)
+    sub = command("slurm", "the batch script that runs a recipe on a SLURM cluster: tuitune slurm RECIPE > job.sh; sbatch job.sh")
+    sub.add_argument("recipe", metavar="RECIPE")
+    _json_option(sub)
     sub = command("attach", "follow a run from its beginning")
     sub.add_argument("run", metavar="RUN")
     _runs_option(sub)

@@ -27,6 +27,7 @@ CONTRACT = {
     "runs": {"runs", "json"},
     "send": {"run", "op", "args", "runs", "json"},
     "compare": {"run", "runs", "json"},
+    "slurm": {"recipe", "json"},
 }
 ARGUMENTS = {
     "open": [],
@@ -38,6 +39,7 @@ ARGUMENTS = {
     "template": ["r.yaml"],
     "plan": ["r.yaml"],
     "train": ["r.yaml"],
+    "slurm": ["r.yaml"],
     "resume": ["r"],
     "attach": ["r"],
     "runs": [],

@@ -100,7 +100,7 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             choices=("ddp", "fsdp", "deepspeed"),
             default="ddp",
         ),
-        FieldSpec("slurm", "dict | null", "Options of the SLURM script (partition, time, account, …). Not built yet."),
+        FieldSpec("slurm", "dict | null", "Options of sbatch (partition, time, account, …) for the script that `tuitune slurm` writes."),
         FieldSpec(
             "adapter_dtype",
             "str",

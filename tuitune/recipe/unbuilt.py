@@ -28,7 +28,6 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
     without = {
         ("launch", "strategy"): launch.get("strategy") not in (None, "auto", "ddp"),
         ("launch", "nodes"): launch.get("nodes") not in (None, 1),
-        ("launch", "slurm"): bool(launch.get("slurm")),
         ("training", "resume_from_checkpoint"): bool(_section(recipe, "training").get("resume_from_checkpoint")),
     }
     for path, wanted in without.items():
