@@ -19,6 +19,7 @@ BENCHES = {
 BY_NAME = {
     "preflight": "tests.bench.preflight",
     "control-cost": "tests.bench.control_cost",
+    "line": "tests.bench.line",
 }  # need more than this box has: run when they are named
 
 

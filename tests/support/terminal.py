@@ -60,8 +60,9 @@ def key_bytes(key: str) -> bytes:
 class Terminal:
     """Runs `command` in a pseudo-terminal of `size` (columns, rows); a context manager that ends it.
 
-    bytes_per_second: how much the line carries. colors: "truecolor", "256" or "16", what TERM and COLORTERM say. home: a folder that
-    holds the program's HOME, configuration, cache and state instead of the user's. `chunks` is what came, each with its time.monotonic().
+    bytes_per_second: how much the line carries; `stalled`: set, nothing arrives any more until it is cleared. colors: "truecolor", "256" or
+    "16", what TERM and COLORTERM say. home: a folder that holds the program's HOME, configuration, cache and state instead of the user's.
+    `chunks` is what came, each with its time.monotonic().
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Terminal:
         self._screen = pyte.Screen(*size)
         self._stream = pyte.ByteStream(self._screen)
         self._closed = threading.Event()
+        self.stalled = threading.Event()
         self.master, slave = pty.openpty()
         self._set_size(size)
         environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **(env or {})}
@@ -245,6 +247,9 @@ class Terminal:
     def _read(self) -> None:
         answered = b""
         while not self._closed.is_set():
+            if self.stalled.is_set():
+                time.sleep(0.05)
+                continue
             ready, _, _ = select.select([self.master], [], [], 0.05)
             if not ready:
                 continue
