@@ -8,6 +8,7 @@ import argparse
 import io
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -56,7 +57,9 @@ def open_workbench(args: argparse.Namespace) -> int:
     from tuitune.workbench.main import run_workbench
 
     directory, recipe = (target, None) if target.is_dir() else (target.parent, target)
-    return run_workbench(directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors)
+    return run_workbench(
+        directory.resolve(), open_path=recipe and recipe.resolve(), mouse=not args.no_mouse, colors=args.colors, slow=args.slow
+    )
 
 
 def demo(args: argparse.Namespace) -> int:
@@ -71,7 +74,7 @@ def demo(args: argparse.Namespace) -> int:
         return run_headless(recipe)
     from tuitune.workbench.main import run_workbench
 
-    return run_workbench(recipe.parent, open_path=recipe, mouse=not args.no_mouse, colors=args.colors)
+    return run_workbench(recipe.parent, open_path=recipe, mouse=not args.no_mouse, colors=args.colors, slow=args.slow)
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -239,6 +242,29 @@ def train(args: argparse.Namespace) -> int:
     return watch(run, as_json=args.json, plain=args.plain, on_interrupt=on_interrupt, interrupted=bool(held))
 
 
+def resume(args: argparse.Namespace) -> int:
+    """`tuitune resume RUN`: a run that failed, was stopped or suspended, or lost its hub goes on; then its events like `train`."""
+    from tuitune.console import interrupts_held, watch
+    from tuitune.hub.launch import resume_run
+    from tuitune.runs.listing import find_run, reference
+
+    started = time.time()
+    with interrupts_held() as held:
+        resumed = resume_run(find_run(Path(args.runs), args.run))
+    run = resumed.run
+    if args.detach and args.json:
+        facts = {"attempt": resumed.attempt, "resume_from": resumed.resume_from, "adopted": resumed.adopted}
+        _print_json({"run": run.name, "path": str(run.path), **facts})
+    elif not args.json:
+        print(printable(resumed.words))  # noqa: T201
+    if args.detach:
+        if not args.json:
+            print(f"Watch it: tuitune attach {reference(run, Path.cwd())}")  # noqa: T201
+        return 0
+    on_interrupt: Literal["stop", "detach"] = "stop" if args.stop_on_interrupt else "detach"
+    return watch(run, as_json=args.json, plain=args.plain, on_interrupt=on_interrupt, interrupted=bool(held), since=started)
+
+
 def attach(args: argparse.Namespace) -> int:
     """`tuitune attach RUN`: the whole history of a run, then what it does from now on."""
     from tuitune.console import watch
@@ -263,18 +289,33 @@ def runs(args: argparse.Namespace) -> int:
 def send(args: argparse.Namespace) -> int:
     """`tuitune send RUN OP [KEY=VALUE …]`: a command to a living run, e.g. `tuitune send gsm8k stop save=false`."""
     from tuitune.bus.client import HubClient
+    from tuitune.bus.words import arguments
     from tuitune.runs.listing import find_run
 
-    arguments = _key_values(args.args)
+    given = arguments(args.op, args.args)
     run = find_run(Path(args.runs), args.run)
-    reply = HubClient(run.path).send(args.op, arguments)
+    reply = HubClient(run.path).send(args.op, given)
     if args.json:
         _print_json(reply)
     elif reply.get("error"):
         raise UserError(f"{run.name}: {args.op} {reply.get('s', 'failed')}: {reply['error']}")
     else:
-        print(f"{run.name}: {args.op} {reply['s']}")  # noqa: T201
+        print(printable(f"{run.name}: {args.op} {reply['s']}" + (f": {reply['note']}" if reply.get("note") else "")))  # noqa: T201
     return 0 if reply.get("s") in ("queued", "applied") else 1
+
+
+def compare(args: argparse.Namespace) -> int:
+    """`tuitune compare RUN RUN …`: how far runs got, and in which values they differ."""
+    from tuitune.console import print_comparison
+    from tuitune.runs import compare as comparing
+    from tuitune.runs.listing import find_run
+
+    found = comparing.compare([find_run(Path(args.runs), name) for name in args.run])
+    if args.json:
+        _print_json(comparing.document(found))
+    else:
+        print_comparison(found)
+    return 0
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -286,9 +327,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "template": template,
     "plan": plan,
     "train": train,
+    "resume": resume,
     "attach": attach,
     "runs": runs,
     "send": send,
+    "compare": compare,
     "doctor": doctor,
 }
 
@@ -311,6 +354,9 @@ def build_parser() -> argparse.ArgumentParser:
     def terminal_options(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
         sub.add_argument("--colors", choices=["16", "256", "truecolor"], help="colours to use instead of what the terminal says")
+        sub.add_argument(
+            "--slow", action="store_true", help="for a slow line: live figures every other second (it is noticed when it blocks)"
+        )
 
     sub = command("open", "open the workbench on a folder (the word may be left out)")
     sub.add_argument("directory", nargs="?", default=".", metavar="DIR")
@@ -355,6 +401,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--force", action="store_true", help="start in spite of what preflight finds; the run keeps a note of it")
     sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
     _stream_options(sub)
+    sub = command("resume", "let a run go on that failed, was stopped or suspended, or whose hub was killed")
+    sub.add_argument("run", metavar="RUN")
+    sub.add_argument("--detach", action="store_true", help="return as soon as it goes on")
+    sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
+    _runs_option(sub)
+    _stream_options(sub)
     sub = command("attach", "follow a run from its beginning")
     sub.add_argument("run", metavar="RUN")
     _runs_option(sub)
@@ -362,10 +414,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("runs", "the runs of this folder")
     _runs_option(sub)
     _json_option(sub)
-    sub = command("send", "send a command to a living run: stop, save, evaluate, kill")
+    sub = command("send", "send a command to a living run: stop, save, evaluate, pause, resume, stacks, kill …")
     sub.add_argument("run", metavar="RUN")
     sub.add_argument("op", metavar="OP")
     sub.add_argument("args", nargs="*", metavar="KEY=VALUE")
+    _runs_option(sub)
+    _json_option(sub)
+    sub = command("compare", "runs beside each other: how far they got, and in which values they differ; --json has the curves")
+    sub.add_argument("run", nargs="+", metavar="RUN")
     _runs_option(sub)
     _json_option(sub)
     sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")
@@ -384,20 +440,6 @@ def _stream_options(sub: argparse.ArgumentParser) -> None:
 
 def _runs_option(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (default: runs)")
-
-
-def _key_values(words: Sequence[str]) -> dict[str, Any]:
-    """`save=false lr=1e-4 note=hello` → {"save": False, "lr": 0.0001, "note": "hello"}."""
-    values: dict[str, Any] = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not (key and equals):
-            raise UserError(f"{word!r} is not KEY=VALUE", exit_code=2)
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    return values
 
 
 def _say(text: str) -> None:

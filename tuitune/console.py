@@ -1,5 +1,6 @@
 """A run's events on the plain command line: what `train` and `attach` print, and the table of `runs`."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,26 +12,32 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from tuitune.bus.client import HubClient
 from tuitune.bus.envelope import as_number, encode
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
+from tuitune.runs.compare import Comparison, value_text
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import RunSummary, reference
+from tuitune.runs.manifest import read_manifest
 from tuitune.text import escaped_json, printable
 
 GIB = 1 << 30
 
 
-def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Literal["detach", "stop"], interrupted: bool = False) -> int:
+def watch(
+    run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Literal["detach", "stop"], interrupted: bool = False, since: float = 0.0
+) -> int:
     """Print the run's records until it ends; 0 when it ended well or was left running, 1 when it failed.
 
     Ctrl-C leaves the run alone and says how to come back ("detach"), or asks it to save and stop ("stop"; a second one detaches).
-    `interrupted`: one came already. Why a run failed goes to stderr.
+    `interrupted`: one came already. `since`: unix seconds; what is older is not printed. Why a run failed goes to stderr.
     """
     if as_json:
-        return _follow(run, _json_line, on_interrupt, lambda text: print(text, file=sys.stderr), interrupted)  # noqa: T201
+        say_beside = lambda text: print(text, file=sys.stderr)  # noqa: E731, T201
+        return _follow(run, _since(since, _json_line), on_interrupt, say_beside, interrupted)
     console = Console(highlight=False, no_color=plain or None)
     lines = RunLines()
 
@@ -41,8 +48,10 @@ def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Litera
         for line in lines.read(record):
             say(line)
 
+    if without_hub(run):
+        say(f"the hub of {run.name} was killed, its trainer goes on: tuitune resume {reference(run, Path.cwd())} gives it another")
     if plain or not console.is_terminal:
-        return _follow(run, print_lines, on_interrupt, say, interrupted)
+        return _follow(run, _since(since, print_lines), on_interrupt, say, interrupted)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True
     ) as progress:
@@ -53,7 +62,18 @@ def watch(run: RunDirectory, *, as_json: bool, plain: bool, on_interrupt: Litera
             if record.get("ev") == "metrics":
                 progress.update(task, completed=record.get("step") or 0, total=record.get("max_steps"))
 
-        return _follow(run, show, on_interrupt, say, interrupted)
+        return _follow(run, _since(since, show), on_interrupt, say, interrupted)
+
+
+def without_hub(run: RunDirectory) -> bool:
+    """Whether the run's trainer lives and its hub does not."""
+    manifest = read_manifest(run)
+    alive = [process is not None and process.alive() for process in (manifest.hub, manifest.trainer)]
+    return manifest.host == os.uname().nodename and alive == [False, True]
+
+
+def _since(time: float, show: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:
+    return lambda record: show(record) if record.get("t", 0) >= time else None
 
 
 def _follow(
@@ -188,3 +208,33 @@ def print_runs(found: list[RunSummary], root: Path) -> None:
         started = strftime("%Y-%m-%d %H:%M", localtime(run.created)) if run.created else ""
         table.add_row(printable(run.id), run.state, steps, _figure(run.loss) if run.loss is not None else "", started)
     console.print(table)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The two tables of `tuitune compare`: how far each run got, and the values in which they differ."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    table = Table(box=None, pad_edge=False)
+    for title, justify in (("", "left"), ("run", "left"), ("state", "left"), ("step", "right"), ("loss", "right"), ("best eval", "left")):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    table.add_column("tokens/s", justify="right")
+    letters = [chr(ord("A") + index) if index < 26 else str(index + 1) for index in range(len(comparison.runs))]
+    for letter, one in zip(letters, comparison.runs):
+        loss, best = one.curves.get("loss"), one.best_eval
+        steps = f"{one.run.step or 0}/{one.run.max_steps}" if one.run.max_steps else str(one.run.step or "")
+        eval_loss = f"{best[0]:.4g} at step {best[1]}" if best else ""
+        speed = f"{one.speed:,.0f}" if one.speed is not None else ""
+        table.add_row(letter, printable(one.run.id), one.run.state, steps, _figure(loss.last) if loss else "", eval_loss, speed)
+    console.print(table)
+    console.print()
+    if not comparison.differences:
+        console.print("They do not differ in recipe, effective values, data or versions.", markup=False)
+    else:
+        table = Table(box=None, pad_edge=False)
+        for title in ("from", "value", *letters):
+            table.add_column(title)
+        for difference in comparison.differences:
+            values = [Text(printable(value_text(value), limit=200)) for value in difference.values]
+            table.add_row(difference.origin, printable(difference.key), *values)
+        console.print(table)
+    for note in comparison.notes:
+        console.print(printable(note), markup=False)

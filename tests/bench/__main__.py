@@ -16,7 +16,10 @@ BENCHES = {
     "big-files": "tests.bench.big_files",
     "plan": "tests.bench.plan",
 }
-BY_NAME = {"preflight": "tests.bench.preflight"}  # need more than this box has: run when they are named
+BY_NAME = {
+    "preflight": "tests.bench.preflight",
+    "control-cost": "tests.bench.control_cost",
+}  # need more than this box has: run when they are named
 
 
 def main() -> int:

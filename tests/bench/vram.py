@@ -151,8 +151,8 @@ def one(path: Path, limit_mib: float, proof: bool) -> dict[str, Any]:
     from tuitune.recipe.recipe import load_recipe
     from tuitune.runs.directory import RunDirectory
     from tuitune.trainer.build import build
-    from tuitune.trainer.control import StopRequest
     from tuitune.trainer.proof import ProofCallback
+    from tuitune.trainer.stop import StopRequest
     from tuitune.trainer.telemetry import Telemetry
 
     torch.cuda.init()

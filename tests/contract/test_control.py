@@ -11,7 +11,7 @@ from tests.support.tiny_model import write_rows
 from tuitune.bus.journal import Journal, JournalTail
 from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory
-from tuitune.trainer.control import StopRequest
+from tuitune.trainer.stop import StopRequest
 
 transformers = pytest.importorskip("transformers")
 
@@ -51,13 +51,14 @@ def build(folder: Path, text: str) -> tuple[Any, RunDirectory]:
 
 def train(folder: Path, text: str, planned: dict[int, list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], Link, StopRequest]:
     """The run's records after training with these commands."""
+    from tuitune.trainer.orders import Orders
     from tuitune.trainer.telemetry import Telemetry, TelemetryCallback
 
     built, run = build(folder, text)
     link, stop, journal = Link(planned), StopRequest(), Journal(run.journal / "trainer-1.jsonl")
-    built.trainer.telemetry = Telemetry(journal, link)
-    built.trainer.stop_request = stop
-    built.trainer.add_callback(TelemetryCallback(built.trainer.telemetry))
+    telemetry = Telemetry(journal, link)
+    built.trainer.steer(telemetry, stop, Orders(link))
+    built.trainer.add_callback(TelemetryCallback(telemetry))
     built.trainer.train()
     journal.close()
     return JournalTail(run.journal).poll(), link, stop
@@ -88,7 +89,7 @@ def test_save_and_evaluate_act_at_their_boundary_and_leave_the_training_as_it_wa
     assert [reply[:2] for reply in link.replies] == [("a", True), ("b", True), ("c", False)]
     assert [record["step"] for record in records if record["ev"] == "eval"] == [2]
     assert [(record["step"], record["complete"]) for record in records if record["ev"] == "checkpoint"] == [(2, True)]
-    assert "takes stop, save, evaluate, kill" in link.replies[2][2]
+    assert "unknown op 'dance'; this trainer takes set, pause" in link.replies[2][2]
 
 
 @pytest.mark.parametrize("save", [True, False])

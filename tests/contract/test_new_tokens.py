@@ -19,7 +19,7 @@ from tuitune.errors import UserError
 from tuitune.recipe.recipe import load_recipe
 from tuitune.runs.directory import RunDirectory
 from tuitune.trainer.__main__ import _save, _train
-from tuitune.trainer.control import StopRequest
+from tuitune.trainer.stop import StopRequest
 from tuitune.trainer.telemetry import Telemetry
 
 torch = pytest.importorskip("torch")

@@ -13,7 +13,7 @@ from tests.support.runs import new_run, start_trainer
 from tests.support.runs import train as train_process
 from tests.support.tiny_model import write_rows
 from tuitune.bus.journal import Journal, JournalTail
-from tuitune.trainer.control import StopNow, StopRequest
+from tuitune.trainer.stop import StopNow, StopRequest
 
 torch = pytest.importorskip("torch")
 
@@ -43,13 +43,14 @@ class Trained:
     """What a training has left: its records, every weight and state of the optimizer, the batches it saw, the next random numbers."""
 
     def __init__(self, folder: Path, text: str) -> None:
+        from tuitune.trainer.orders import Orders
         from tuitune.trainer.proof import ProofCallback
         from tuitune.trainer.telemetry import Telemetry, TelemetryCallback
 
         built, run = build(folder, text)
         journal, self.stop = Journal(run.journal / "trainer-1.jsonl"), StopRequest()
         trainer = built.trainer
-        trainer.telemetry, trainer.stop_request = Telemetry(journal, Link({})), self.stop
+        telemetry = Telemetry(journal, Link({}))
         self.batches: list[list[int]] = []
         seen = trainer.get_batch_samples
 
@@ -59,8 +60,9 @@ class Trained:
             return found
 
         trainer.get_batch_samples = watch
-        trainer.add_callback(ProofCallback(built, trainer.telemetry, self.stop, run.name))
-        trainer.add_callback(TelemetryCallback(trainer.telemetry))
+        trainer.add_callback(ProofCallback(built, telemetry, self.stop, run.name))
+        trainer.steer(telemetry, self.stop, Orders(telemetry.link))
+        trainer.add_callback(TelemetryCallback(telemetry))
         self.trainer = trainer
         trainer.train()
         journal.close()

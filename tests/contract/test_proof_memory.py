@@ -12,7 +12,7 @@ from tests.contract.test_proof import EVALUATES, PROVE
 from tests.support.tiny_model import write_rows
 from tuitune.bus.journal import Journal, JournalTail
 from tuitune.errors import UserError
-from tuitune.trainer.control import StopRequest
+from tuitune.trainer.stop import StopRequest
 
 torch = pytest.importorskip("torch")
 

@@ -6,8 +6,9 @@ What the real program writes is checked by tests/e2e on real runs.
 
 import json
 import math
+import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,29 @@ LEDGER = [
     ("peft", "r", 16, "recipe", 6, None),
     ("training", "learning_rate", 2.0e-4, "recipe", 8, None),
     ("training", "max_steps", 60, "recipe", 9, None),
+    ("training", "per_device_train_batch_size", 4, "recipe", 10, None),
+    ("training", "gradient_accumulation_steps", 4, "recipe", 11, None),
     ("training", "lr_scheduler_type", "linear", "default", None, None),
     ("training", "use_cpu", True, "adjusted", None, "no NVIDIA GPU on this box"),
+]
+
+# what a trainer of issue E takes while it trains
+LIVE_CAPS: list[dict[str, Any]] = [
+    {
+        "name": "set",
+        "effect": "step",
+        "keys": [
+            {"name": "learning_rate", "type": "float", "min": 0.0, "max": None, "value": 2.0e-4},
+            {"name": "lr_scheduler", "type": "choice", "choices": ["constant", "linear", "cosine"], "value": "linear"},
+            {"name": "max_steps", "type": "int", "min": 1, "max": None, "value": 60},
+            {"name": "logging_steps", "type": "int", "min": 1, "max": None, "value": 1},
+            {"name": "save_steps", "type": "int", "min": 1, "max": None, "value": 25},
+            {"name": "eval_steps", "type": "int", "min": 1, "max": None, "value": 20},
+        ],
+    },
+    {"name": "pause", "effect": "step", "modes": ["trim", "keep", "suspend"]},
+    *({"name": name, "effect": "step"} for name in ("resume", "save", "evaluate", "sample", "stop")),
+    {"name": "reshape", "effect": "restart"},
 ]
 
 
@@ -48,7 +70,14 @@ def numbered(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def trainer_records(
-    steps: int = 60, *, first: int = 1, start: float = START, step_seconds: float = 0.5, max_steps: int | None = None, gpus: int = 0
+    steps: int = 60,
+    *,
+    first: int = 1,
+    start: float = START,
+    step_seconds: float = 0.5,
+    max_steps: int | None = None,
+    gpus: int = 0,
+    caps: Sequence[dict[str, Any]] = ({"name": "stop"}, {"name": "save"}, {"name": "evaluate"}),
 ) -> Iterator[dict[str, Any]]:
     """What a trainer writes from loading to its last step; evaluates each 20 steps and saves a checkpoint each 25."""
     dice = random.Random(first)
@@ -61,7 +90,7 @@ def trainer_records(
         "host": "box",
         "world": 1,
         "versions": {"torch": "2.13.0"},
-        "caps": [{"name": "stop"}, {"name": "save"}, {"name": "evaluate"}],
+        "caps": list(caps),
     }
     yield {"t": start + 0.1, "ev": "state", "s": "loading", "step": first - 1}
     yield {"t": start + 4, "ev": "state", "s": "running", "step": first - 1}
@@ -214,8 +243,12 @@ def write_run(
     gpus: int = 0,
     final: str | None = "done",
     attempts: int = 1,
+    **told: Any,
 ) -> Path:
-    """A run directory under `root`; `attempts` 2 resumes from the checkpoint at 25 after the first died at step 40."""
+    """A run directory under `root`; `attempts` 2 resumes from the checkpoint at 25 after the first died at step 40.
+
+    told: what else trainer_records takes.
+    """
     run = root / name
     (run / "journal").mkdir(parents=True)
     (run / "log").mkdir()
@@ -223,10 +256,12 @@ def write_run(
     entries = [dict(zip(("section", "key", "value", "source", "line", "why"), row)) for row in LEDGER]
     (run / "effective.json").write_text(json.dumps({"schema": 1, "values": entries}))
     first_steps = steps if attempts == 1 else min(40, steps)
-    append(run, "trainer-1", numbered(trainer_records(first_steps, max_steps=max_steps or steps, gpus=gpus)))
+    append(run, "trainer-1", numbered(trainer_records(first_steps, max_steps=max_steps or steps, gpus=gpus, **told)))
     seconds = 6 + first_steps // 2
     if attempts > 1:
-        append(run, "trainer-2", numbered(trainer_records(steps, first=26, start=START + 60, max_steps=max_steps or steps, gpus=gpus)))
+        append(
+            run, "trainer-2", numbered(trainer_records(steps, first=26, start=START + 60, max_steps=max_steps or steps, gpus=gpus, **told))
+        )
         seconds = 66 + (steps - 25) // 2
     append(run, "hub", numbered(hub_records(seconds, gpus=gpus, final=final, step=steps)))
     write_manifest(run, state=final or "running", steps=steps, max_steps=max_steps or steps)
@@ -251,6 +286,14 @@ def write_manifest(run: Path, *, state: str, steps: int, max_steps: int) -> None
         trainer=gone,
     )
     manifest_module.write_manifest(RunDirectory(run), manifest)
+
+
+def living(run: Path) -> Path:
+    """The run counts as alive: its hub and trainer are this very process."""
+    manifest = manifest_module.read_manifest(RunDirectory(run))
+    manifest.hub = manifest.trainer = Process.of(os.getpid())
+    manifest_module.write_manifest(RunDirectory(run), manifest)
+    return run
 
 
 def append(run: Path, source: str, records: Iterable[dict[str, Any]]) -> None:

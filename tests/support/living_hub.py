@@ -10,16 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.bus.journal import JournalTail
-from tuitune.bus.sockets import remove_sockets
+from tuitune.bus.sockets import read_connection, remove_sockets
 from tuitune.runs.directory import create_run
-from tuitune.runs.manifest import Manifest, read_manifest, write_manifest
+from tuitune.runs.manifest import Manifest, Process, read_manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]
 RECIPE = "name: demo\nlaunch: {gpus: cpu}\n"
-SUPERVISE = (
-    "import sys; from pathlib import Path; from tuitune.hub.supervisor import supervise;"
-    "sys.exit(supervise(Path(sys.argv[1]), [sys.executable, '-m', 'tests.support.stand_in_trainer', sys.argv[1], sys.argv[2]]))"
-)
+# STORY_HANG_S: the least time after which a step counts as hung. STORY_CARDS: the GPUs that the box has for the lease, in JSON.
+SUPERVISE = """
+import json, os, sys
+from pathlib import Path
+from tuitune.hub import cards, hang
+from tuitune.hub.supervisor import supervise
+if "STORY_HANG_S" in os.environ:
+    hang.FLOOR_S = hang.FIRST_STEP_S = float(os.environ["STORY_HANG_S"])
+if "STORY_CARDS" in os.environ:
+    class Cards:
+        def sample(self): return {"devices": json.loads(os.environ["STORY_CARDS"])}
+        def close(self): pass
+    cards.WAIT_S, cards.GpuSampler = 0.1, Cards
+sys.exit(supervise(Path(sys.argv[1]), [sys.executable, "-m", "tests.support.stand_in_trainer", sys.argv[1], sys.argv[2]]))
+"""
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> Any:
@@ -43,14 +54,41 @@ class LivingHub:
     def __init__(self, root: Path, story: str, recipe: str = RECIPE, environment: Mapping[str, str] | None = None, **options: Any) -> None:
         self.run = create_run(root, "demo", recipe)
         write_manifest(self.run, Manifest(name="demo", recipe_path=str(root / "demo.yaml"), workspace=str(root)))
-        self.process = subprocess.Popen(
-            hub_command(self.run.path, story),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, **(environment or {})},
-            **options,
+        self.environment = {**os.environ, **(environment or {})}
+        self.process = self.start(story, **options)
+
+    def command(self, story: str) -> list[str]:
+        """The command line of a hub on this run."""
+        return hub_command(self.run.path, story)
+
+    def start(self, story: str, **options: Any) -> subprocess.Popen[bytes]:
+        """A hub on this run."""
+        return subprocess.Popen(
+            self.command(story), cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True, env=self.environment, **options
         )
+
+    def kill_hub(self) -> None:
+        """Kill the hub alone; its trainer lives on."""
+        self.process.kill()
+        self.process.wait()
+
+    def another_hub(self, story: str, **options: Any) -> None:
+        """A new hub on the run, in place of the one before, in service."""
+        before = read_connection(self.run.connection)
+        self.process = self.start(story, **options)
+        until(lambda: read_connection(self.run.connection) not in (None, before) or self.process.poll() is not None)
+
+    @property
+    def hub(self) -> Process | None:
+        """The hub's identity; None when it has ended."""
+        return Process.of(self.process.pid)
+
+    def process_waits(self, seconds: float) -> None:
+        """Let the hub live for that long, or less when it ends by itself."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
 
     def records(self, ev: str | None = None) -> list[dict[str, Any]]:
         """All records so far, or those of one type."""
@@ -71,7 +109,8 @@ class LivingHub:
         """Kill what still lives of it."""
         self.process.kill()
         self.process.wait()
-        trainer = read_manifest(self.run).trainer
-        if trainer and trainer.alive():
-            os.kill(trainer.pid, signal.SIGKILL)
+        manifest = read_manifest(self.run)
+        for process in (manifest.hub, manifest.trainer):  # the hub may be another than the one that was started first
+            if process and process.alive():
+                os.kill(process.pid, signal.SIGKILL)
         remove_sockets(self.run.path)  # a killed hub cannot

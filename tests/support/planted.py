@@ -152,7 +152,10 @@ class _InProcess:
             if event == "part":
                 part(json.loads(json.dumps(fields["part"])))
 
-        return check(load_recipe(Path(args["recipe"])), RenderWatch(), Told(tell), args["card"])
+        told = Told(tell)
+        result = check(load_recipe(Path(args["recipe"])), RenderWatch(), told, args["card"])
+        told.do_the_rest()
+        return result
 
 
 def _source(file: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None) -> dict[str, Any]:

@@ -56,7 +56,19 @@ def large(progress, size):
     return {"text": "x" * size}
 
 
+def remember(progress, file, seconds):
+    def write():
+        progress("remembering")
+        time.sleep(seconds)
+        with open(file, "w") as output:
+            output.write("remembered")
+
+    progress.afterwards.append(write)
+    return {"answered": True}
+
+
 operations = {
+    "remember": Operation(remember, 5),
     "echo": Operation(echo, 5),
     "sleep": Operation(sleep, 20),
     "endless": Operation(endless, 2),

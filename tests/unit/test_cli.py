@@ -13,8 +13,8 @@ from tuitune.runs.directory import create_run
 from tuitune.runs.manifest import Manifest, write_manifest
 
 CONTRACT = {
-    "open": {"directory", "no_mouse", "colors"},
-    "demo": {"directory", "headless", "no_mouse", "colors"},
+    "open": {"directory", "no_mouse", "colors", "slow"},
+    "demo": {"directory", "headless", "no_mouse", "colors", "slow"},
     "validate": {"recipe", "json"},
     "doctor": {"json"},
     "check": {"recipe", "fix", "undo", "gpu", "list", "explain", "json"},
@@ -22,9 +22,11 @@ CONTRACT = {
     "template": {"recipe", "row", "diff", "mark_generation", "write", "json"},
     "plan": {"recipe", "gpu", "json"},
     "train": {"recipe", "detach", "force", "stop_on_interrupt", "plain", "json"},
+    "resume": {"run", "detach", "stop_on_interrupt", "runs", "plain", "json"},
     "attach": {"run", "runs", "plain", "json"},
     "runs": {"runs", "json"},
     "send": {"run", "op", "args", "runs", "json"},
+    "compare": {"run", "runs", "json"},
 }
 ARGUMENTS = {
     "open": [],
@@ -36,9 +38,11 @@ ARGUMENTS = {
     "template": ["r.yaml"],
     "plan": ["r.yaml"],
     "train": ["r.yaml"],
+    "resume": ["r"],
     "attach": ["r"],
     "runs": [],
     "send": ["r", "stop"],
+    "compare": ["r", "s"],
 }
 
 
@@ -123,10 +127,6 @@ def test_no_runs_is_an_empty_list(tmp_path: Path) -> None:
     done = tuitune("runs", "--json", cwd=tmp_path)
     assert json.loads(done.stdout) == {"schema": 1, "runs": []}
     assert done.returncode == 0
-
-
-def test_values_of_send_are_json_where_they_can_be() -> None:
-    assert cli._key_values(["save=false", "lr=1e-4", "note=hello there"]) == {"save": False, "lr": 1e-4, "note": "hello there"}
 
 
 def test_the_table_of_runs_shows_whole_names_in_a_pipe(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def check(recipe: Recipe, watch: RenderWatch, progress: Told, card: dict[str, An
 
     other = beside(look_aside)
     outcome = run_checks([one for one in all_checks() if not _aside(one)], context, STAGES, found, progress)
-    context.remember()
+    progress.afterwards.append(context.remember)
     more = other()
     told = {finding.message for finding in outcome.findings if finding.id == NOT_CHECKED}
     for finding in more.findings:

@@ -26,16 +26,21 @@ from tuitune.errors import UserError
 
 MEMORY = 8 << 30  # bytes of data a worker may have beyond what it was born with
 CHUNK = 1 << 20
+AFTERWARDS_S = 60  # what a worker may take for what nobody waits for
 AT_ONCE = 4  # workers at a time; what comes beyond them waits
 
 Progress = Callable[[str], None]
 
 
 class Told:
-    """What an operation gets as its `progress`: a sentence about what goes on, or (`part`) a piece of the result ahead of the whole."""
+    """What an operation gets as its `progress`: a sentence about what goes on, or (`part`) a piece of the result ahead of the whole.
+
+    `afterwards`: what it wants done when its answer is out, for example to remember something; nobody waits for that.
+    """
 
     def __init__(self, tell: Callable[..., None]) -> None:
         self._tell = tell
+        self.afterwards: list[Callable[[], None]] = []
 
     def __call__(self, text: str) -> None:
         self._tell("progress", text=text)
@@ -43,6 +48,12 @@ class Told:
     def part(self, part: Any) -> None:
         """Send something that JSON can say."""
         self._tell("part", part=part)
+
+    def do_the_rest(self) -> None:
+        """What was asked for `afterwards`; it tells nobody anything, for there may be nobody left."""
+        self._tell = lambda event, **fields: None
+        for more in self.afterwards:
+            more()
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,7 @@ class Server:
                 if key.data is not None:
                     self._read_worker(key.data)
                 elif not self._read_requests():
-                    for worker in list(self._workers.values()):
-                        worker.answered = True  # nobody listens any more
-                        self._end(worker)
+                    self._leave()
                     return
             for worker in list(self._workers.values()):
                 if worker.watch.stuck:
@@ -97,9 +106,19 @@ class Server:
                 elif time.monotonic() > worker.deadline:
                     self._give_up(worker, f"this took longer than {worker.limit_s:g} s and was ended")
 
+    def _leave(self) -> None:
+        """Nobody listens any more: workers that have answered may end what they do afterwards, the others end here."""
+        for worker in list(self._workers.values()):
+            if worker.answered:
+                del self._workers[worker.id]
+            else:
+                worker.answered = True
+                self._end(worker)
+
     def _give_up(self, worker: _Worker, why: str) -> None:
-        self._answer(worker.id, "error", text=why)
-        worker.answered = True
+        if not worker.answered:
+            self._answer(worker.id, "error", text=why)
+            worker.answered = True
         self._end(worker)
 
     def turn(self) -> float | None:
@@ -194,8 +213,9 @@ def work(output: int, id: str, operation: Operation, args: dict[str, Any]) -> No
             while data:
                 data = data[os.write(output, data) :]
 
+        told = Told(tell)
         try:
-            result = operation.run(Told(tell), **args)
+            result = operation.run(told, **args)
             tell("result", result=result)
             code = 0
         except UserError as error:
@@ -205,6 +225,11 @@ def work(output: int, id: str, operation: Operation, args: dict[str, Any]) -> No
         except Exception as error:
             traceback.print_exc()
             tell("error", text=f"{type(error).__name__}: {error}")
+        else:
+            signal.alarm(AFTERWARDS_S)  # the server may be gone by then, and nobody else would end it
+            told.do_the_rest()
+    except Exception:
+        traceback.print_exc()  # of what was to be done afterwards: the answer is out
     finally:
         sys.stderr.flush()
         os._exit(code)

@@ -42,7 +42,7 @@ class HubClient:
         command = {"k": "cmd", "v": VERSION, "id": id or str(uuid.uuid4()), "op": op, "args": args or {}, "by": _user()}
         connection = read_connection(self.run / "connection.json")
         if connection is None:
-            raise UserError(f"{self.run.name} does not run any more: there is no hub to take {op!r}")
+            raise UserError(f"{self.run.name} has no hub to take {op!r}: it has ended, or `tuitune resume {self.run.name}` makes it go on")
         deadline = time.monotonic() + wait_s
         if self._in_reach(connection):
             return self._send_socket(connection.hub, command, deadline, until)
@@ -58,8 +58,8 @@ class HubClient:
                 probe.connect(str(path))
         except ConnectionRefusedError:
             raise UserError(
-                f"the hub of {self.run.name} is gone (killed?); should its trainer still live, `kill PID` with the trainer's pid in "
-                f"{self.run / 'manifest.json'} makes it save and end"
+                f"the hub of {self.run.name} is gone (killed?): `tuitune resume {self.run.name}` gives it another, which takes its trainer "
+                "over when that still lives"
             ) from None
         except OSError as error:
             raise UserError(f"{path}: the hub of {self.run.name} cannot be reached ({error.strerror})") from error

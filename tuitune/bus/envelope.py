@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 VERSION = 1
-OPS = ("stop", "save", "evaluate", "kill")  # the commands a run takes: the hub refuses others, the trainer tells them in its hello
+# The commands a run takes: the hub refuses others, the trainer tells in its hello which it takes.
+OPS = ("set", "pause", "resume", "save", "evaluate", "sample", "reshape", "snapshot", "stacks", "stop", "kill")
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _decoder = msgspec.json.Decoder()

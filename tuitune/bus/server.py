@@ -1,12 +1,13 @@
 """The hub's end of the command sockets: clients ask, the trainer does, every command once.
 
 A command is answered twice: "queued" at once (it is on its way to the trainer), "applied" or "failed" when the trainer reached a step
-boundary. The same id again gets the stored answer and is not applied twice. What happens is told through `on_event`, which journals it.
+boundary. The same id again gets the stored answer and is not applied twice. What happens is told through `on_event`, which journals it;
+from the journals a new hub takes up what its predecessor knew (`restore`, `settle`).
 """
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from tuitune.files import write_atomically
 
 KEPT = 1000  # answered commands remembered for clients that ask again
 AT_ONCE = 200  # messages taken in a row before the hub looks at its other work
+_ENVELOPE = frozenset(
+    {"k", "v", "n", "t", "ev", "src", "id", "op", "s", "ok", "dropped"}
+)  # of a result or an `applied` record: not its content
 
 
 @dataclass
@@ -32,7 +36,11 @@ class _Command:
 class CommandServer:
     """Owns both sockets; used by one thread. `serve` is called in a loop and returns after at most the given time."""
 
-    def __init__(self, connection: Connection, on_event: Callable[..., None], on_kill: Callable[[str], None]) -> None:
+    def __init__(
+        self, connection: Connection, on_event: Callable[..., None], carry_out: Callable[[dict[str, Any]], dict[str, Any] | None]
+    ) -> None:
+        """`carry_out` does the commands that are the hub's own and returns the fields of their answer ("error" when refused); None: the
+        command is for the trainer."""
         self._context = zmq.Context()
         self._clients = self._bind(connection.hub)
         self._trainer = self._bind(connection.trainer)
@@ -41,7 +49,7 @@ class CommandServer:
         self._gone = False
         self._commands: dict[str, _Command] = {}
         self._on_event = on_event
-        self._on_kill = on_kill
+        self._carry_out = carry_out
         self._poller = zmq.Poller()
         self._poller.register(self._clients, zmq.POLLIN)
         self._poller.register(self._trainer, zmq.POLLIN)
@@ -98,12 +106,17 @@ class CommandServer:
         self._on_event("command", id=key, op=op, args=message.get("args") or {}, by=str(message.get("by") or ""))
         if self._gone:
             self._finish_here(command, "no_trainer", error="the trainer has ended")
-        elif op == "kill":
-            self._on_kill(str(message.get("by") or "somebody"))
-            self._finish_here(command, "applied")
-        else:
+        elif not self._done_here(command):
             self._forward(command)
             self._tell(command)
+
+    def _done_here(self, command: _Command) -> bool:
+        """Whether the hub itself has answered the command."""
+        fields = self._carry_out(command.message)
+        if fields is None:
+            return False
+        self._finish_here(command, "failed" if fields.get("error") else "applied", **fields)
+        return True
 
     def _forget_old(self) -> None:
         """Keep KEPT commands; one that still waits for the trainer is never dropped, however many wait."""
@@ -123,15 +136,47 @@ class CommandServer:
                 for command in self._waiting():
                     self._forward(command)
         elif identity == self._trainer_identity and message.get("k") == "result":
-            answered = self._commands.get(str(message.get("id")))
-            if answered is not None:
-                rest = {key: value for key, value in message.items() if key not in ("k", "v", "id", "s", "op")}
-                self._finish(answered, str(message.get("s", "failed")), **rest)
+            self._settle(message, str(message.get("s", "failed")))
+
+    def settle(self, record: Mapping[str, Any]) -> None:
+        """Take an `applied` record of a journal as the answer, unless the command has one: the socket may have lost it."""
+        failed = record.get("ok") is False or record.get("error")
+        self._settle(record, "failed" if failed else "applied")
+
+    def _settle(self, answer: Mapping[str, Any], state: str) -> None:
+        command = self._commands.get(str(answer.get("id")))
+        if command is not None and command.reply["s"] == "queued":
+            rest = {key: value for key, value in answer.items() if key not in _ENVELOPE and value is not None}
+            self._finish(command, state, **rest)
+
+    def restore(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Know again what an earlier hub of this run had taken: `command` and `applied` records, each command before its answer.
+
+        What has no answer waits, and goes to the trainer when it says hello.
+        """
+        for record in records:
+            if record.get("ev") == "applied":
+                self.settle(record)
+                continue
+            key, op = str(record.get("id")), record.get("op")
+            message = {"v": VERSION, "id": key, "op": op, "args": record.get("args") or {}, "by": record.get("by") or ""}
+            self._commands.setdefault(key, _Command(message, {"k": "ack", "id": key, "op": op, "s": "queued"}, None))
+        self._forget_old()
+
+    def trainer_left(self) -> None:
+        """The trainer has ended and another may follow: what waits is offered to the hub once more, and else waits for the next one."""
+        self._trainer_identity = None
+        for command in self._waiting():
+            self._done_here(command)
 
     def trainer_gone(self) -> None:
-        """The trainer has ended: what it had not answered is answered for it, and so is what still comes."""
+        """The last trainer has ended: what it had not answered is answered for it, and so is what still comes."""
         self._gone = True
         self._trainer_identity = None
+        self.give_up_waiting()
+
+    def give_up_waiting(self) -> None:
+        """Answer what waits for a trainer that is gone."""
         for command in self._waiting():
             if command.message.get("op") == "stop":
                 self._finish_here(command, "applied", note="the trainer has ended")

@@ -10,12 +10,13 @@ HINTS = {
     "host_oom": "the kernel killed the trainer because RAM ran out: fewer dataloader workers, less data, or a box with more RAM",
     "no_memory": "RAM ran out inside the trainer: a smaller batch, a smaller model or a box with more RAM",
     "shared_memory": "/dev/shm is too small for the dataloader workers: dataloader_num_workers: 0, or a container with a larger --shm-size",
-    "killed": "somebody or something killed the trainer (signal 9): checkpoints written so far are whole; see who else works on this box",
+    "killed": "somebody or something killed the trainer (signal 9): checkpoints written so far are whole: resume the run",
     "terminated": "the trainer was told to end ({signal}) before it could save: checkpoints written so far are whole",
-    "cuda_fault": "a CUDA kernel failed and took the process with it: start again; if it is the same step, look at the data there",
+    "cuda_fault": "a CUDA kernel failed and took the process with it: resume the run; if it is the same step, look at the data there",
     "nccl": "the GPUs lost contact with each other (NCCL): look at the log of the rank that died first",
     "native_crash": "native code crashed ({signal}); the stack of the moment is in the log, and the last library in it is the suspect",
-    "disk_full": "the disk is full: make room (old checkpoints are the usual find), then start the run again",
+    "disk_full": "the disk is full: make room (old checkpoints are the usual find), then resume the run",
+    "vanished": "the trainer ended without a word, its exit status lost with the hub that had started it: killed, or a native crash",
     "error": "the trainer stopped with an error: {last}",
 }
 
@@ -42,25 +43,34 @@ class Fault:
     traceback: str | None = None
 
 
-def classify(returncode: int, log_tail: str, oom_kills: int = 0, *, error: str | None = None, killed_by: str | None = None) -> Fault:
+def classify(
+    returncode: int | None,
+    log_tail: str,
+    oom_kills: int = 0,
+    *,
+    error: str | None = None,
+    killed_by: str | None = None,
+) -> Fault:
     """The fault behind a trainer that did not end well.
 
-    returncode: as subprocess has it (negative = signal). log_tail: the last lines it printed. oom_kills: how often the kernel's OOM
-    killer struck on this box while it ran. error: the sentence of its own `end` event, when it got to say one. killed_by: who sent the
-    command `kill`.
+    returncode: as subprocess has it (negative = signal), None when nobody could learn it. log_tail: the last lines it printed.
+    oom_kills: how often the kernel's OOM killer struck on this box while it ran. error: the sentence of its own `end` event, when it got
+    to say one. killed_by: who sent the command `kill`.
     """
     name = _signal_name(returncode)
     if error:
         return Fault("user_error", error, name)
-    if killed_by and returncode == -signal.SIGKILL:
+    if killed_by and returncode in (-signal.SIGKILL, None):
         return Fault("killed", f"killed as {killed_by} asked: what was learnt since the last checkpoint is gone", name)
     traceback = last_traceback(log_tail)
-    kind = _kind(returncode, (traceback if returncode > 0 else None) or log_tail, oom_kills)
+    by_signal = returncode is not None and returncode < 0
+    kind = _kind(returncode, (None if by_signal else traceback) or log_tail, oom_kills)
     last = next((line.strip() for line in reversed((traceback or log_tail).splitlines()) if line.strip()), "it said nothing")
-    return Fault(kind, HINTS[kind].format(signal=name or f"exit code {returncode}", last=last[:300]), name, traceback)
+    status = name or ("exit status unknown" if returncode is None else f"exit code {returncode}")
+    return Fault(kind, HINTS[kind].format(signal=status, last=last[:300]), name, traceback)
 
 
-def _kind(returncode: int, text: str, oom_kills: int) -> str:
+def _kind(returncode: int | None, text: str, oom_kills: int) -> str:
     if returncode == -signal.SIGKILL:
         return "host_oom" if oom_kills > 0 else "killed"
     if returncode in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):
@@ -68,14 +78,20 @@ def _kind(returncode: int, text: str, oom_kills: int) -> str:
     if oom_kills > 0 and "killed by signal: Killed" in text:
         return "host_oom"  # a dataloader worker was the kernel's victim, and the trainer went down with it
     by_log = next((kind for kind, pattern in _PATTERNS if re.search(pattern, text, re.MULTILINE)), None)
-    return by_log or ("native_crash" if returncode < 0 else "error")
+    if by_log is not None:
+        return by_log
+    if returncode is not None:
+        return "native_crash" if returncode < 0 else "error"
+    if _TRACEBACKS[1] in text:
+        return "native_crash"
+    return "error" if _TRACEBACKS[0] in text else "host_oom" if oom_kills > 0 else "vanished"
 
 
-def _signal_name(returncode: int) -> str | None:
+def _signal_name(returncode: int | None) -> str | None:
     try:
-        return signal.Signals(-returncode).name if returncode < 0 else None
+        return signal.Signals(-returncode).name if returncode is not None and returncode < 0 else None
     except ValueError:
-        return f"signal {-returncode}"
+        return f"signal {abs(returncode or 0)}"
 
 
 def last_traceback(text: str) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tuitune.bus.journal import JournalTail
 from tuitune.runs.directory import RunDirectory
-from tuitune.runs.manifest import ENDED, read_manifest
+from tuitune.runs.manifest import ENDED, LOST, read_manifest
 
 POLL_S = 0.1
 
@@ -25,8 +25,7 @@ def follow(run: RunDirectory) -> Iterator[dict[str, Any]]:
         if records:
             continue
         if state == "lost":
-            why = "hub and trainer are gone without a word: the box was restarted, or both were killed"
-            yield {"v": 1, "n": 0, "t": time.time(), "ev": "state", "s": "lost", "why": why, "src": "follow"}
+            yield {"v": 1, "n": 0, "t": time.time(), "ev": "state", "s": "lost", "why": LOST, "src": "follow"}
         if state in ENDED:
             return
         time.sleep(POLL_S)

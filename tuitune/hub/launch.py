@@ -1,4 +1,4 @@
-"""Start a run: check its recipe, make its directory and its hub, and return as soon as the hub lives by itself."""
+"""Start a run, or let one go on: check it, make its directory and its hub, and return as soon as the hub lives by itself."""
 
 import contextlib
 import os
@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from tuitune.bus.client import HubClient
+from tuitune.bus.sockets import read_connection
 from tuitune.errors import UserError
 from tuitune.processes import our_environment
 from tuitune.recipe.document import read_document
@@ -18,6 +21,7 @@ from tuitune.recipe.schema import load_schema
 from tuitune.recipe.validate import validate
 from tuitune.runs.directory import RunDirectory, create_workspace_run
 from tuitune.runs.manifest import ENDED, Manifest, read_manifest, write_manifest
+from tuitune.runs.resume import log_of, refusal
 from tuitune.text import printable
 
 START_LIMIT_S = 60.0  # it takes 0.3 s; a busy box may be slow
@@ -60,12 +64,67 @@ def launch(
     return run
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """What became of `resume_run`: `adopted` when the trainer still lived, else the attempt that started and from where (None: from the
+    beginning)."""
+
+    run: RunDirectory
+    attempt: int
+    resume_from: str | None
+    adopted: bool
+    words: str
+
+
+def resume_run(run: RunDirectory) -> Resumed:
+    """Let a run go on that has failed, was stopped or suspended or has lost its hub; blocks as `launch` does.
+
+    A trainer that still lives gets a new hub; else a hub starts the next attempt from the newest whole checkpoint. UserError when the run
+    lives, has nothing left to do, or the hub does not come up.
+    """
+    manifest = read_manifest(run)
+    if manifest.hub is not None and manifest.hub.alive() and manifest.host == os.uname().nodename:
+        if manifest.state != "suspended":
+            raise UserError(f"{run.name} lives (it is {manifest.state}): attach to it instead: tuitune attach {run.name}")
+        return _wake(run, manifest)
+    if why := refusal(manifest):
+        raise UserError(f"{run.name} does not go on: {why}")
+    workspace = Path(manifest.workspace)
+    if not workspace.is_dir():
+        raise UserError(f"{run.name} was started in {printable(manifest.workspace)}, which is gone: its recipe means files there")
+    trainer = manifest.trainer
+    start_hub(run, workspace)
+    after = read_manifest(run)
+    if trainer is not None and after.trainer == trainer and trainer.alive():
+        words = f"{run.name} has a new hub; its trainer had gone on (it is {after.state} at step {after.step or 0})"
+        return Resumed(run, after.attempt, after.resume_from, True, words)
+    if after.attempt == manifest.attempt and log_of(run, after.attempt).exists():
+        return Resumed(run, after.attempt, None, False, f"{run.name} waits for a GPU that another run has, and goes on then")
+    return _resumed(run, after)
+
+
+def _wake(run: RunDirectory, manifest: Manifest) -> Resumed:
+    """Have the hub of a suspended run start the next attempt."""
+    reply = HubClient(run.path).send("resume", until="applied")
+    if reply.get("error") or reply.get("s") != "applied":
+        raise UserError(f"{run.name} stays suspended: {reply.get('error') or reply.get('s')}")
+    deadline = time.monotonic() + START_LIMIT_S
+    while (after := read_manifest(run)).attempt == manifest.attempt and after.state not in ENDED and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return _resumed(run, after)
+
+
+def _resumed(run: RunDirectory, manifest: Manifest) -> Resumed:
+    where = f"from {manifest.resume_from}" if manifest.resume_from else "from the beginning: it has no whole checkpoint"
+    return Resumed(run, manifest.attempt, manifest.resume_from, False, f"{run.name} goes on: attempt {manifest.attempt}, {where}")
+
+
 def start_hub(run: RunDirectory, workspace: Path, hub_command: Sequence[str] | None = None) -> None:
     """Spawn `python -m tuitune.hub` for this run and wait until it has opened its sockets.
 
     UserError with its last words when it does not get there. A run that fails once it has a hub is no error here: its journal says why.
     """
-    log = run.log / "hub.txt"
+    log, before = run.log / "hub.txt", read_connection(run.connection)
     with log.open("ab") as output:
         hub = subprocess.Popen(
             hub_command or [sys.executable, "-P", "-m", "tuitune.hub", str(run.path)],
@@ -77,9 +136,10 @@ def start_hub(run: RunDirectory, workspace: Path, hub_command: Sequence[str] | N
             env=our_environment(),
         )
     deadline = time.monotonic() + START_LIMIT_S
-    while not run.connection.exists():
+    while (now := read_connection(run.connection)) is None or now == before:  # a killed hub leaves its connection behind
         if hub.poll() is not None:
-            if read_manifest(run).state in ENDED:
+            manifest = read_manifest(run)
+            if manifest.state in ENDED and manifest.hub is not None and manifest.hub.pid == hub.pid:
                 return
             raise _failed(run, _last_words(log))
         if time.monotonic() > deadline:
@@ -96,9 +156,11 @@ def _last_words(log: Path) -> str:
 
 
 def _failed(run: RunDirectory, why: str) -> UserError:
-    """The error to raise; the run is marked as failed first, so that nobody waits for it."""
+    """The error to raise; a run that never had a hub is marked as failed first, so that nobody waits for it."""
     with contextlib.suppress(OSError, UserError):
         manifest = read_manifest(run)
+        if manifest.hub is not None:
+            return UserError(f"{run.name} got no hub: {why}")
         manifest.state, manifest.why, manifest.ended = "failed", why, time.time()
         write_manifest(run, manifest)
     return UserError(f"the hub of {run.name} did not start: {why} (see {run.log / 'hub.txt'})")

@@ -18,6 +18,17 @@ from tuitune.recipe.devices import wants_cpu
 IDLE = 0.1  # a card with less of its memory in use counts as idle
 
 
+class GpusTaken(UserError):
+    """Other runs have every card. `holders` says which run has which."""
+
+    def __init__(self, holders: str) -> None:
+        self.holders = holders
+        super().__init__(
+            f"every GPU here already trains: {holders}. Wait for it (launch.wait: true), stop it (tuitune send RUN stop), or set "
+            "launch.gpus: cpu"
+        )
+
+
 @dataclass
 class Lease:
     """The cards a run holds (UUIDs; none on a box without GPU or when the recipe asks for the CPU) and the locks that say so."""
@@ -46,7 +57,7 @@ def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, 
     """Cards for `launch.gpus` (auto: the free one with the most free memory; 1; 0, "none" or "cpu": no card).
 
     devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice (its numbers are taken in the driver's
-    order, which is CUDA's where the cards are alike). UserError when every card is taken.
+    order, which is CUDA's where the cards are alike). GpusTaken when every card is.
     """
     wanted = "auto" if wanted is None else wanted  # `gpus:` with nothing after it
     if wants_cpu({"gpus": wanted}, {}):
@@ -64,9 +75,7 @@ def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, 
             return Lease([str(device["uuid"])], [lock], note=_note(device, cards[position + 1 :]) if wanted == "auto" else "")
         holders.append(f"GPU {device.get('index')} by {holder}")
     if holders:
-        raise UserError(
-            f"every GPU here already trains: {'; '.join(holders)}. Wait for it or stop it (tuitune send RUN stop), or set launch.gpus: cpu"
-        )
+        raise GpusTaken("; ".join(holders))
     return Lease([], [])
 
 

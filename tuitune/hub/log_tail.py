@@ -22,6 +22,20 @@ class LogTail:
         self._offset = 0
         self._partial = b""
 
+    def go_on_after(self, offset: int) -> None:
+        """Go on behind the line that begins at `offset`: an earlier hub has told everything up to it. `recent` gets what came before."""
+        start = max(0, offset - PIECE // 4)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(start)
+                before = file.read(offset - start)
+                before += file.readline(PIECE)
+                self._offset = file.tell()
+        except OSError:
+            return
+        lines = before.split(b"\n")[1 if start else 0 :]  # the first one lacks its beginning
+        self.recent.extend(text for raw in lines if (text := self._readable(raw)).strip())
+
     def poll(self) -> Iterator[tuple[int, str]]:
         """(byte offset of the line in the file, its text), safe to show and without secrets; a progress bar's redraws count once."""
         yield from self._lines(self._read())

@@ -107,10 +107,11 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             "bool | null",
             "Run the longest batch before step 1, without a trace, and stop with advice when it does not fit. Absent: with a GPU.",
         ),
-        FieldSpec("retry", "dict | null", "How often a run is started again by itself, by cause. Not built yet."),
+        FieldSpec("wait", "bool", "Wait for a GPU when other runs have all of them, instead of failing.", default=False),
+        FieldSpec("retry", "dict | null", "How often a run is started again by itself, from its newest checkpoint, by cause."),
     ),
     ("launch", "retry"): _table(
-        FieldSpec("oom", "int", "After running out of GPU memory.", default=0),
+        FieldSpec("oom", "int", "After running out of GPU memory: with half the batch and twice the accumulation steps.", default=0),
         FieldSpec("crash", "int", "After any other crash.", default=0),
     ),
     ("watch",): _table(

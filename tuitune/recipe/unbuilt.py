@@ -28,7 +28,6 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
     launch = _section(recipe, "launch")
     yield from _gpus(launch.get("gpus"))
     without = {
-        ("launch", "retry"): bool(launch.get("retry")),
         ("launch", "strategy"): launch.get("strategy") not in (None, "auto", "ddp"),
         ("launch", "nodes"): launch.get("nodes") not in (None, 1),
         ("launch", "slurm"): bool(launch.get("slurm")),

@@ -66,6 +66,11 @@ class RunDirectory:
         """Held (flock) by the run's hub as long as it lives."""
         return self.path / "hub.lock"
 
+    @property
+    def trainer_lock(self) -> Path:
+        """Held (flock) as long as a trainer of the run or one of its workers lives, whatever became of the hub."""
+        return self.path / "trainer.lock"
+
 
 def runs_folder(workspace: Path) -> Path:
     """Where all runs of a workspace are found: their directories, and links to those that `output.runs` put elsewhere."""

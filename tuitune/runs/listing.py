@@ -8,7 +8,7 @@ from typing import Any
 
 from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory, runs_folder
-from tuitune.runs.manifest import LIVING, read_manifest
+from tuitune.runs.manifest import LIVING, LOST, read_manifest
 
 START_S = 10.0  # a run directory may be this old before it must have a manifest
 
@@ -66,7 +66,7 @@ def summarize(run: RunDirectory) -> RunSummary | None:
     state = manifest.living_state()
     why = manifest.why
     if state == "lost":
-        why = "its hub and trainer are gone without a word: the box was restarted, or both were killed"
+        why = LOST
     return RunSummary(
         id=run.name,
         path=run.path,

@@ -21,6 +21,7 @@ from tuitune.runs.directory import RunDirectory
 
 LIVING = frozenset({"starting", "loading", "running", "evaluating", "saving", "paused", "suspended", "stopping", "hung"})
 ENDED = frozenset({"done", "stopped", "failed", "lost"})
+LOST = "its hub and trainer are gone without a word: both were killed, or the box was restarted; tuitune resume makes the run go on"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Manifest:
 
     The hashes say what was trained on what: the source rows, the ids and labels made of them, and the names of the trained weights;
     None until the trainer has told them. `overridden`: ids of the preflight errors in spite of which the run was started.
+
+    `resume_from` (a folder name in checkpoints/, None: the beginning) and `overrides` (section → key → value, laid over the recipe) are the
+    present attempt's; the trainer obeys them. `retried`: how often the hub has started an attempt by itself, by kind of fault.
+    `oom_kills`: the kernel's count when this attempt's trainer was started.
     """
 
     name: str
@@ -68,6 +73,10 @@ class Manifest:
     host: str = field(default_factory=lambda: os.uname().nodename)
     versions: dict[str, str | None] = field(default_factory=dict)
     attempt: int = 1
+    resume_from: str | None = None
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    retried: dict[str, int] = field(default_factory=dict)
+    oom_kills: int = 0
     state: str = "starting"
     why: str | None = None
     step: int | None = None

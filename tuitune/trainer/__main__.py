@@ -4,15 +4,17 @@ Exit code 0: done or stopped as asked. 1: failed; a UserError is one sentence (a
 """
 
 import atexit
+import faulthandler
 import os
 import shutil
+import signal
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuitune.bus.envelope import OPS, VERSION
+from tuitune.bus.envelope import VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.dataset.looked_at import compare
@@ -22,10 +24,11 @@ from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.runs.directory import RunDirectory
-from tuitune.runs.manifest import Process, read_manifest
+from tuitune.runs.manifest import Manifest, Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
-from tuitune.trainer.control import StopNow, StopRequest
+from tuitune.trainer.ranks import Rank, Silent, keep_own_log, orders_for, this_rank
+from tuitune.trainer.stop import StopNow, StopRequest
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -37,34 +40,39 @@ def main(path: Path) -> int:
     """Train the run at `path` to its end."""
     mask_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    allocator = choose(os.environ)
-    _see_one_gpu()
+    allocator, rank = choose(os.environ), this_rank()
+    if rank.world == 1:
+        _see_one_gpu()
     stop = StopRequest()
     stop.listen_to_signals()
+    faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)  # the hub asks for the stacks when nothing moves
     run = RunDirectory(path.resolve())
     try:
         manifest = read_manifest(run)
-        journal = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl")
+        keep_own_log(run.log, manifest.attempt, rank)
+        journal: Journal | Silent = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl") if rank.first else Silent()
     except (UserError, OSError) as error:  # without a journal the sentence on stderr is all there can be
         sys.stderr.write(f"{error}\n")
         return 1
     journal.emit("state", s="loading", why="reading the recipe and the libraries")
     try:
         recipe = load_recipe(run.recipe, base=Path(manifest.recipe_path).parent if manifest.recipe_path else run.path)
+        for section, values in manifest.overrides.items():
+            getattr(recipe, section).update(values)
         unreachable = settle_network(hub_names(recipe))
         if unreachable:
             journal.emit("warning", text=unreachable)
         # the torch stack takes seconds to load: after the first record, so that a viewer sees what it waits for
         from tuitune.trainer.telemetry import Telemetry
 
-        link = TrainerLink(run.path)
+        link: TrainerLink | Silent = TrainerLink(run.path) if rank.first else Silent()
         link.start()
         telemetry = Telemetry(journal, link)
         telemetry.current = "loading"
         telemetry.start_heartbeat()
-        built = _build(recipe, run, telemetry, allocator)
-        _train(built, run, telemetry, stop)
-        state = "stopped" if stop.asked else "done"
+        built = _build(recipe, run, telemetry, allocator, manifest)
+        _train(built, run, telemetry, stop, manifest, rank)
+        state = "suspended" if stop.suspended else "stopped" if stop.asked else "done"
         saved = _save(built, run, telemetry) if stop.save and telemetry.step else None  # before the first step there is nothing to keep
         telemetry.state(state, step=telemetry.step, why=stop.why or None)
         journal.emit("end", step=telemetry.step, reason=state, result=saved)
@@ -83,7 +91,7 @@ def main(path: Path) -> int:
         return 1
 
 
-def _failed(journal: Journal, sentence: str) -> int:
+def _failed(journal: Journal | Silent, sentence: str) -> int:
     journal.emit("state", s="failed", why=sentence)
     journal.emit("end", reason="failed", error=sentence)
     sys.stderr.write(f"{sentence}\n")
@@ -107,10 +115,12 @@ def _devices() -> list[dict[str, str]]:
     return [{"uuid": f"GPU-{device.uuid}", "name": device.name} for device in found]
 
 
-def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator: str) -> "Built":
+def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator: str, manifest: Manifest) -> "Built":
     from tuitune.trainer.build import build
+    from tuitune.trainer.control import caps
     from tuitune.trainer.effective import ledger
     from tuitune.trainer.prepared import describe, warnings
+    from tuitune.trainer.resuming import verify
 
     telemetry.journal.emit("state", s="loading", why=f"loading {recipe.model['name_or_path']} and the data")
     started = time.monotonic()
@@ -125,14 +135,16 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
         host=os.uname().nodename,
         argv=sys.argv,
         versions=installed(),
-        world=1,
+        world=built.trainer.args.world_size,
         device=built.box.name,
         allocator=allocator,
         devices=_devices(),
-        caps=[{"name": name, "effect": "now" if name == "kill" else "step"} for name in OPS],
+        caps=caps(built.trainer),
         loading_seconds=time.monotonic() - started,
     )
     data = describe(built)
+    if manifest.resume_from is not None:
+        verify(run.checkpoints / manifest.resume_from, manifest, data)
     seen, differs = compare(recipe, data["fingerprint"], data["sha256"])
     telemetry.journal.emit("data", **data, inspected=seen)
     for warning in built.warnings + warnings(data) + ([differs] if differs else []):
@@ -140,18 +152,29 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
     return built
 
 
-def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest) -> None:
+def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest, manifest: Manifest, rank: Rank) -> None:
+    from tuitune.trainer.kept import Shape
     from tuitune.trainer.proof import ProofCallback
+    from tuitune.trainer.resuming import changed_since
     from tuitune.trainer.telemetry import TelemetryCallback
     from tuitune.trainer.watch import Watch
 
     trainer = built.trainer
-    trainer.telemetry, trainer.stop_request = telemetry, stop
-    trainer.watch = Watch(built, run, telemetry)
     trainer.add_callback(ProofCallback(built, telemetry, stop, run.name))
-    trainer.add_callback(TelemetryCallback(telemetry))
+    trainer.steer(telemetry, stop, orders_for(telemetry.link, rank))
+    trainer.add_callback(TelemetryCallback(telemetry, lambda: trainer.kept.progress.tokens))
+    trainer.watch = Watch(built, run, telemetry)
     trainer.add_callback(trainer.watch)
-    trainer.train()
+    if manifest.resume_from is None:
+        trainer.train()
+        return
+    checkpoint = run.checkpoints / manifest.resume_from
+    overridden = manifest.overrides.get("training", {}).keys() & set(Shape.__dataclass_fields__)
+    trainer.take_up(checkpoint, Shape.of(trainer.args) if overridden else None)
+    changed = changed_since(run, manifest.attempt, installed())
+    step = int(checkpoint.name.rpartition("-")[2])
+    telemetry.journal.emit("seam", attempt=manifest.attempt, step=step, checkpoint=str(checkpoint), changed=changed)
+    trainer.train(resume_from_checkpoint=str(checkpoint))
 
 
 def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str, Any]:
@@ -162,8 +185,11 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
     partial = run.adapter.with_name(".adapter")
     with telemetry.phase("saving"):
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            built.trainer.save_model(str(partial))
+            if built.trainer.args.should_save:
+                shutil.rmtree(partial, ignore_errors=True)
+            built.trainer.save_model(str(partial))  # on every rank: the shards of a model are gathered for it
+            if not built.trainer.args.should_save:
+                return {}
             built.trainer.processing_class.save_pretrained(str(partial))
             (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
             shutil.rmtree(run.adapter, ignore_errors=True)

@@ -33,6 +33,7 @@ from tuitune.trainer.new_tokens import (
     join_types,
     make_rows,
 )
+from tuitune.trainer.ranks import this_rank
 
 
 @dataclass
@@ -226,7 +227,7 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if recipe.quantization:
         arguments["quantization_config"] = transformers.BitsAndBytesConfig(**recipe.quantization)
     if built.box.cuda:
-        arguments["device_map"] = {"": 0}
+        arguments["device_map"] = {"": this_rank().local}
     auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM
     if built.method.sequence_model:
         arguments["num_labels"] = 1

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from tuitune.files import file_hash, write_atomically
+from tuitune.runs.checkpoints import MARK, is_complete
 
-MARK = "tuitune-ok.json"
+__all__ = ["DISK", "MARK", "disk_refusal", "is_complete", "mark_complete"]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # full, quota, read-only, too large: the user's to mend
 
 
@@ -19,15 +20,6 @@ def mark_complete(folder: Path, step: int) -> int:
         files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
     write_atomically(folder / MARK, json.dumps({"schema": 1, "step": step, "written": time.time(), "files": files}, indent=1))
     return sum(entry["bytes"] for entry in files.values())  # type: ignore[misc]
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether the mark is there and every file has the size it names (hashes are checked before a resume, not here)."""
-    try:
-        document = json.loads((folder / MARK).read_bytes())
-        return all((folder / name).stat().st_size == entry["bytes"] for name, entry in document["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False
 
 
 def disk_refusal(error: BaseException) -> str | None:

@@ -26,12 +26,12 @@ from tuitune.errors import UserError
 from tuitune.memory.calibration import Measured, box_of, keep_measured, unused_share
 from tuitune.preflight.cards import Card
 from tuitune.trainer.build import Built
-from tuitune.trainer.control import StopRequest
 from tuitune.trainer.gauge import Gauge, on_card
 from tuitune.trainer.longest import Collated, longest_batch
 from tuitune.trainer.proof_plan import Plan, plan_batches
 from tuitune.trainer.proof_record import Found, Refused, batch_words, record, refusal
 from tuitune.trainer.readings import OnCard, Reading
+from tuitune.trainer.stop import StopRequest
 from tuitune.trainer.telemetry import Telemetry
 from tuitune.trainer.traceless import stepped, why_not_stepped, without_trace, zero_gradients
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from transformers import TrainerCallback
 
 from tuitune.bus.journal import Journal
-from tuitune.bus.trainer_link import TrainerLink
+from tuitune.trainer.orders import Link
+from tuitune.trainer.ranks import Silent
 
 HEARTBEAT_S = 1.0
 
@@ -18,13 +19,14 @@ HEARTBEAT_S = 1.0
 class Telemetry:
     """One per trainer process. Counters are of the training proper: time spent evaluating and saving does not count as training time."""
 
-    def __init__(self, journal: Journal, link: TrainerLink) -> None:
+    def __init__(self, journal: Journal | Silent, link: Link) -> None:
         self.journal = journal
         self.link = link
         self.current = "starting"
         self.step = 0
         self.last_boundary = time.monotonic()
-        self._tokens: torch.Tensor | int = 0
+        self._own_tokens: torch.Tensor | int = 0  # of this process since `begin`
+        self._tokens_before = 0
         self._window_tokens = 0.0
         self._window_started: float | None = None
         self._window_steps = 0
@@ -38,14 +40,14 @@ class Telemetry:
             self.journal.emit("state", s=state, step=self.step if step is None else step, why=why)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """A state that lasts for a block and does not count as training time (evaluating, saving)."""
-        before, started = self.current, time.monotonic()
-        self.state(name)
+    def phase(self, name: str, why: str | None = None) -> Iterator[None]:
+        """A state that lasts for a block and does not count as training time (evaluating, saving, paused); one may lie in another."""
+        before, started, apart = self.current, time.monotonic(), self._apart
+        self.state(name, why=why)
         try:
             yield
         finally:
-            self._apart += time.monotonic() - started
+            self._apart = apart + time.monotonic() - started
             self.state(before)
 
     def count(self, inputs: dict[str, Any]) -> None:
@@ -53,22 +55,29 @@ class Telemetry:
         mask = inputs.get("attention_mask")
         tokens = inputs.get("input_ids") if mask is None else mask
         if isinstance(tokens, torch.Tensor):
-            self._tokens = self._tokens + (tokens.numel() if mask is None else tokens.sum())
+            self._own_tokens = self._own_tokens + (tokens.numel() if mask is None else tokens.sum())
 
     def boundary(self, step: int) -> None:
         """A step has ended, its log, evaluation and checkpoint included."""
         self.step = step
         self.last_boundary = time.monotonic()
 
-    def begin(self) -> None:
-        """The first step is about to run."""
+    @property
+    def tokens(self) -> int:
+        """Trained on so far, by all ranks; waits for the GPU. All ranks ask at the same place."""
+        return self._tokens_before + _of_all_ranks(self._own_tokens)
+
+    def begin(self, step: int, tokens: int) -> None:
+        """The step after `step` is about to run; so many tokens are behind it."""
+        self.step, self._window_steps = step, step
+        self._own_tokens, self._tokens_before, self._window_tokens = 0, tokens, tokens
         self._window_started, self._apart = time.monotonic(), 0.0
         self.state("running")
 
     def metrics(self, logs: dict[str, Any], step: int, max_steps: int, epoch: float | None) -> None:
         """One log of the trainer as a `metrics` event; tokens per second and step time are of the window since the last one."""
         self.step = step
-        now, tokens = time.monotonic(), float(self._tokens)
+        now, tokens = time.monotonic(), self.tokens
         speed, step_ms = None, None
         if self._window_started is not None:
             seconds = now - self._window_started - self._apart
@@ -76,7 +85,7 @@ class Telemetry:
             if seconds > 0 and steps > 0:
                 speed, step_ms = (tokens - self._window_tokens) / seconds, 1000 * seconds / steps
         self._window_started, self._window_tokens, self._window_steps, self._apart = now, tokens, step, 0.0
-        own = {"step": step, "max_steps": max_steps, "epoch": epoch, "tokens": int(tokens), "tokens_per_second": speed, "step_ms": step_ms}
+        own = {"step": step, "max_steps": max_steps, "epoch": epoch, "tokens": tokens, "tokens_per_second": speed, "step_ms": step_ms}
         self.journal.emit("metrics", **{**{key: _plain(value) for key, value in logs.items()}, **own, "mem": memory()})
 
     def start_heartbeat(self) -> None:
@@ -97,17 +106,27 @@ class Telemetry:
 class TelemetryCallback(TrainerCallback):  # type: ignore[misc]
     """The trainer's own events, passed to the journal."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
-        self.telemetry = telemetry
+    def __init__(self, telemetry: Telemetry, tokens_before: Callable[[], int] = lambda: 0) -> None:
+        self.telemetry, self.tokens_before = telemetry, tokens_before
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Training time starts here."""
-        self.telemetry.begin()
+        self.telemetry.begin(state.global_step, self.tokens_before())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """A training log has a loss; evaluations and the closing summary are told elsewhere."""
         if logs and "loss" in logs:
             self.telemetry.metrics(logs, state.global_step, state.max_steps, state.epoch)
+
+
+def _of_all_ranks(tokens: torch.Tensor | int) -> int:
+    """The sum over the run's processes, where there are several."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+        return int(tokens)
+    on_gpu = torch.distributed.get_backend() == "nccl"
+    total = torch.as_tensor(tokens, dtype=torch.int64, device="cuda" if on_gpu else "cpu").clone()
+    torch.distributed.all_reduce(total)
+    return int(total)
 
 
 def memory() -> dict[str, int] | None:

@@ -208,7 +208,7 @@ class Actions(App[int]):
             self.panel.focus_list()
 
     def show_panel(self, page: str) -> None:
-        """Show the panel on a page: "problems", "output" or "queue"."""
+        """Show the panel on a page: "problems", "output", "queue" or "samples"."""
         self.panel.show_page(page)
         self._want_panel(True)
 

@@ -37,6 +37,7 @@ from tuitune.workbench.analysis import end_helpers
 from tuitune.workbench.commands import registry
 from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.drafts import keep_drafts
+from tuitune.workbench.pace import Link
 from tuitune.workbench.parts.activity_bar import ActivityBar
 from tuitune.workbench.parts.editor_area import EditorArea
 from tuitune.workbench.parts.explorer import Explorer
@@ -73,7 +74,7 @@ def _bindings() -> list[Binding]:
 
 class Workbench(CellDiffMixin, ProblemActions):
     """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder),
-    `warm_up` whether the analyst is started before anything asks for it."""
+    `warm_up` whether the analyst is started before anything asks for it, `slow` whether the line to the terminal carries little."""
 
     TITLE = "tuitune"
     CSS_PATH = "workbench.tcss"
@@ -94,8 +95,11 @@ class Workbench(CellDiffMixin, ProblemActions):
     class HungUp(Message):
         """The terminal is gone."""
 
-    def __init__(self, directory: Path, open_path: Path | None = None, runs_root: Path | None = None, *, warm_up: bool = False) -> None:
+    def __init__(
+        self, directory: Path, open_path: Path | None = None, runs_root: Path | None = None, *, warm_up: bool = False, slow: bool = False
+    ) -> None:
         super().__init__()
+        self.link = Link(always_slow=slow)
         self._warm_up = warm_up
         alt_keys.teach()
         self.root = directory
@@ -258,6 +262,14 @@ class Workbench(CellDiffMixin, ProblemActions):
     def on_view_output_line(self, event: View.OutputLine) -> None:
         self.output(event.text)
 
+    def on_view_run_news(self, event: View.RunNews) -> None:
+        if event.view is self.editor.active:
+            self._show_run(event.view)
+
+    def _show_run(self, view: View | None) -> None:
+        """Commands and answers of the run in front are in the panel."""
+        self.panel.show_run(view.title if view else "", getattr(view, "run_state", None))
+
     def on_view_problems_changed(self) -> None:
         self.show_problems()
 
@@ -270,6 +282,7 @@ class Workbench(CellDiffMixin, ProblemActions):
         view = self.editor.active
         self.explorer.show_dirty(frozenset(view.path for view in self.editor.views.values() if view.dirty))
         self.show_problems()
+        self._show_run(view)
         self._hints.show(view.kind if view else "")
         self._show_activities()
         self._show_status()

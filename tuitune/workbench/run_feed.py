@@ -44,6 +44,11 @@ class RunFeed:
         """Whether the run's processes live, as far as this box can see."""
         return self._fate in LIVING
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether the history that was there at the start is in the state. Event loop only."""
+        return not self.replaying and not self._waiting
+
     def start(self) -> None:
         """Start reading from the journal's beginning."""
         self._thread.start()

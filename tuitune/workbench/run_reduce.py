@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tuitune.bus.envelope import as_number
+from tuitune.runs.curves import ENVELOPE, MAX_METRICS
 from tuitune.text import printable
 from tuitune.workbench.gpu_reading import read_host, read_sample, word
+from tuitune.workbench.live_reduce import take_alarm, take_applied, take_command, take_out_of_memory, take_sample, take_seam
+from tuitune.workbench.live_state import Seam
 from tuitune.workbench.proof_reading import read_proof
-from tuitune.workbench.run_state import MAX_EVENTS, CommandState, Crash, Event, GpuHistory, RunState, TorchMemory
+from tuitune.workbench.record_fields import finite, sentence, source, whole
+from tuitune.workbench.run_state import Crash, Event, GpuHistory, RunState, TorchMemory
 from tuitune.workbench.series import Series
 
-MAX_SERIES = 400  # metrics by name; a trainer that invents names without end must not fill the memory
-_ENVELOPE = frozenset({"v", "n", "t", "ev", "src", "step", "max_steps", "attempt", "mem", "rank", "metrics", "proto", "ok", "pid"})
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -25,7 +27,7 @@ def reduce(state: RunState, record: Mapping[str, Any]) -> None:
     """Take one record into `state`. Unknown kinds are counted; wrong types are passed over; never raises."""
     if not isinstance(record, Mapping):
         return
-    time = _finite(record.get("t"))
+    time = finite(record.get("t"))
     if time is None:
         time = state.last_time or 0.0
     else:
@@ -55,8 +57,12 @@ def found(state: RunState) -> None:
 
 
 def _hello(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    source = "hub" if _source(record) == "hub" else "trainer"
-    state.hello[source] = dict(record)
+    writer = source(record)
+    if writer == "hub":
+        state.hello["hub"] = dict(record)
+    elif writer in ("", f"trainer-{state.attempt}"):
+        state.hello["trainer"] = dict(record)
+        state.settings.clear()  # it says itself what is in force
 
 
 def _state(state: RunState, record: Mapping[str, Any], time: float) -> None:
@@ -64,20 +70,20 @@ def _state(state: RunState, record: Mapping[str, Any], time: float) -> None:
     if not name:
         return
     _progress(state, record)
-    why = _sentence(record.get("why"))
+    why = sentence(record.get("why"))
     if time >= state.state_time:
         if name != state.state or why:
-            _note(state, Event(time, "state", f"{name}: {why}" if why else name, _whole(record.get("step"))))
+            state.note(Event(time, "state", f"{name}: {why}" if why else name, whole(record.get("step"))))
         state.state, state.why, state.state_time = name, why, time
 
 
 def _metrics(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    step = _whole(record.get("step"))
+    step = whole(record.get("step"))
     if step is None or not _current(state, record, step):
         return
     previous = state.seconds_at_step
     now = time - (state.origin or 0.0)
-    seconds = _finite(record.get("step_ms"))
+    seconds = finite(record.get("step_ms"))
     if seconds is not None:
         seconds /= 1000
     elif previous.xs and step > previous.xs[-1]:
@@ -85,19 +91,20 @@ def _metrics(state: RunState, record: Mapping[str, Any], time: float) -> None:
     if seconds is not None and seconds > 0:
         state.step_seconds.append(seconds)
     previous.add(step, now)
+    state.boundary = max(time, state.boundary or time)
     _progress(state, record)
     _numbers(state, record, step)
     _torch_memory(state, record.get("mem"), now)
 
 
 def _eval(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    step = _whole(record.get("step"))
+    step = whole(record.get("step"))
     if step is None or not _current(state, record, step):
         return
     nested = record.get("metrics")
     _numbers(state, nested if isinstance(nested, Mapping) else record, step)
     loss = state.value("eval_loss")
-    _note(state, Event(time, "eval", "evaluated" if loss is None else f"evaluated: eval_loss {loss:.4g}", step))
+    state.note(Event(time, "eval", "evaluated" if loss is None else f"evaluated: eval_loss {loss:.4g}", step))
 
 
 def _gpu(state: RunState, record: Mapping[str, Any], time: float) -> None:
@@ -139,70 +146,43 @@ def _log(state: RunState, record: Mapping[str, Any], time: float) -> None:
 
 
 def _checkpoint(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    step = _whole(record.get("step"))
-    seconds, count = _finite(record.get("seconds")), _finite(record.get("bytes"))
+    step = whole(record.get("step"))
+    seconds, count = finite(record.get("seconds")), finite(record.get("bytes"))
     parts = [f"checkpoint {word(record.get('path')).rpartition('/')[2] or step}"]
     parts += [f"{count / (1 << 20):.0f} MiB"] if count is not None else []
     parts += [f"{seconds:.1f} s"] if seconds is not None else []
-    parts += [f"not written: {_sentence(record.get('error')) or 'no reason given'}"] if record.get("complete") is False else []
-    _note(state, Event(time, "checkpoint", ", ".join(parts), step))
+    whole_one = record.get("complete") is not False
+    parts += [] if whole_one else [f"not written: {sentence(record.get('error')) or 'no reason given'}"]
+    if whole_one:
+        state.checkpoint = step, count, seconds
+    state.note(Event(time, "checkpoint", ", ".join(parts), step))
 
 
 def _heartbeat(state: RunState, record: Mapping[str, Any], time: float) -> None:
     _progress(state, record)
-
-
-def _command(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    command = _find_command(state, record, time)
-    if command is not None:
-        command.op, command.by = word(record.get("op")) or command.op, word(record.get("by"))
-        args = record.get("args")
-        command.args = dict(args) if isinstance(args, Mapping) else {}
-        command.time = time
-        _note(state, Event(time, "command", f"{command.op} asked for" + (f" by {command.by}" if command.by else "")))
-
-
-def _applied(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    command = _find_command(state, record, time)
-    if command is None:
-        return
-    command.op = word(record.get("op")) or command.op
-    command.step = _whole(record.get("step"))
-    command.error = _sentence(record.get("error"))
-    command.state = "failed" if record.get("ok") is False or command.error else "applied"
-    if command.state == "failed":
-        _note(state, Event(time, "refused", f"{command.op} failed: {command.error or 'no reason given'}", command.step))
-    else:
-        _note(state, Event(time, "applied", f"{command.op} applied", command.step))
-
-
-def _sample(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    state.samples.append({"t": time, "step": _whole(record.get("step")), "text": word(record.get("text"), limit=8192), **_words(record)})
+    since = finite(record.get("since_boundary_s"))
+    if since is not None and since >= 0 and source(record) in ("", f"trainer-{state.attempt}"):
+        state.boundary = max(time - since, state.boundary or 0.0)
 
 
 def _warning(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    text = _sentence(record.get("text"))
+    text = sentence(record.get("text"))
     if text:
-        _note(state, Event(time, "warning", text))
+        state.note(Event(time, "warning", text))
 
 
 def _data(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    figures = [f"{count:,} {name.replace('_', ' ')}" for name in ("rows", "sequences", "tokens") if (count := _whole(record.get(name)))]
-    dropped = _whole(record.get("dropped"))
+    figures = [f"{count:,} {name.replace('_', ' ')}" for name in ("rows", "sequences", "tokens") if (count := whole(record.get(name)))]
+    dropped = whole(record.get("dropped"))
     more = ([f"{dropped:,} dropped"] if dropped else []) + (["as inspected"] if record.get("inspected") == "same" else [])
-    _note(state, Event(time, "data", "data: " + ", ".join([*figures, *more])))
+    state.note(Event(time, "data", "data: " + ", ".join([*figures, *more])))
 
 
 def _proof(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    if _source(record) not in ("", f"trainer-{state.attempt}"):
+    if source(record) not in ("", f"trainer-{state.attempt}"):
         return  # an older attempt, read late
     state.proof = read_proof(record)
-    _note(state, Event(time, "proof", state.proof.sentence))
-
-
-def _out_of_memory(state: RunState, record: Mapping[str, Any], time: float) -> None:
-    phase = word(record.get("phase"), limit=40)
-    _note(state, Event(time, "oom", f"GPU memory ran out{f' ({phase})' if phase else ''}", _whole(record.get("step"))))
+    state.note(Event(time, "proof", state.proof.sentence))
 
 
 def _crash(state: RunState, record: Mapping[str, Any], time: float) -> None:
@@ -210,14 +190,14 @@ def _crash(state: RunState, record: Mapping[str, Any], time: float) -> None:
     lines = tail if isinstance(tail, list) else clean_log(tail) if isinstance(tail, str) else []
     state.crash = Crash(
         kind=word(record.get("class")) or "crash",
-        hint=_sentence(record.get("hint")),
-        returncode=_whole(record.get("rc")),
-        signal=word(record.get("signal")) or str(_whole(record.get("signal")) or ""),
-        last_step=_whole(record.get("last_step")),
+        hint=sentence(record.get("hint")),
+        returncode=whole(record.get("rc")),
+        signal=word(record.get("signal")) or str(whole(record.get("signal")) or ""),
+        last_step=whole(record.get("last_step")),
         traceback=printable(record["traceback"], newlines=True, limit=20_000) if isinstance(record.get("traceback"), str) else "",
         tail=tuple(printable(line, limit=500) for line in lines[-50:] if isinstance(line, str)),
     )
-    _note(state, Event(time, "crash", state.crash.hint or f"the trainer died ({state.crash.kind})", state.crash.last_step))
+    state.note(Event(time, "crash", state.crash.hint or f"the trainer died ({state.crash.kind})", state.crash.last_step))
     if time >= state.state_time:
         state.state, state.why, state.state_time = "failed", state.crash.hint, time
 
@@ -228,7 +208,7 @@ def _end(state: RunState, record: Mapping[str, Any], time: float) -> None:
     final = next((name for name in ("failed", "stopped", "done") if reason.startswith(name)), "")
     text = f"ended: {reason}" if reason else "ended"
     if not (state.events and state.events[-1].text == text):  # trainer and hub both say it
-        _note(state, Event(time, "end", text, _whole(record.get("step"))))
+        state.note(Event(time, "end", text, whole(record.get("step"))))
     if final and time >= state.state_time:
         state.state, state.state_time = final, time
 
@@ -243,13 +223,15 @@ _TAKERS: dict[str, Callable[[RunState, Mapping[str, Any], float], None]] = {
     "log": _log,
     "checkpoint": _checkpoint,
     "hb": _heartbeat,
-    "command": _command,
-    "applied": _applied,
-    "sample": _sample,
+    "command": take_command,
+    "applied": take_applied,
+    "sample": take_sample,
+    "alarm": take_alarm,
+    "seam": take_seam,
     "warning": _warning,
     "data": _data,
     "proof": _proof,
-    "oom": _out_of_memory,
+    "oom": take_out_of_memory,
     "crash": _crash,
     "end": _end,
 }
@@ -263,43 +245,47 @@ def clean_log(text: str) -> list[str]:
 
 def _follow_attempt(state: RunState, record: Mapping[str, Any], time: float) -> None:
     """A newer attempt trains from an earlier checkpoint: what the older one did beyond it does not count any more."""
-    name, _, digits = _source(record).partition("-")
+    name, _, digits = source(record).partition("-")
     attempt = int(digits) if name == "trainer" and digits.isdecimal() and len(digits) < 9 else 0
     if attempt <= state.attempt:
         return
     if state.attempt:
-        _note(state, Event(time, "attempt", f"attempt {attempt}", state.step))
+        state.note(Event(time, "attempt", f"attempt {attempt}"))
         state.crash, state.not_finite, state.proof = None, None, None
         state.step_seconds.clear()
+        state.boundary = None
     state.attempt, state.attempt_from, state.step = attempt, math.inf, None  # until its first step is known
 
 
 def _current(state: RunState, record: Mapping[str, Any], step: int) -> bool:
     """Whether a step's figures still count; at the first step of a new attempt the older attempt's later points are dropped."""
-    if _source(record) != f"trainer-{state.attempt}":
+    if source(record) != f"trainer-{state.attempt}":
         return state.attempt == 0 or step <= state.attempt_from
     if state.attempt_from == math.inf:
         state.attempt_from = step - 1
+        if state.attempt > 1 and state.seam is None:  # an older trainer, which tells no seam
+            seam = state.seams[state.attempt] = Seam(state.attempt, step - 1, "", ())
+            state.note(Event(state.last_time or 0.0, "seam", seam.words, seam.step))
         for series in (*state.metrics.values(), state.seconds_at_step):
             series.drop_after(step - 1)
     return True
 
 
 def _progress(state: RunState, record: Mapping[str, Any]) -> None:
-    if _source(record) not in ("", "hub", f"trainer-{state.attempt}"):
+    if source(record) not in ("", "hub", f"trainer-{state.attempt}"):
         return  # an older attempt, read late
-    step, last = _whole(record.get("step")), _whole(record.get("max_steps"))
+    step, last = whole(record.get("step")), whole(record.get("max_steps"))
     if step is not None and (state.step is None or step > state.step):
         state.step = step
     if last is not None and last > 0:
         state.max_steps = last
-    epoch = _finite(record.get("epoch"))
+    epoch = finite(record.get("epoch"))
     state.epoch = epoch if epoch is not None else state.epoch
 
 
 def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
     for key, raw in values.items():
-        if key in _ENVELOPE or not isinstance(key, str) or isinstance(raw, bool):
+        if key in ENVELOPE or not isinstance(key, str) or isinstance(raw, bool):
             continue
         value = as_number(raw)
         if value is None:
@@ -307,13 +293,13 @@ def _numbers(state: RunState, values: Mapping[str, Any], step: int) -> None:
         name = printable(key, limit=60)
         series = state.metrics.get(name)
         if series is None:
-            if len(state.metrics) >= MAX_SERIES:
+            if len(state.metrics) >= MAX_METRICS:
                 continue
             series = state.metrics[name] = Series()
         series.add(step, value)
         if not math.isfinite(value) and name in ("loss", "grad_norm", "eval_loss") and state.not_finite is None:
             state.not_finite = (name, step)
-            _note(state, Event(state.last_time or 0.0, "number", f"{name} is {value}: the run diverges", step))
+            state.note(Event(state.last_time or 0.0, "number", f"{name} is {value}: the run diverges", step))
 
 
 def _torch_memory(state: RunState, memory: Any, now: float) -> None:
@@ -328,7 +314,7 @@ def _torch_memory(state: RunState, memory: Any, now: float) -> None:
             (device.peak_allocated, "peak_alloc"),
             (device.peak_reserved, "peak_reserved"),
         ):
-            value = _finite(figures.get(key))
+            value = finite(figures.get(key))
             if value is not None:
                 series.add(now, value)
 
@@ -342,40 +328,3 @@ def _per_device(memory: Any) -> list[Mapping[str, Any]]:
     if not lists:
         return [memory]
     return [{key: value[index] for key, value in lists.items() if index < len(value)} for index in range(max(map(len, lists.values())))]
-
-
-def _find_command(state: RunState, record: Mapping[str, Any], time: float) -> CommandState | None:
-    name = record.get("id")
-    if not isinstance(name, str) or not name:
-        return None
-    if name not in state.commands and len(state.commands) >= MAX_EVENTS:
-        state.commands.pop(next(iter(state.commands)))
-    return state.commands.setdefault(name, CommandState(name, time=time))
-
-
-def _note(state: RunState, event: Event) -> None:
-    state.events.append(event)
-    state.events_seen += 1
-
-
-def _words(record: Mapping[str, Any]) -> dict[str, str]:
-    return {key: word(record.get(key), limit=200) for key in ("prompt_id", "prompt", "file") if isinstance(record.get(key), str)}
-
-
-def _sentence(value: Any) -> str:
-    return word(value, limit=500)
-
-
-def _source(record: Mapping[str, Any]) -> str:
-    source = record.get("src")
-    return source if isinstance(source, str) else ""
-
-
-def _finite(value: Any) -> float | None:
-    found = None if isinstance(value, bool) else as_number(value)
-    return found if found is not None and math.isfinite(found) else None
-
-
-def _whole(value: Any) -> int | None:
-    found = _finite(value)
-    return int(found) if found is not None and abs(found) < 2**53 else None

@@ -5,13 +5,15 @@ Nothing of Textual, no files, no threads.
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 from tuitune.runs.manifest import ENDED
 from tuitune.workbench.gpu_reading import NO_HOST, NOT_LOOKED, GpuReading, GpuSample, HostReading
+from tuitune.workbench.live_caps import HUB_OPS, Cap, read_caps
+from tuitune.workbench.live_state import Alarm, CommandState, Sample, Seam
 from tuitune.workbench.proof_reading import ProofReading
 from tuitune.workbench.series import Series
 
@@ -21,26 +23,22 @@ MAX_EVENTS = 2_000
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened once: for the events tab, and with a step also a mark on the charts."""
+    """Something that happened once: for the events tab, and with a step also a mark on the charts.
+
+    kind: state, checkpoint, eval, command, applied, refused, stop, crash, attempt, seam, alarm, oom, number, warning, data, proof, end.
+    `command`: whose answer this is; who asked for it may be read later, so its words are made when they are shown.
+    """
 
     time: float
-    kind: str  # state, checkpoint, eval, command, applied, refused, stop, crash, attempt, oom, number, warning, data, proof, end
+    kind: str
     text: str
     step: int | None = None
+    command: CommandState | None = None
 
-
-@dataclass
-class CommandState:
-    """One command on its way: queued → applied or failed."""
-
-    id: str
-    op: str = "?"
-    by: str = ""
-    args: dict[str, Any] = field(default_factory=dict)
-    state: str = "queued"
-    step: int | None = None
-    error: str = ""
-    time: float = 0.0
+    @property
+    def words(self) -> str:
+        """What happened, in one line."""
+        return self.text if self.command is None else self.command.outcome
 
 
 @dataclass
@@ -107,7 +105,15 @@ class RunState:
     events: deque[Event] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     events_seen: int = 0
     commands: dict[str, CommandState] = field(default_factory=dict)
-    samples: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=500))
+    commands_seen: int = 0  # changes of commands: asked or answered
+    settings: dict[str, Any] = field(default_factory=dict)  # what commands have set since the trainer's hello
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=500))
+    samples_seen: int = 0
+    bases: dict[str, str] = field(default_factory=dict)  # the base model's answer by prompt
+    alarms: deque[Alarm] = field(default_factory=lambda: deque(maxlen=200))
+    seams: dict[int, Seam] = field(default_factory=dict)  # by attempt
+    boundary: float | None = None  # unix seconds of the newest step boundary that was told
+    checkpoint: tuple[int | None, float | None, float | None] | None = None  # step, bytes and seconds of the newest whole one
     hello: dict[str, dict[str, Any]] = field(default_factory=dict)  # "hub", "trainer" → their hello records
     crash: Crash | None = None
     proof: ProofReading | None = None  # of the newest attempt's longest batch
@@ -116,11 +122,56 @@ class RunState:
     records: int = 0
 
     @property
+    def offers(self) -> dict[str, Cap]:
+        """What this run takes, by op: what its trainer's hello says, and what the hub does itself."""
+        return {**{name: Cap(name, "now") for name in HUB_OPS}, **read_caps(self.hello.get("trainer", {}).get("caps"))}
+
+    @property
     def caps(self) -> tuple[str, ...]:
         """The commands this trainer takes, as its hello says."""
-        caps = self.hello.get("trainer", {}).get("caps")
-        names = [cap.get("name") if isinstance(cap, Mapping) else cap for cap in caps] if isinstance(caps, list) else []
-        return tuple(name for name in names if isinstance(name, str))
+        return tuple(read_caps(self.hello.get("trainer", {}).get("caps")))
+
+    @property
+    def seam(self) -> Seam | None:
+        """Where the newest attempt took over, None for the first or when it has not told yet."""
+        return self.seams.get(self.attempt)
+
+    @property
+    def alarm(self) -> Alarm | None:
+        """The newest alarm of this attempt that nobody has acted on: no command of the proposed op was applied after it."""
+        alarm = self.alarms[-1] if self.alarms and not self.over else None
+        if alarm is None or alarm.attempt != self.attempt:
+            return None
+        acted = alarm.op and any(
+            command.op == alarm.op and command.state == "applied" and command.time >= alarm.time for command in self.commands.values()
+        )
+        return None if acted else alarm
+
+    @property
+    def pending(self) -> list[CommandState]:
+        """The commands that nobody has answered yet, oldest first."""
+        return sorted((command for command in self.commands.values() if command.state == "queued"), key=lambda command: command.time)
+
+    @property
+    def world(self) -> int:
+        """The number of processes that train; 1 when the trainer has not said."""
+        world = self.hello.get("trainer", {}).get("world")
+        return world if isinstance(world, int) and not isinstance(world, bool) and world > 0 else 1
+
+    def setting(self, name: str) -> Any:
+        """The present value of something that `set` or `reshape` changes; None when it is not known."""
+        if name == "learning_rate" and (rate := self.value(name)) is not None:
+            return rate
+        if name == "max_steps" and self.max_steps is not None:
+            return self.max_steps
+        if name in self.settings:
+            return self.settings[name]
+        return next((cap.settings[name].value for cap in self.offers.values() if name in cap.settings), None)
+
+    def note(self, event: Event) -> None:
+        """Add an event."""
+        self.events.append(event)
+        self.events_seen += 1
 
     @property
     def over(self) -> bool:

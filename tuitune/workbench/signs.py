@@ -7,6 +7,9 @@ _STATES = {
     "done": ("✓", "good"),
     "stopped": ("■", "warn"),
     "stopping": ("■", "warn"),
+    "paused": ("‖", "warn"),
+    "suspended": ("○", "warn"),
+    "hung": ("!", "error"),
     "failed": ("✗", "error"),
     "lost": ("✗", "error"),
 }
@@ -23,6 +26,8 @@ _EVENTS = {
     "data": ("▤", "dim"),
     "proof": ("▤", "dim"),
     "attempt": ("↻", "warn"),
+    "seam": ("↻", "warn"),
+    "alarm": ("!", "error"),
     "end": ("■", "title"),
 }
 

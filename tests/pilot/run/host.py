@@ -10,6 +10,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
 from tuitune.workbench import theme
+from tuitune.workbench.commands import registry
 from tuitune.workbench.views.run_dashboard import RunDashboard
 from tuitune.workbench.views.view import View
 
@@ -33,7 +34,16 @@ class Host(App[None]):
         for item in theme.THEMES:
             self.register_theme(item)
         self.theme = theme.DEFAULT
+        for command in registry.all_commands():  # the workbench binds the keys that text fields do not need
+            if command.when != registry.ALWAYS and command.holds(self.view.kind) and hasattr(self.view, f"action_{command.handler}"):
+                for key in command.keys:
+                    if not registry.is_plain(key):
+                        self.bind(key, f"on_view('{command.handler}')")
         self.view.focus_content()
+
+    async def action_on_view(self, handler: str) -> None:
+        """A function key or a combination that means a command of the view."""
+        await self.run_action(handler, self.view)
 
     def on_view_open_requested(self, event: View.OpenRequested) -> None:
         self.asked.append((event.kind, event.path))
@@ -45,6 +55,11 @@ class Host(App[None]):
 def screen_text(app: App[None]) -> str:
     """What is on screen, line by line."""
     return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+
+
+def screen_words(app: App[None]) -> str:
+    """What is on screen as one line: sentences that are broken over lines read as written."""
+    return " ".join(screen_text(app).replace("│", " ").split())
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "it", seconds: float = 20) -> None:

@@ -120,9 +120,11 @@ class Driver:
 
 
 @asynccontextmanager
-async def workbench(folder: Path, size: tuple[int, int] = (120, 40), open_path: Path | None = None) -> AsyncIterator[Driver]:
+async def workbench(
+    folder: Path, size: tuple[int, int] = (120, 40), open_path: Path | None = None, *, slow: bool = False
+) -> AsyncIterator[Driver]:
     """A workbench on a folder, ready: the folder was looked at."""
-    app = Workbench(folder, open_path)
+    app = Workbench(folder, open_path, slow=slow)
     async with app.run_test(size=size, notifications=True) as pilot:
         driver = Driver(app, pilot)
         await driver.until(lambda: app.seen is not None)

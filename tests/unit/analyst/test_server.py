@@ -92,6 +92,20 @@ def test_a_worker_that_dies_is_told_and_costs_nothing_else(analyst: Analyst) -> 
     assert asked(analyst, "echo", d=4) == {"d": 4}
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["the asker stays", "the asker leaves"])
+def test_what_is_to_be_remembered_keeps_nobody_waiting_and_is_done_all_the_same(analyst: Analyst, tmp_path: Path, leaves: bool) -> None:
+    file, told = tmp_path / "memory", []
+    assert analyst.request("remember", {"file": str(file), "seconds": 0.5}, progress=told.append) == {"answered": True}
+    assert not file.exists()
+    if leaves:
+        analyst.close()
+    deadline = time.monotonic() + 20
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert file.exists()
+    assert told == [], "a word after the answer has nobody to go to"
+
+
 def test_a_cancelled_request_ends_its_worker(analyst: Analyst) -> None:
     cancel = threading.Event()
     threading.Timer(0.2, cancel.set).start()

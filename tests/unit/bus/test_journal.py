@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tuitune.bus.envelope import VERSION, as_number, decode, encode
-from tuitune.bus.journal import MAX_RECORD, Journal, JournalTail
+from tuitune.bus.journal import MAX_RECORD, Journal, JournalTail, read_records
 
 ROOT = Path(__file__).parents[3]
 
@@ -348,3 +348,22 @@ def test_no_proper_prefix_of_a_record_is_a_record() -> None:
     line = encode({"v": 1, "n": 3, "t": 1.5, "ev": "log", "text": 'ä"}\\', "list": [1, {"x": None}]}).rstrip(b"\n")
     assert decode(line) is not None
     assert [cut for cut in range(len(line)) if decode(line[:cut]) is not None] == []
+
+
+# --- some kinds only --------------------------------------------------------------------------------------------------------------
+
+
+def test_records_of_some_kinds_are_found_among_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "hub.jsonl"
+    journal = Journal(path)
+    for number in range(3):
+        journal.emit("gpu", devices=[{"text": '"ev":"command"'}])
+        journal.emit("command", id=f"c{number}", args={"prompt": "ä" * 3000})
+        journal.emit("log", text='{"ev":"applied"}')
+    journal.emit("applied", id="c1", ok=True)
+    journal.close()
+    with path.open("ab") as file:
+        file.write(b'{"v":1,"n":99,"t":1.0,"ev":"command","id":"torn')
+    found = [(record["ev"], record["id"]) for record in read_records(path, ("command", "applied"))]
+    assert found == [("command", "c0"), ("command", "c1"), ("command", "c2"), ("applied", "c1")]
+    assert list(read_records(tmp_path / "none.jsonl", ("command",))) == []

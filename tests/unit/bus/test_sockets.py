@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,26 +48,36 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> object:
 class Hub:
     """A CommandServer that serves in a thread, with what it told."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, known: Iterable[dict[str, Any]] = ()) -> None:
         self.run = run
         self.connection = new_connection(run)
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.kills: list[str] = []
-        self.server = CommandServer(self.connection, lambda ev, **fields: self.events.append((ev, fields)), self.kills.append)
+        self.server = CommandServer(self.connection, lambda ev, **fields: self.events.append((ev, fields)), self.carry_out)
+        self.server.restore(known)
         write_connection(run / "connection.json", self.connection)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
+    def carry_out(self, command: dict[str, Any]) -> dict[str, Any] | None:
+        """The hub's own: kill."""
+        if command["op"] != "kill":
+            return None
+        self.kills.append(str(command.get("by")))
+        return {}
+
     def _serve(self) -> None:
         while not self._ending.is_set():
             self.server.serve(0.02)
 
-    def close(self) -> None:
+    def close(self, *, leaving_all: bool = False) -> None:
+        """`leaving_all`: like a hub that is killed, whose files stay."""
         self._ending.set()
         self._thread.join(5)
         self.server.close()
-        remove_sockets(self.run)
+        if not leaving_all:
+            remove_sockets(self.run)
 
 
 @pytest.fixture
@@ -181,7 +191,7 @@ def test_a_missing_or_damaged_connection_is_none(tmp_path: Path, content: bytes 
 
 
 def test_without_a_hub_the_client_says_so_and_the_trainers_link_is_quiet(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="does not run any more"):
+    with pytest.raises(UserError, match="has no hub to take 'stop': it has ended"):
         HubClient(tmp_path).send("stop")
     link = trainer_of(tmp_path)
     link.reply("x", True)
@@ -338,6 +348,82 @@ def test_a_command_that_waits_is_not_forgotten_for_newer_ones(hub: Hub, monkeypa
     trainer.reply(command["id"], True, step=3)
     assert HubClient(hub.run).send("save", id="first", until="applied")["s"] == "applied"
     trainer.close()
+
+
+def test_an_answer_that_only_the_journal_has_counts(hub: Hub) -> None:
+    with dealer(hub.connection.hub) as client:
+        assert ask(client, k="cmd", v=VERSION, id="a", op="set")["s"] == "queued"
+        hub._ending.set()
+        hub._thread.join(5)
+        hub.server.settle({"ev": "applied", "id": "a", "op": "set", "step": 4, "ok": True, "error": None, "old": 1, "new": 2, "n": 9})
+        assert client.poll(5000)
+        answer = decode(client.recv())
+        hub.server.settle({"ev": "applied", "id": "a", "op": "set", "ok": False, "error": "too late"})
+        assert not client.poll(100), "the first answer stands"
+    assert (answer["s"], answer["step"], answer["old"], answer["new"]) == ("applied", 4, 1, 2)
+    assert "error" not in answer
+
+
+# --- a hub that follows another ---------------------------------------------------------------------------------------------------
+
+
+def test_the_trainer_goes_over_to_the_hub_that_follows_and_an_id_is_given_out_once(tmp_path: Path) -> None:
+    first = Hub(tmp_path)
+    trainer = trainer_of(tmp_path)
+    HubClient(tmp_path).send("save", id="answered")
+    HubClient(tmp_path).send("set", id="being-worked-on")
+    taken: list[str] = []
+    until(lambda: taken.extend(command["id"] for command in trainer.take()) or len(taken) == 2)
+    first.close(leaving_all=True)
+    trainer.reply("answered", True, step=3)  # nobody is there to hear it
+    known = [{"ev": "command", "id": name, "op": "save", "args": {}, "by": "ana"} for name in ("answered", "being-worked-on", "new")]
+    second = Hub(tmp_path, known)
+    try:
+        answer = until(
+            lambda: (found := HubClient(tmp_path).send("save", id="answered", until="applied", wait_s=1))["s"] == "applied" and found
+        )
+        assert answer["step"] == 3
+        assert [command["id"] for command in until(trainer.take)] == ["new"], "what it was given before is not given again"
+        trainer.reply("being-worked-on", True, step=4)
+        assert HubClient(tmp_path).send("set", id="being-worked-on", until="applied")["step"] == 4
+        assert [fields["id"] for ev, fields in second.events if ev == "command"] == []
+    finally:
+        trainer.close()
+        second.close()
+
+
+def test_a_hub_that_follows_knows_what_was_answered_and_does_not_send_it_again(tmp_path: Path) -> None:
+    known = [
+        {"ev": "command", "id": "done", "op": "save", "args": {}, "by": "ana"},
+        {"ev": "command", "id": "refused", "op": "evaluate", "args": {}, "by": "ana"},
+        {"ev": "command", "id": "waits", "op": "stop", "args": {"save": False}, "by": "ana"},
+        {"ev": "applied", "id": "done", "op": "save", "step": 7, "ok": True},
+        {"ev": "applied", "id": "refused", "op": "evaluate", "step": 8, "ok": False, "error": "no evaluation data"},
+        {"ev": "applied", "id": "never-heard-of", "op": "save", "ok": True},
+    ]
+    hub = Hub(tmp_path, known)
+    trainer = trainer_of(tmp_path)
+    try:
+        (command,) = until(trainer.take)
+        assert (command["id"], command["op"], command["args"], command["by"]) == ("waits", "stop", {"save": False}, "ana")
+        assert HubClient(tmp_path).send("save", id="done")["step"] == 7
+        assert HubClient(tmp_path).send("evaluate", id="refused")["error"] == "no evaluation data"
+        assert hub.events == []
+    finally:
+        trainer.close()
+        hub.close()
+
+
+def test_what_waits_is_offered_to_the_hub_again_when_a_trainer_has_left(hub: Hub) -> None:
+    with dealer(hub.connection.hub) as client:
+        assert ask(client, k="cmd", v=VERSION, id="a", op="save")["s"] == "queued"
+        assert ask(client, k="cmd", v=VERSION, id="b", op="resume")["s"] == "queued"
+    hub._ending.set()
+    hub._thread.join(5)
+    hub.server._carry_out = lambda command: {"note": "here"} if command["op"] == "resume" else None
+    hub.server.trainer_left()
+    assert [(fields["id"], fields["ok"]) for ev, fields in hub.events if ev == "applied"] == [("b", True)]
+    assert [command.message["id"] for command in hub.server._waiting()] == ["a"], "it waits for the next trainer"
 
 
 def test_what_waits_when_the_trainer_ends_is_answered_for_it(hub: Hub) -> None:

@@ -48,6 +48,12 @@ TABLE = [
     ("native_crash", -signal.SIGBUS, "", 0),
     ("native_crash", -signal.SIGILL, "", 0),
     ("native_crash", -60, "", 0),
+    # nobody learnt the exit status: the hub that had started it was killed before
+    ("vanished", None, "step 3", 0),
+    ("host_oom", None, "step 3", 1),
+    ("native_crash", None, "Fatal Python error: Segmentation fault\n\nCurrent thread 0x1:\n" + FRAME, 0),
+    ("gpu_oom", None, traceback("torch.OutOfMemoryError: CUDA out of memory."), 0),
+    ("error", None, traceback("ValueError: no such column"), 1),
     ("error", 1, traceback("ValueError: no such column"), 0),
     ("error", 1, "", 0),
     ("error", 2, "usage: python -m tuitune.trainer RUN", 5),
@@ -56,13 +62,14 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("kind", "returncode", "log", "kills"), TABLE, ids=lambda value: str(value)[-40:])
-def test_a_death_has_its_class_and_a_sentence_that_is_filled_in(kind: str, returncode: int, log: str, kills: int) -> None:
+def test_a_death_has_its_class_and_a_sentence_that_is_filled_in(kind: str, returncode: int | None, log: str, kills: int) -> None:
     fault = classify(returncode, log, kills)
     assert fault.kind == kind
     assert fault.hint
     assert "\n" not in fault.hint
     assert "{" not in fault.hint
-    assert (fault.signal is None) == (returncode > 0)
+    assert "None" not in fault.hint
+    assert (fault.signal is None) == (returncode is None or returncode > 0)
 
 
 def test_every_class_that_has_a_hint_is_seen_in_the_table() -> None:

@@ -128,3 +128,31 @@ def test_a_folder_in_the_logs_place_is_no_error(log: Path, tail: LogTail) -> Non
     log.mkdir()
     assert list(tail.poll()) == []
     assert list(tail.rest()) == []
+
+
+# --- going on after another hub ---------------------------------------------------------------------------------------------------
+
+
+def test_another_hub_goes_on_behind_the_last_line_that_was_told_and_knows_what_came_before(log: Path, tail: LogTail) -> None:
+    append(log, "one\nzwei ä\nthree\n".encode())
+    tail.go_on_after(4)
+    assert list(tail.recent) == ["one", "zwei ä"], "for the crash report"
+    assert list(tail.poll()) == [(12, "three")]
+    append(log, b"four\n")
+    assert texts(tail.poll()) == ["four"]
+
+
+def test_of_a_long_log_only_the_end_is_read_again(log: Path, tail: LogTail) -> None:
+    append(log, b"x" * 99 + b"\n")
+    append(log, (b"y" * 99 + b"\n") * (PIECE // 100))
+    append(log, b"last\nnew\n")
+    tail.go_on_after(log.stat().st_size - len(b"last\nnew\n"))
+    assert tail.recent[-1] == "last"
+    assert set(tail.recent) == {"y" * 99, "last"}, "no line that lacks its beginning"
+    assert texts(tail.poll()) == ["new"]
+
+
+def test_a_log_that_has_gone_meanwhile_is_begun_at_its_beginning(log: Path, tail: LogTail) -> None:
+    tail.go_on_after(500)
+    append(log, b"anew\n")
+    assert texts(tail.poll()) == ["anew"]

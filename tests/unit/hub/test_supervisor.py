@@ -22,7 +22,8 @@ from tuitune.bus.journal import JournalTail
 from tuitune.bus.sockets import socket_folder
 from tuitune.errors import UserError
 from tuitune.hub.follow import follow
-from tuitune.hub.supervisor import supervise, wanted_gpus
+from tuitune.hub.supervisor import supervise
+from tuitune.hub.wishes import wanted_gpus
 from tuitune.runs.directory import create_run
 from tuitune.runs.listing import list_runs
 from tuitune.runs.manifest import Process, read_manifest
@@ -330,9 +331,8 @@ def test_a_killed_hub_leaves_the_trainer_training_and_its_end_is_known(hub: Star
     step = one.records("metrics")[-1]["step"]
     until(lambda: (list_runs(one.run.path.parent)[0].step or 0) > step + 5)
     assert list_runs(one.run.path.parent)[0].state == "running"
-    with pytest.raises(UserError, match="is gone"):
+    with pytest.raises(UserError, match=r"is gone .*tuitune resume demo-"):
         HubClient(one.run.path).send("stop")
-    assert "has a hub already" in refusal(one), "the trainer holds the run's lock"
     os.kill(trainer, signal.SIGTERM)  # it saves and ends by itself, and nobody but its journal tells
     until(lambda: list_runs(one.run.path.parent)[0].state == "stopped")
     assert list(follow(one.run))[-1]["ev"] == "end"
@@ -347,8 +347,6 @@ def test_a_pair_that_died_without_a_word_is_called_lost(hub: Start) -> None:
     os.kill(trainer, signal.SIGKILL)
     until(lambda: list_runs(one.run.path.parent)[0].state == "lost")
     assert list(follow(one.run))[-1]["s"] == "lost"
-    # threads of a killed process let go of its lock some milliseconds after the first of them is dead
-    until(lambda: "started before" in refusal(one))
 
 
 def test_a_second_hub_on_the_same_run_is_refused(hub: Start) -> None:

@@ -199,7 +199,6 @@ def test_a_recipe_may_keep_off_the_gpu(word: str, schema: Schema) -> None:
 @pytest.mark.parametrize(
     ("line", "column", "severity", "words"),
     [
-        ("launch: {retry: {oom: 1}}", 10, "warning", "launch.retry is not built yet"),
         ("launch: {strategy: fsdp}", 10, "warning", "launch.strategy is not built yet"),
         ("launch: {nodes: 2}", 10, "warning", "launch.nodes is not built yet"),
         ("launch: {slurm: {time: 1}}", 10, "warning", "launch.slurm is not built yet"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tuitune.trainer import control
+from tuitune.trainer import saving as saving_module
 from tuitune.trainer.checkpoints import MARK, disk_refusal, is_complete, mark_complete
 from tuitune.trainer.control import controlled
 
@@ -74,10 +74,10 @@ class Plain:
     """As much of a Trainer as saving needs."""
 
     def __init__(self, folder: Path) -> None:
-        self.args = SimpleNamespace(output_dir=str(folder))
+        self.args = SimpleNamespace(output_dir=str(folder), should_save=True)
         self.state = SimpleNamespace(global_step=1)
 
-    def train(self) -> None:
+    def train(self, resume_from_checkpoint: None) -> None:
         self._save_checkpoint()
 
     def _save_checkpoint(self) -> None:
@@ -91,13 +91,13 @@ def saving(tmp_path: Path) -> tuple[Any, list[dict[str, Any]]]:
     told: list[dict[str, Any]] = []
     trainer = controlled(Plain)(tmp_path)
     journal = SimpleNamespace(emit=lambda event, **fields: told.append({"ev": event, **fields}))
-    trainer.telemetry = SimpleNamespace(journal=journal, phase=lambda _: nullcontext())
+    trainer.telemetry = SimpleNamespace(journal=journal, phase=lambda _: nullcontext(), tokens=0)
     return trainer, told
 
 
 def test_hashing_does_not_hold_up_the_training_and_the_event_comes_with_the_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(control, "mark_complete", lambda folder, step: gate.wait(20) and mark_complete(folder, step))
+    monkeypatch.setattr(saving_module, "mark_complete", lambda folder, step: gate.wait(20) and mark_complete(folder, step))
     trainer, told = saving(tmp_path)
     trainer._save_checkpoint()
     assert (told, trainer.saved_step, is_complete(tmp_path / "checkpoint-1")) == ([], 1, False)
@@ -114,7 +114,7 @@ def test_a_full_disk_costs_the_mark_and_another_fault_ends_the_run(tmp_path: Pat
     def refuse(folder: Path, step: int) -> int:
         raise error
 
-    monkeypatch.setattr(control, "mark_complete", refuse)
+    monkeypatch.setattr(saving_module, "mark_complete", refuse)
     trainer, told = saving(tmp_path)
     trainer.train()
     assert [(record["complete"], record["error"]) for record in told] == [(False, "full")]

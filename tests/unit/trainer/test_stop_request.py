@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import os, signal, sys
-from tuitune.trainer.control import StopRequest
+from tuitune.trainer.stop import StopRequest
 stop = StopRequest()
 stop.listen_to_signals()
 if os.environ.get("BEGUN", "1") == "1":

@@ -1,9 +1,9 @@
-"""Paints come twice a second, slower while the line is blocked, and fast again when it is free."""
+"""Paints come twice a second, slower while the line is slow, and fast again when it is free."""
 
 import pytest
 
-from tuitune.workbench.views.run import pace
-from tuitune.workbench.views.run.pace import FAST, SLOW, Pace
+from tuitune.workbench import pace
+from tuitune.workbench.pace import FAST, SLOW, Link, Pace
 
 
 @pytest.fixture
@@ -26,12 +26,27 @@ def test_the_first_paint_is_at_once_and_the_next_half_a_second_later(clock: list
     assert one.wait() == pytest.approx(FAST - 0.01)
 
 
+def until_next(one: Pace, clock: list[float], seconds: float) -> float:
+    """Seconds from the start of a paint that takes `seconds` to the start of the next."""
+    paint(one, clock, seconds)
+    return one.wait() + seconds
+
+
 def test_a_blocked_line_slows_down_and_a_free_one_speeds_up_again(clock: list[float]) -> None:
     one = Pace()
-    paint(one, clock, 1.0)
-    assert one.period == SLOW
+    assert until_next(one, clock, 1.0) == pytest.approx(SLOW)
     for _ in range(4):
-        paint(one, clock, 0.01)
-        assert one.period == SLOW, "one good paint is not a good line"
-    paint(one, clock, 0.01)
-    assert one.period == FAST
+        assert until_next(one, clock, 0.01) == pytest.approx(SLOW), "one good paint is not a good line"
+    assert until_next(one, clock, 0.01) == pytest.approx(FAST)
+
+
+def test_one_blocked_part_slows_all_that_share_the_line(clock: list[float]) -> None:
+    link = Link()
+    one, other = Pace(link), Pace(link)
+    paint(one, clock, 1.0)
+    assert until_next(other, clock, 0.01) == pytest.approx(SLOW)
+
+
+def test_a_line_that_the_user_calls_slow_stays_slow(clock: list[float]) -> None:
+    one = Pace(Link(always_slow=True))
+    assert [until_next(one, clock, 0.01) for _ in range(8)] == pytest.approx([SLOW] * 8)

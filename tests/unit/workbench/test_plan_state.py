@@ -428,3 +428,21 @@ def test_this_boxs_card_is_planned_as_its_runs_have_measured_it_and_the_others_a
     found = outcome(PlanState(read(path, None)))
     assert found.plan.nvml == general.plan.nvml - (264 << 20)
     assert [one.margin for one in found.cards if one.card != own] == [one.margin for one in general.cards if one.card != own]
+
+
+def test_the_view_says_which_runs_and_which_file_have_corrected_the_plan(
+    tmp_path: Path, box: Card, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tuitune.memory.calibration import Measured, box_of, calibration_file, keep_measured
+
+    path, own = write(tmp_path), replace(box, driver="580")
+    monkeypatch.setattr(cards, "this_box", lambda: own)
+    assert lines.calibrated(PlanState(read(path, None)), 200, whole=True) == []
+    for run in ("one", "two"):
+        keep_measured(box_of(own.name, own.driver), run, Measured(500 << 20, None))  # type: ignore[arg-type]
+    state = PlanState(read(path, None))
+    whole = "".join(text for line in lines.calibrated(state, 300, whole=True) for text, _ in line)
+    assert whole == f"calibrated by 2 runs of this box: {calibration_file()} (delete it to plan without)"
+    assert lines.calibrated(state, 40, whole=False) == [(("calibrated by 2 runs of this box", "dim"),)]
+    other = PlanState(read(path, parse_card("RTX 4090")))
+    assert lines.calibrated(other, 80, whole=True) == [], "another card is planned by the general figures"

@@ -3,6 +3,7 @@
 import math
 
 from tuitune.workbench.series import Series
+from tuitune.workbench.views.run.axis import Mark
 from tuitune.workbench.views.run.plot import Figure, Look, Memo, PlotLine, Smooth, Window, plot
 
 
@@ -26,7 +27,7 @@ def text_of(chart: Figure, window: Window | None = None, width: int = 60, height
 
 
 def test_title_newest_value_axis_and_marks_are_there() -> None:
-    lines = text_of(figure(falling(), limit=60, marks=[(20, "eval"), (30, "checkpoint")]))
+    lines = text_of(figure(falling(), limit=60, marks=[Mark(20, "eval"), Mark(30, "checkpoint")]))
     assert "loss" in lines[0]
     assert "0.505" in lines[0]
     assert lines[-1].strip().startswith("└0 ")

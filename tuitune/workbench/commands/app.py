@@ -27,7 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("view.runs", "Runs", ("alt+2",), ALWAYS, "show_runs", "The table of all runs of the folder"),
     Command("view.gpu", "GPU panel", ("alt+3",), ALWAYS, "toggle_gpu", "Show or hide the GPU figures on the right"),
     Command("view.side_bar", "Side bar", ("ctrl+b", "f9"), ALWAYS, "toggle_side_bar", "Show or hide the explorer"),
-    Command("view.panel", "Panel", ("ctrl+t",), ALWAYS, "toggle_panel", "Show or hide problems, output and queue"),
+    Command("view.panel", "Panel", ("ctrl+t",), ALWAYS, "toggle_panel", "Show or hide problems, output, queue and samples"),
     Command("view.maximise", "Maximise the editor", ("f12",), ALWAYS, "maximise", "Only the editor; the same key brings everything back"),
     Command("focus.next", "Next pane", ("f6",), ALWAYS, "next_pane", "Move the keyboard to the next pane", True),
     Command("focus.previous", "Previous pane", ("shift+f6",), ALWAYS, "previous_pane", "Move the keyboard to the pane before"),

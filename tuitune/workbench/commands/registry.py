@@ -20,7 +20,7 @@ FORBIDDEN_KEYS = frozenset(
 )
 ALWAYS = "always"
 # of views; views/catalog.py says which class shows which
-KINDS = ("recipe", "tokens", "template", "alignment", "plan", "run", "runs", "data", "text")
+KINDS = ("recipe", "tokens", "template", "alignment", "plan", "run", "runs", "compare", "data", "text")
 PROBLEMS = "problems"  # the panel's list: its plain keys count while the keyboard is there
 _FUNCTION_KEY = re.compile(r"(shift\+)?f\d+")
 MAX_FOOTER = 6

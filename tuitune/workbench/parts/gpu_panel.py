@@ -14,6 +14,7 @@ from textual.message import Message
 from tuitune.workbench import figures
 from tuitune.workbench.gpu_feed import GpuFeed, GpuNow, TorchFigures
 from tuitune.workbench.gpu_reading import GpuReading, HostReading
+from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.gpu_history import Histories, memory_of_others
 from tuitune.workbench.parts.role_lines import Line, RoleLines, bar
 
@@ -37,11 +38,13 @@ class GpuPanel(VerticalScroll, can_focus=False):
         self.feed.listen(self._new_figures)
         self._lines = RoleLines()
         self._histories = Histories()
+        self._pace = Pace()
 
     def compose(self) -> ComposeResult:
         yield self._lines
 
     def on_mount(self) -> None:
+        self._pace.link = getattr(self.app, "link", self._pace.link)
         self._paint()
         if self.display:
             self.feed.watch()
@@ -61,12 +64,14 @@ class GpuPanel(VerticalScroll, can_focus=False):
 
     def on_gpu_panel_changed(self) -> None:
         self._histories.take(self.feed.now, time())
-        self._paint()
+        if not self._pace.link.slow or self._pace.wait() <= 0:  # else the next figures show it: they come every second
+            self._paint()
 
     def _new_figures(self) -> None:
         self.post_message(self.Changed())
 
     def _paint(self) -> None:
+        self._pace.painted()
         width = max(16, self.content_size.width or WIDTH - 2)
         self._lines.show(panel_lines(self.feed.now, width, self._histories.charts(self.feed.now, width, CHART_ROWS)))
 

@@ -1,33 +1,34 @@
-"""The panel below the editor: problems of the recipe at hand, what was told so far, and the runs that are alive."""
+"""The panel below the editor: problems of the recipe at hand, what was told so far, the commands of the run at hand and the runs that
+are alive, and what the run at hand answers while it trains."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.widget import Widget
 
 from tuitune.text import printable
-from tuitune.workbench import figures
 from tuitune.workbench.commands import registry
-from tuitune.workbench.signs import state_sign
+from tuitune.workbench.parts.panel_lines import entry_line, run_line
+from tuitune.workbench.parts.panel_titles import PanelTitles
+from tuitune.workbench.parts.role_lines import Line, as_content
 from tuitune.workbench.widgets.line_list import LineList
 
 if TYPE_CHECKING:
     from tuitune.runs.listing import RunSummary
     from tuitune.workbench.problem_list import Entry
+    from tuitune.workbench.run_state import RunState
 
-PAGES = ("problems", "output", "queue")
+PAGES = ("problems", "output", "queue", "samples")
 KEPT = 2_000  # lines of output
-SEVERITIES = {"error": ("✗", "$error"), "warning": ("⚠", "$warning"), "info": ("i", "$primary")}
 
 
 class Panel(Vertical):
@@ -66,9 +67,10 @@ class Panel(Vertical):
         self.entries: list[Entry] = []
         self.headline, self._otherwise = "", "No file is open."
         self.runs: Sequence[RunSummary] = ()
+        self.run_name, self.run_state = "", None  # type: str, RunState | None
         self.lines: deque[tuple[str, str]] = deque(maxlen=KEPT)  # (time, text)
         self._visited = -1  # index of the entry that F8 went to last
-        self._titles = PanelTitles()
+        self._titles = PanelTitles(PAGES)
         self._list = LineList()
 
     def compose(self) -> ComposeResult:
@@ -83,7 +85,7 @@ class Panel(Vertical):
         self._list.focus()
 
     def show_page(self, page: str) -> None:
-        """Show "problems", "output" or "queue"."""
+        """Show a page of PAGES."""
         self.page = page
         self._draw()
 
@@ -109,6 +111,12 @@ class Panel(Vertical):
         """The runs that are alive."""
         self.runs = runs
         self._draw("queue")
+
+    def show_run(self, name: str, state: RunState | None) -> None:
+        """The run at hand, whose commands and answers are shown; None when the tab in front is no run."""
+        self.run_name, self.run_state = name, state
+        self._draw("queue")
+        self._draw("samples")
 
     def add_output(self, clock: str, text: str) -> None:
         """One line or several for OUTPUT; printable text."""
@@ -149,11 +157,16 @@ class Panel(Vertical):
         if self.page == "problems" and index is not None:
             self._visited = index
             self.post_message(self.EntryChosen(self.entries[index]))
-        elif self.page == "queue" and event.index < len(self.runs):
-            self.post_message(self.Chosen("run", self.runs[event.index].path))
+        elif self.page == "queue" and 0 <= (place := event.index - len(self._own_queue())) < len(self.runs):
+            self.post_message(self.Chosen("run", self.runs[place].path))
+
+    def on_panel_titles_clicked(self, event: PanelTitles.Clicked) -> None:
+        event.stop()
+        self.show_page(event.page)
 
     def _draw(self, page: str | None = None) -> None:
-        self._titles.show(self.page, {"problems": len(self.entries), "queue": len(self.runs)}, self.hints)
+        seen = self.run_state.samples_seen if self.run_state is not None else 0
+        self._titles.show(self.page, {"problems": len(self.entries), "queue": len(self.runs), "samples": seen}, self.hints)
         if page not in (None, self.page):
             return
         if self.page == "problems":
@@ -161,8 +174,35 @@ class Panel(Vertical):
         elif self.page == "output":
             self._show([Content.assemble((f" {clock} ", "$text-muted"), text) for clock, text in self.lines], "Nothing was told yet.")
             self._list.cursor = len(self.lines) - 1
+        elif self.page == "queue":
+            own = self._own_queue()
+            runs = [run_line(run) for run in self.runs]
+            self._show([*own, *runs], "No run is alive. F5 in a recipe starts one.", headed=bool(own))
         else:
-            self._show([run_line(run) for run in self.runs], "No run is alive. F5 in a recipe starts one.")
+            answers = self._answers()
+            self._show(
+                answers, "No answers: open a run whose recipe has watch.prompts, or let it answer (n on its dashboard).", headed=True
+            )
+
+    def _own_queue(self) -> list[Content]:
+        """The commands of the run at hand, below its name."""
+        if self.run_state is None or not self.run_state.commands:
+            return []
+        from tuitune.workbench.views.run.queue import queue_lines
+
+        return self._of_run(queue_lines(self.run_state, time(), max(20, self.size.width - 4)))
+
+    def _answers(self) -> list[Content]:
+        """The newest answers of the run at hand, below its name."""
+        if self.run_state is None or not self.run_state.samples:
+            return []
+        from tuitune.workbench.views.run.samples import brief_lines
+
+        return self._of_run(brief_lines(self.run_state, max(20, self.size.width - 4)))
+
+    def _of_run(self, lines: list[Line]) -> list[Content]:
+        name = Content.styled(f"  {printable(self.run_name)}", "$text-muted")
+        return [name, *(Content("  ").join([Content(""), as_content(line)]) for line in lines)]
 
     @property
     def hints(self) -> str:
@@ -181,65 +221,6 @@ class Panel(Vertical):
         lines.insert(at, Content.styled(f"  {self.headline}", "$text-muted"))
         self._list.show(lines, (at,))
 
-    def _show(self, lines: list[Content], otherwise: str) -> None:
-        self._list.show(lines or [Content.styled(f"  {otherwise}", "$text-muted")], () if lines else (0,))
-
-
-def entry_line(entry: Entry) -> Content:
-    """✗ EMB01  fix  message  model.safetensors; dimmed when the recipe has changed since. What must be read stands where it is not cut."""
-    sign, style = SEVERITIES[entry.severity]
-    pieces = [
-        (f"  {sign} ", f"bold {style}"),
-        (f"{entry.id:<6} ", "bold"),
-        ("fix " if entry.fix else "    ", "$success"),
-        (printable(entry.message), ""),
-        (f"  {entry.place}", "$text-muted"),
-        (f"  fix: {printable(entry.fix)}" if entry.fix else "", "$success"),
-    ]
-    if entry.stale:
-        return Content.styled("".join(text for text, _ in pieces), "$text-disabled")
-    return Content.assemble(*pieces)
-
-
-def run_line(run: RunSummary) -> Content:
-    """▶ gsm8k-…  running  412/1400  loss 0.61"""
-    steps = f"{run.step or 0}/{run.max_steps}" if run.max_steps else ""
-    loss = f"loss {figures.number(run.loss)}" if run.loss is not None else ""
-    return Content.assemble(
-        (f"  {state_sign(run.state)[0]} ", "$success"), printable(run.id), (f"  {run.state}  {steps}  {loss}", "$text-muted")
-    )
-
-
-class PanelTitles(Widget):
-    """PROBLEMS 2  OUTPUT  QUEUE"""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.page, self.hints, self.counts = "", "", {}  # type: str, str, dict[str, int]
-        self._spans: list[tuple[int, int, str]] = []
-
-    def show(self, page: str, counts: dict[str, int], hints: str = "") -> None:
-        """Draw the titles with `page` marked, and the keys that help where there is room."""
-        if (page, counts, hints) != (self.page, self.counts, self.hints):
-            self.page, self.counts, self.hints = page, counts, hints
-            self.refresh()
-
-    def render(self) -> Content:
-        pieces: list[Content] = []
-        self._spans, column = [], 0
-        for page in PAGES:
-            count = f" {self.counts[page]}" if self.counts.get(page) else ""
-            style = "bold underline $foreground" if page == self.page else "$text-muted"
-            piece = Content.assemble("  ", (page.upper(), style), (count, "bold $primary"))
-            self._spans.append((column, column + piece.cell_length, page))
-            column += piece.cell_length
-            pieces.append(piece)
-        room = self.size.width - column - 2
-        if self.hints and len(self.hints) < room:
-            pieces.append(Content.styled(self.hints.rjust(room), "$text-muted"))
-        return Content("").join(pieces)
-
-    def on_click(self, event: events.Click) -> None:
-        for start, end, page in self._spans:
-            if start <= event.x < end and isinstance(self.parent, Panel):
-                self.parent.show_page(page)
+    def _show(self, lines: list[Content], otherwise: str, *, headed: bool = False) -> None:
+        """`headed`: the first line is no item."""
+        self._list.show(lines or [Content.styled(f"  {otherwise}", "$text-muted")], (0,) if headed or not lines else ())

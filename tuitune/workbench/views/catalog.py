@@ -13,6 +13,7 @@ KINDS: dict[str, str] = {
     "plan": "tuitune.workbench.views.plan_view:PlanView",
     "run": "tuitune.workbench.views.run_dashboard:RunDashboard",
     "runs": "tuitune.workbench.views.runs_table:RunsTable",
+    "compare": "tuitune.workbench.views.compare_view:CompareView",
     "data": "tuitune.workbench.views.dataset_view:DatasetView",
     "text": "tuitune.workbench.views.text_preview:TextPreview",
 }

@@ -18,6 +18,7 @@ from tuitune.text import printable
 from tuitune.workbench import figures
 from tuitune.workbench.analysis import reader_of
 from tuitune.workbench.commands import dataset as commands
+from tuitune.workbench.parts.broken_text import broken_up
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.views.dataset import detail, table
@@ -375,7 +376,7 @@ class DatasetView(Scanning):
         words = f"{detail.mapping_words(self.mapping)} ({by})" if self.mapping else "m: say what each column is for"
         fits = len(words) + 18 <= self._made.size.width
         self._made_title.show([(("as it is trained", "title"), (f"  {words}" if fits else "", "dim"))])
-        self._made.show(event.made if fits else [*detail.broken_up(words, max(20, self._made.size.width - 1), "dim"), *event.made])
+        self._made.show(event.made if fits else [*broken_up(words, max(20, self._made.size.width - 1), "dim"), *event.made])
 
     def use_mapping(self, columns: dict[str, str], words: str) -> None:
         """Show rows by this mapping from now on; `words` say where it is written."""

@@ -1,48 +1,35 @@
 """A run, live or after its end: where it stands, its charts, memory, log, effective config and events.
 
-A reader thread (run_feed) fills the RunState; this view paints it at most twice a second. Nothing here talks to the trainer except the
-commands at the end, which go through the hub in a thread.
+A reader thread (run_feed) fills the RunState; this view paints it at most twice a second. What it tells the trainer is in run/live.py.
 """
 
 from pathlib import Path
 from time import monotonic, time
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.events import Resize, Show
 from textual.message import Message
 from textual.widgets import ContentSwitcher
 
-from tuitune.bus.client import HubClient
-from tuitune.errors import UserError
-from tuitune.text import printable
 from tuitune.workbench.commands import run as commands
 from tuitune.workbench.gpu_feed import GpuFeed, GpuNow
-from tuitune.workbench.parts.confirm import Choice, Confirm
+from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.run_feed import RunFeed
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.views.run.charts import ChartPage
+from tuitune.workbench.views.run.command_bar import CommandBar
 from tuitune.workbench.views.run.header import banner, header_lines, summary
+from tuitune.workbench.views.run.live import LiveCommands
 from tuitune.workbench.views.run.memory import torch_figures
-from tuitune.workbench.views.run.pace import Pace
-from tuitune.workbench.views.run.pages import ConfigPage, EventsPage, LogPage, Page
-from tuitune.workbench.views.view import View
+from tuitune.workbench.views.run.pages import ConfigPage, EventsPage, LogPage, Page, QueuePage, SamplesPage
 
 STATUS_PERIOD = 2.0  # seconds between news for the status bar: each redraws tabs and bars
-QUESTIONS = {
-    "save": ("Save a checkpoint now?", "The trainer saves after its current step and goes on."),
-    "evaluate": ("Evaluate now?", "The trainer evaluates after its current step and goes on; that takes as long as an evaluation takes."),
-    "kill": (
-        "Kill this run?",
-        "Trainer and hub end at once. What was learnt since the last checkpoint is lost. (Shift+F5 saves and stops.)",
-    ),
-}
 
 
-class RunDashboard(View):
+class RunDashboard(LiveCommands):
     """The dashboard of one run directory."""
 
     kind = "run"
@@ -54,7 +41,7 @@ class RunDashboard(View):
     RunDashboard > #run-header { height: 2; padding: 0 1; }
     RunDashboard > ContentSwitcher { height: 1fr; }
     """
-    pages: ClassVar[tuple[str, ...]] = ("charts", "log", "config", "events")
+    pages: ClassVar[tuple[str, ...]] = ("charts", "log", "config", "events", "queue", "samples")
 
     class Arrived(Message):
         """The reader thread has records."""
@@ -63,8 +50,9 @@ class RunDashboard(View):
         super().__init__(path)
         self.feed = RunFeed(path, lambda: self.post_message(self.Arrived()))
         self.pace = Pace()
-        self._paint_waits = False
+        self._paint_waits = self._caught_up = False
         self._told_status = -STATUS_PERIOD
+        self._told_news = (0, 0)
 
     @property
     def run_state(self) -> RunState:
@@ -79,8 +67,12 @@ class RunDashboard(View):
             yield LogPage(id="log")
             yield ConfigPage(self.feed.run.effective, id="config")
             yield EventsPage(id="events")
+            yield QueuePage(id="queue")
+            yield SamplesPage(id="samples")
+        yield CommandBar(lambda: self.run_state)
 
     def on_mount(self) -> None:
+        self.pace.link = getattr(self.app, "link", self.pace.link)
         self.feed.start()
         self._paint()
 
@@ -119,8 +111,14 @@ class RunDashboard(View):
             return
         state, started = self.run_state, self.pace.painted()
         if monotonic() - self._told_status >= STATUS_PERIOD or state.over:
-            self._told_status, self.status = monotonic(), summary(state)
+            self._told_status, self.status = monotonic(), summary(state) + (" · painted every 2 s" if self.pace.link.slow else "")
+        if self._told_news != (state.commands_seen, state.samples_seen) or state.pending:  # what waits says for how long
+            self._told_news = state.commands_seen, state.samples_seen
+            self.post_message(self.RunNews(self))
         self._offer_gpu_figures(state)
+        self.tell_answers()
+        self.tell_alarms(quietly=not self._caught_up)
+        self._caught_up |= self.feed.caught_up
         if not self.display:
             return
         width = max(20, self.size.width - 2)
@@ -132,6 +130,9 @@ class RunDashboard(View):
         warning.display = bool(sentence)
         warning.show(wrapped(sentence, width, role))
         self.page.show_state(state)
+        bar = self.query_one(CommandBar)
+        if bar.display:
+            bar.show_words()
         self.call_after_refresh(self.pace.took, started)
 
     def _offer_gpu_figures(self, state: RunState) -> None:
@@ -141,7 +142,7 @@ class RunDashboard(View):
 
     @property
     def page(self) -> Page:
-        """The page on screen: charts, log, config or events."""
+        """The page on screen."""
         switcher = self.query_one(ContentSwitcher)
         return switcher.query_one(f"#{switcher.current}", Page)
 
@@ -192,6 +193,18 @@ class RunDashboard(View):
         """The value cursor one cell to the right."""
         self.charts.move(1)
 
+    def action_next_mark(self) -> None:
+        """The value cursor to the next mark."""
+        self._to_mark(1)
+
+    def action_previous_mark(self) -> None:
+        """The value cursor to the mark before."""
+        self._to_mark(-1)
+
+    def _to_mark(self, by: int) -> None:
+        if not self.charts.to_mark(by):
+            self.notify("Nothing is marked any further that way.")
+
     def action_log_scale(self) -> None:
         """Logarithmic or linear."""
         self.charts.log_scale()
@@ -226,54 +239,17 @@ class RunDashboard(View):
         """The events, or the charts again."""
         self.show_page("events")
 
+    def action_show_queue(self) -> None:
+        """The commands of this run, or the charts again."""
+        self.show_page("queue")
+
+    def action_show_samples(self) -> None:
+        """The model's answers, or the charts again."""
+        self.show_page("samples")
+
     def action_show_charts(self) -> None:
         """Back to the charts; on them, from one to all."""
         if self.query_one(ContentSwitcher).current != "charts":
             self.show_page("charts")
         else:
             self.charts.leave()
-
-    def action_save_checkpoint(self) -> None:
-        """Ask the trainer for a checkpoint."""
-        self.ask("save")
-
-    def action_evaluate(self) -> None:
-        """Ask the trainer for an evaluation."""
-        self.ask("evaluate")
-
-    def action_kill_run(self) -> None:
-        """End trainer and hub at once."""
-        self.ask("kill")
-
-    @work
-    async def ask(self, op: str) -> None:
-        """Say what will happen, and send the command when the user agrees."""
-        title, words = QUESTIONS[op]
-        caps = self.run_state.caps
-        if self.run_state.over:
-            self.notify(f"The run is {self.run_state.state}; there is no trainer to ask.", severity="warning")
-        elif op != "kill" and caps and op not in caps:
-            self.notify(f"This trainer does not take '{op}' (it takes: {', '.join(caps)}).", severity="warning")
-        elif await self.app.push_screen_wait(Confirm(title, [self.title, words], [Choice("y", "Yes", "yes")])) == "yes":
-            self.send(op)
-
-    @work(thread=True, exclusive=True, group="run-command")
-    def send(self, op: str, args: dict[str, Any] | None = None) -> None:
-        """Send a command to the hub and say what became of it."""
-        try:
-            reply = HubClient(self.path).send(op, args)
-            text, severity = _reply_words(op, reply)
-        except UserError as error:
-            text, severity = printable(str(error)), "error"
-        self.app.call_from_thread(self.app.notify, text, severity=severity, markup=False)
-
-
-def _reply_words(op: str, reply: dict[str, Any]) -> tuple[str, str]:
-    """A hub's reply as a sentence and a severity."""
-    state = reply.get("s")
-    error = printable(str(reply.get("error") or ""), limit=300)
-    if state == "no_trainer":
-        return f"{op}: the trainer is not listening{': ' + error if error else ' (still loading, or already gone)'}.", "warning"
-    if state in ("queued", "applied"):
-        return (f"{op}: done." if state == "applied" else f"{op}: the trainer does it after its current step."), "information"
-    return f"{op} failed: {error or 'the hub gave no reason'}.", "error"

@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 from time import time
 
+from textual import work
 from textual.app import ComposeResult
 from textual.events import Resize
 from textual.message import Message
@@ -11,8 +12,11 @@ from textual.message import Message
 from tuitune.runs.listing import RunSummary, list_runs
 from tuitune.text import printable
 from tuitune.workbench.commands import run as commands
+from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines, as_content
+from tuitune.workbench.views.compare_view import comparison_path
+from tuitune.workbench.views.run.resuming import resume_ended
 from tuitune.workbench.views.run.rows import reason, table_lines
 from tuitune.workbench.views.view import View
 from tuitune.workbench.widgets.line_list import LineList
@@ -42,6 +46,7 @@ class RunsTable(View):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.runs: list[RunSummary] | None = None
+        self.marked: set[str] = set()  # ids of the runs to be compared
         self._at: Path | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="runs-table", daemon=True)
@@ -94,10 +99,35 @@ class RunsTable(View):
         """The dashboard of the run under the cursor."""
         self.query_one(LineList).action_choose()
 
+    def action_mark_run(self) -> None:
+        """Mark the run under the cursor for a comparison, or no more; the cursor goes on."""
+        if (run := self.current) is not None:
+            self.marked ^= {run.id}
+            self._paint()
+            self.query_one(LineList).action_move(1)
+
+    def action_compare_runs(self) -> None:
+        """The marked runs beside each other; the one under the cursor joins a single marked one."""
+        known = [run.id for run in self.runs or ()]
+        wanted = [name for name in known if name in self.marked]
+        if len(wanted) == 1 and (run := self.current) is not None and run.id not in wanted:
+            wanted.append(run.id)
+        if len(wanted) < 2:
+            self.notify(f"Mark two or more runs first ({key_of('runs.mark')}).")
+        else:
+            self.post_message(self.OpenRequested("compare", comparison_path(self.path, wanted)))
+
+    @work(exclusive=True, group="resume")
+    async def action_resume(self) -> None:
+        """A new attempt of the run under the cursor, after a question."""
+        run = self.current
+        if run is not None and await resume_ended(self, run.path):
+            self.post_message(self.OpenRequested("run", run.path))
+
     def _paint(self) -> None:
         if self.runs is None or not self.is_mounted:
             return
-        titles, lines = table_lines(self.runs, time(), max(20, self.size.width - 2))
+        titles, lines = table_lines(self.runs, time(), max(20, self.size.width - 2), frozenset(self.marked))
         self.query_one("#runs-titles", RoleLines).show([titles if self.runs else ((NONE_YET, "dim"),)])
         rows = self.query_one(LineList)
         rows.show([as_content(line) for line in lines])

@@ -77,6 +77,13 @@ class View(Widget):
             self.text = text
             self.change = change
 
+    class RunNews(Message):
+        """The view's run has news for the panel: commands, or answers of its model."""
+
+        def __init__(self, view: View) -> None:
+            super().__init__()
+            self.view = view
+
     class OutputLine(Message):
         """A line for the OUTPUT panel; the shell makes it printable."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.cells import cell_len
 
@@ -77,7 +78,7 @@ def parts(state: PlanState, out: Outcome) -> list[Part]:
 def upper(state: PlanState, out: Outcome, width: int, *, roomy: bool, wide: bool) -> list[Line]:
     """The whole upper half. `roomy`: there are many lines; `wide`: and many columns."""
     gap: list[Line] = [()] if roomy else []
-    found = [*head(state, out, width), *(planned_for(state, out, width) if roomy else []), *gap]
+    found = [*head(state, out, width), *(planned_for(state, out, width) if roomy else []), *calibrated(state, width, whole=roomy), *gap]
     found += [*drawn_bar(state, out, width), *legend(state, out, width, columns=roomy), *gap]
     return [*found, *phases(out, width, whole=roomy and wide), ()]
 
@@ -189,6 +190,20 @@ def planned_for(state: PlanState, out: Outcome, width: int) -> list[Line]:
     source = "" if settings.length != state.basis.start.settings.length else f" ({printable(state.basis.length_from)})"
     words = f"{rows} row{'s' * (rows != 1)} of {settings.length:,} tokens{source}; torch allocates {gib(out.plan.allocated)}"
     return wrapped(words, width, "dim")
+
+
+def calibrated(state: PlanState, width: int, *, whole: bool) -> list[Line]:
+    """Whether runs on this box have corrected the plan for its card, by which file; `whole`: and how to be rid of it."""
+    measured = state.basis.measured if state.own_card else None
+    if measured is None:
+        return []
+    runs = "1 run" if measured.runs == 1 else f"{measured.runs} runs"
+    file, home = str(measured.file), str(Path.home())
+    file = printable("~" + file.removeprefix(home) if file.startswith(home + "/") else file)
+    if whole:
+        return wrapped(f"calibrated by {runs} of this box: {file} (delete it to plan without)", width, "dim")
+    text = f"calibrated by {runs} of this box: {file}"
+    return [((text if cell_len(text) <= width else text.partition(":")[0], "dim"),)]
 
 
 def _flow(entries: Sequence[Line], width: int) -> list[Line]:

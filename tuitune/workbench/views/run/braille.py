@@ -6,7 +6,7 @@ work is proportional to the columns (min and max of array slices run in C), not 
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tuitune.workbench.parts.role_lines import Line
@@ -146,15 +146,18 @@ class Canvas:
             self._bits[line][cell] |= MASKS[side][above][below]
             self._roles[line][cell] = role
 
-    def line(self, y: int, cursor: int | None = None) -> Line:
-        """The cells of one row as pieces of equal role; `cursor`: the cell column that a vertical bar goes through."""
+    def line(self, y: int, cursor: int | None = None, borders: Collection[int] = ()) -> Line:
+        """The cells of one row as pieces of equal role; `cursor`: the cell column that a vertical bar goes through, `borders`: those with
+        a thin one where nothing is drawn."""
         pieces: list[tuple[str, str]] = []
         text, role = "", ""
         for x, bits in enumerate(self._bits[y]):
             if x == cursor:
                 char, its_role = (chr(0x2800 + bits), "chip") if bits else ("│", "warn")
+            elif x in borders and not bits:
+                char, its_role = "┊", "rest"
             else:
-                char, its_role = (chr(0x2800 + bits), self._roles[y][x]) if bits else (" ", role)
+                char, its_role = (chr(0x2800 + bits), self._roles[y][x]) if bits else (" ", "" if role == "chip" else role)
             if its_role != role:
                 if text:
                     pieces.append((text, role))

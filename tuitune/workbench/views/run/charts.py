@@ -7,6 +7,7 @@ from textual.events import Click, Resize
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.views.run.arrangement import CHARTS, LOSS, MEMORY, TABLE, TABLE_ROWS, Arrangement, arrange
+from tuitune.workbench.views.run.axis import SIGNS, Mark
 from tuitune.workbench.views.run.figures_of import figure_of, other_metrics
 from tuitune.workbench.views.run.memory import memory_lines, run_gpus
 from tuitune.workbench.views.run.pages import Page
@@ -85,7 +86,7 @@ class ChartPage(Page):
         self.slot, self.maximised, self.gpu = LOSS, False, 0
         self._arrangement: Arrangement | None = None
         self._state = RunState()
-        self._marks: tuple[int, list[tuple[float, str]]] = (-1, [])
+        self._marks: tuple[int, list[Mark]] = (-1, [])
         self._turn = 0
 
     def compose(self) -> ComposeResult:
@@ -154,7 +155,7 @@ class ChartPage(Page):
             return
         box = self.boxes[slot]
         if self._state.events_seen != self._marks[0]:
-            marks = [(float(event.step), event.kind) for event in self._state.marks() if event.step is not None]
+            marks = [Mark(float(event.step), event.kind, event.words) for event in self._state.marks() if event.step is not None]
             self._marks = (self._state.events_seen, marks)
         box.figure = figure_of(self._state, box.metric, self._marks[1], self.gpu)
         box.active = slot == self.slot and len(self._cells) > 1 and not self.maximised
@@ -180,6 +181,18 @@ class ChartPage(Page):
         """Move the value cursor by a cell."""
         self.active.window.move(self.active.figure, by, self.active.size.width - 8)
         self._draw()
+
+    def to_mark(self, by: int) -> bool:
+        """Move the value cursor to the next mark on the axis, or the one before; False when there is none that way."""
+        window, figure = self.active.window, self.active.figure
+        places = sorted({mark.x for mark in figure.marks if mark.kind in SIGNS})
+        at = window.cursor if window.cursor is not None else figure.extent[1] + 1 if figure.extent else 0.0
+        found = next((x for x in places if x > at), None) if by > 0 else next((x for x in reversed(places) if x < at), None)
+        if found is None:
+            return False
+        window.show(figure, found)
+        self._draw()
+        return True
 
     def fit(self) -> None:
         """Everything, following the newest point, without a cursor."""

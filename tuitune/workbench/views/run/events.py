@@ -23,7 +23,7 @@ def event_line(event: Event) -> Line:
         (f"{clock(event.time)} ", "dim"),
         (mark, role),
         (f" {step:<12}", "dim"),
-        (event.text, "" if role in ("dim", "good", "one") else role),
+        (event.words, "" if role in ("dim", "good", "one") else role),
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from tuitune.workbench import figures
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.views.run.arrangement import LOSS, MEMORY, SPEED
+from tuitune.workbench.views.run.axis import Mark
 from tuitune.workbench.views.run.header import SHORT
 from tuitune.workbench.views.run.memory import run_gpus
 from tuitune.workbench.views.run.plot import Figure, PlotLine
@@ -12,8 +13,8 @@ from tuitune.workbench.views.run.plot import Figure, PlotLine
 SHOWN_WITH_LOSS = ("loss", "eval_loss")
 
 
-def figure_of(state: RunState, name: str, marks: Sequence[tuple[float, str]] = (), gpu: int = 0) -> Figure:
-    """The chart `name`: the loss, the memory of the run's `gpu`-th card, or any other metric by its own name. `marks`: (step, kind)."""
+def figure_of(state: RunState, name: str, marks: Sequence[Mark] = (), gpu: int = 0) -> Figure:
+    """The chart `name`: the loss, the memory of the run's `gpu`-th card, or any other metric by its own name."""
     if name == MEMORY:
         return _memory(state, gpu)
     if name == LOSS:

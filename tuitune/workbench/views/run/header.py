@@ -3,6 +3,9 @@
 from math import isfinite
 
 from tuitune.workbench import figures
+from tuitune.workbench.commands.registry import key_of
+from tuitune.workbench.live_state import command_words
+from tuitune.workbench.live_words import paused_words
 from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.signs import state_sign
@@ -21,6 +24,9 @@ def header_lines(state: RunState, now: float, width: int) -> list[Line]:
     """State and progress, then the newest value of each metric; `now` in unix seconds (a living run's clock goes on between records)."""
     mark, role = state_sign(state.state)
     pieces: list[Piece] = [(f"{mark} {state.state}", role)]
+    if state.attempt > 1:
+        began = state.seam.words if state.seam else f"attempt {state.attempt}"
+        pieces.append((f"  {began if width >= 100 else f'attempt {state.attempt}'}", "warn"))
     share = state.step / state.max_steps if state.step is not None and state.max_steps else None
     if state.step is not None:
         pieces.append((f"  step {state.step}" + (f"/{state.max_steps}" if state.max_steps else ""), "title"))
@@ -74,12 +80,21 @@ def banner(state: RunState, problem: str = "") -> tuple[str, str]:
         return f"✗ {hint[:1].upper() + hint[1:] or 'The run failed without saying why.'} (e: events and traceback, t: log)", "error"
     if state.state == "lost":
         return f"✗ The run is lost: {state.why}.{_checkpoint_words(state)}", "error"
+    if state.state == "hung":
+        return f"! The trainer hangs: {state.why or 'no step for a long time'}. F1 has Dump stacks and Kill the run.", "error"
+    if alarm := state.alarm:
+        proposal = f" Proposed: {command_words(alarm.op, alarm.args)} ({key_of('run.alarm')} does it)." if alarm.op else ""
+        return f"! {alarm.place}: {alarm.text}{'' if alarm.text.endswith('.') else '.'}{proposal}", "error"
     if state.not_finite is not None and not state.over:
         name, step = state.not_finite
         return (
             f"! {name} is not a number since step {step}: the run learns nothing more. Shift+F5 stops it; try a lower learning_rate.",
             "error",
         )
+    if paused := paused_words(state):
+        return paused, "warn"
+    if state.attempt > 1 and state.state in ("starting", "loading") and state.why:
+        return f"↻ {state.why}", "warn"
     if problem:
         return f"! {problem}", "warn"
     return "", ""

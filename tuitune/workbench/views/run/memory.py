@@ -1,6 +1,6 @@
 """GPU memory of a run: device used ≥ this process ≥ torch reserved ≥ torch allocated, and the names of the gaps. Pure functions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,13 +93,26 @@ def gpu_memory_lines(entry: RunGpu, width: int, proof: ProofReading | None = Non
         reserved = figures.size(entry.torch.peak_reserved.last)
         more = peak_pieces(proof, peak)
         lines.append((("peak ", "dim"), (figures.size(peak), ""), *more, (" allocated, ", "dim"), (reserved, ""), (" reserved", "dim")))
-    for name, value in shown:
-        glyph, role, label = LABELS[name]
-        if name == "others" and parts.hidden:
-            label = "context and others (driver hides whose)"
-        lines.append(((f"{glyph} ", role), (figures.size(value), ""), (f" {label}", "dim")))
+    lines += _legend(shown, parts.hidden, width)
     for process in now.others[:2]:
         lines.append(((f"   {process.user} {process.name} ", "dim"), (figures.size(process.memory), "dim")))
+    return lines
+
+
+def _legend(shown: Sequence[tuple[str, float]], hidden: bool, width: int) -> list[Line]:
+    """What each part of the bar is, two in a line where they fit: there are few lines."""
+    lines: list[Line] = []
+    for name, value in shown:
+        glyph, role, label = LABELS[name]
+        if name == "others" and hidden:
+            label = "context and others (driver hides whose)"
+        part: Line = ((f"{glyph} ", role), (figures.size(value), ""), (f" {label}", "dim"))
+        used = sum(len(text) for text, _ in lines[-1]) if lines else width
+        column = max(used + 2, width // 2)
+        if len(lines) and len(lines[-1]) == len(part) and column + sum(len(text) for text, _ in part) <= width:
+            lines[-1] = (*lines[-1], (" " * (column - used), ""), *part)
+        else:
+            lines.append(part)
     return lines
 
 

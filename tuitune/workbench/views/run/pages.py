@@ -1,7 +1,8 @@
-"""The pages of the run dashboard beside the charts: the log's tail, the effective config, the events."""
+"""The pages of the run dashboard beside the charts: the log's tail, the effective config, the events, the queue, the samples."""
 
 from collections.abc import Callable
 from pathlib import Path
+from time import time
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -10,6 +11,7 @@ from textual.widget import Widget
 from tuitune.workbench.parts.role_lines import Line, RoleLines
 from tuitune.workbench.parts.role_scroll import RoleScroll
 from tuitune.workbench.run_state import RunState
+from tuitune.workbench.views.run import queue, samples
 from tuitune.workbench.views.run.events import config_lines, event_line, traceback_lines
 
 
@@ -104,3 +106,31 @@ class EventsPage(ScrollPage):
         self._seen = (state.events_seen, state.crash is not None)
         lines = [event_line(event) for event in sorted(state.events, key=lambda event: event.time)]
         self.put("Events", f"{state.events_seen:,}", [*lines, *traceback_lines(state)] or [(("Nothing has happened yet.", "dim"),)])
+
+
+class QueuePage(ScrollPage):
+    """The commands of the run: what waits, and what was answered."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(follow=False, id=id)
+
+    def show_state(self, state: RunState) -> None:
+        waiting = len(state.pending)
+        lines = queue.queue_lines(state, time(), max(20, self.size.width - 3))
+        self.put("Queue", f"{waiting} waiting" if waiting else "nothing waits", lines or [((queue.NONE_YET, "dim"),)])
+
+
+class SamplesPage(ScrollPage):
+    """What the model answers while it trains."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(follow=False, id=id)
+        self._seen: tuple[int, int] | None = None
+
+    def show_state(self, state: RunState) -> None:
+        width = max(20, self.size.width - 3)
+        if self._seen == (state.samples_seen, width):
+            return
+        self._seen = (state.samples_seen, width)
+        lines = samples.sample_lines(state, width)
+        self.put("Samples", f"{state.samples_seen:,}" if lines else "", lines or [((samples.NONE_YET, "dim"),)])

@@ -25,9 +25,9 @@ def leaves_plan(proof: ProofReading, peak: float | None) -> str:
     highest = max((value for value in (proven, peak) if value is not None), default=None)
     above, below = difference(highest, planned), difference(proven, planned)
     if above is not None and above > OFF:
-        return f"! {above:.0f} % above the plan ({figures.size(highest)}): keep that much of the card free"
+        return f"! {above:.0f} % above the plan: keep {figures.size(highest)} of the card free"
     if below is not None and below < -OFF:
-        return f"! the plan is {-below:.0f} % more than the longest batch takes: a larger one may fit"
+        return f"! the plan is {-below:.0f} % too high: a larger batch may fit"
     return ""
 
 
@@ -43,16 +43,17 @@ def proof_lines(proof: ProofReading) -> list[Line]:
     if not rows:
         return []
     width = max(len(row.name) for row in rows)
-    by = f", calibrated by {proof.calibrated} {'run' if proof.calibrated == 1 else 'runs'} on this box" if proof.calibrated else ""
-    title: Line = (("proof of the longest batch", "title"), (f"  planned → measured{by}", "dim"))
-    return [title, *(_row(row, width) for row in rows)]
+    title: Line = (("proof of the longest batch", "title"), ("  planned → measured", "dim"))
+    runs = "1 run" if proof.calibrated == 1 else f"{proof.calibrated} runs"
+    by: list[Line] = [((f"the plan was calibrated by {runs} of this box", "dim"),)] if proof.calibrated else []
+    return [title, *(_row(row, width) for row in rows), *by]
 
 
 def _row(row: Compared, width: int) -> Line:
     return (
-        (f"{row.name:<{width}}  ", "dim"),
-        (f"{figures.size(row.planned):>9} → {figures.size(row.measured):>9}", ""),
-        *([("  ", ""), *_off(row)] if row.difference is not None else []),
+        (f"{row.name:<{width}} ", "dim"),
+        (f"{figures.size(row.planned):>8} → {figures.size(row.measured):>8}", ""),
+        *([(" ", ""), *_off(row)] if row.difference is not None else []),
     )
 
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from tuitune.workbench import figures
 from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.series import Series
+from tuitune.workbench.views.run.axis import Mark, Scale, borders, x_axis
 from tuitune.workbench.views.run.braille import Bucket, Canvas, Columns, nice_range, nice_top, value_range
 
 SMOOTHING = ((0.0, ""), (0.6, "light"), (0.9, "medium"), (0.97, "strong"))
-MARKS = {"checkpoint": "◆", "eval": "◇", "applied": "»", "crash": "✗", "number": "!", "attempt": "↻"}
-FREQUENT = {"checkpoint", "eval"}  # left out where they would fill the axis: zoom in to see them
 NARROWEST = 4.0  # a window shows at least so many units of x
 
 
@@ -47,7 +46,7 @@ class Figure:
     limit: float | None = None
     unit: float = 1.0  # what the axis' round numbers are multiples of
     from_zero: bool = False
-    marks: Sequence[tuple[float, str]] = ()  # (x, kind of event)
+    marks: Sequence[Mark] = ()
     empty: str = "nothing yet"
     short: str = ""  # the title where the heading has little room
 
@@ -105,6 +104,13 @@ class Window:
             self.cursor = points[min(len(points) - 1, max(0, at))]
         if self.span is not None and not left <= self.cursor <= right:
             self.end = self.cursor + (0 if by > 0 else self.span)
+
+    def show(self, figure: Figure, x: float) -> None:
+        """Put the cursor on an x and show it."""
+        self.cursor = x
+        left, right = self.bounds(figure)
+        if self.span is not None and not left <= x <= right:
+            self.end = x + self.span / 2
 
     def fit(self) -> None:
         """Everything, without a cursor."""
@@ -193,11 +199,13 @@ def plot(figure: Figure, window: Window, width: int, height: int, look: Look = L
         xs = item.line.series.xs
         columns = kept.of(xs, item.ys, item.line.series.rewrites, left, right, 2 * canvas.width)
         canvas.draw([_logarithm(bucket) for bucket in columns] if log else columns, bottom, top, item.role, dotted=item.line.dotted)
-    cursor = None if window.cursor is None else round((window.cursor - left) / ((right - left) or 1.0) * (canvas.width - 1))
+    scale = Scale(left, right, canvas.width)
+    cursor = None if window.cursor is None else scale.cell(window.cursor)
+    seams = borders(figure.marks, scale)
     lines: list[Line] = [heading]
     for y in range(rows):
-        lines.append(((labels.get(y, "").rjust(gutter), "dim"), ("┤" if y in labels else "│", "rest"), *canvas.line(y, cursor)))
-    return [*lines, _x_axis(figure, left, right, gutter, canvas.width)][:height]
+        lines.append(((labels.get(y, "").rjust(gutter), "dim"), ("┤" if y in labels else "│", "rest"), *canvas.line(y, cursor, seams)))
+    return [*lines, x_axis(figure.marks, scale, gutter, figure.place, window.cursor)][:height]
 
 
 def _bounds(figure: Figure, low: float, high: float, *, log: bool) -> tuple[float, float]:
@@ -263,17 +271,3 @@ def _notes(window: Window, look: Look) -> str:
     name = next((name for weight, name in SMOOTHING if weight == look.weight), "")
     words = ["log" if look.log else "", f"{name} smoothing" if name else "", "zoomed" if window.span is not None else ""]
     return " · ".join(word for word in words if word)
-
-
-def _x_axis(figure: Figure, left: float, right: float, gutter: int, width: int) -> Line:
-    cells = ["─"] * width
-    marks = [(x, kind) for x, kind in figure.marks if left <= x <= right and kind in MARKS]
-    if len(marks) > width // 4:
-        marks = [(x, kind) for x, kind in marks if kind not in FREQUENT]
-    for x, kind in marks:
-        cells[min(width - 1, round((x - left) / ((right - left) or 1.0) * (width - 1)))] = MARKS[kind]
-    start, end = figure.place(left), figure.place(right)
-    axis = "".join(cells)
-    if len(start) + len(end) + 4 <= width:
-        axis = f"{start} {axis[len(start) + 1 : width - len(end) - 1]} {end}"
-    return ((" " * gutter + "└", "rest"), (axis, "dim"))

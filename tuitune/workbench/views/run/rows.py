@@ -1,6 +1,6 @@
 """The lines of the runs table, as wide as there is room. Pure functions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from time import localtime, strftime
 
@@ -33,8 +33,12 @@ COLUMNS = (
 )
 
 
-def table_lines(runs: Sequence[RunSummary], now: float, width: int) -> tuple[Line, list[Line]]:
-    """(the titles, one line a run) for `width` cells; what does not fit goes by rank. `now` in unix seconds."""
+def table_lines(runs: Sequence[RunSummary], now: float, width: int, marked: Collection[str] = frozenset()) -> tuple[Line, list[Line]]:
+    """(the titles, one line a run) for `width` cells; what does not fit goes by rank. `now` in unix seconds, `marked`: ids of runs."""
+    if marked:
+        titles, lines = table_lines(runs, now, width - 2)
+        signs = [("● ", "one") if run.id in marked else ("  ", "") for run in runs]
+        return (("  ", ""), *titles), [(sign, *line) for sign, line in zip(signs, lines)]
     cells = [_cells(run, now) for run in runs]
     widths = [max([len(column.title), *(len(row[index][0]) for row in cells)]) for index, column in enumerate(COLUMNS)]
     kept = sorted(range(len(COLUMNS)), key=lambda index: COLUMNS[index].rank)

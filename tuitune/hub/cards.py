@@ -1,0 +1,55 @@
+"""The GPUs that a hub holds for the trainers of its run: taken before the first attempt, let go while it is suspended."""
+
+import time
+from collections.abc import Callable
+
+from tuitune.hub.gpu import GpuSampler
+from tuitune.hub.lease import GpusTaken, Lease, take_lease
+from tuitune.hub.record import RunRecord
+from tuitune.hub.wishes import section, wanted_gpus
+
+WAIT_S = 2.0  # between looks for a free GPU
+
+
+class Cards:
+    """`lease` is None while the hub holds none; a trainer that was adopted has its own by the locks it inherited."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self.lease: Lease | None = None
+
+    def take(self) -> Lease:
+        """Take the cards that the recipe asks for, unless they are held. GpusTaken when others have them."""
+        if self.lease is None:
+            gpu = GpuSampler()
+            try:
+                self.lease = take_lease(wanted_gpus(self.record.run), gpu.sample()["devices"], self.record.run.path)
+            finally:
+                gpu.close()
+            if self.lease.note:
+                self.record.warn(self.lease.note)
+        return self.lease
+
+    def wait(self, on_wait: Callable[[], object], serve: Callable[[], object]) -> Lease:
+        """The same; with `launch.wait` in the recipe, when others have let go of them. `on_wait` is called once when that takes time,
+        `serve` again and again; what it raises ends the wait."""
+        told = False
+        while True:
+            try:
+                return self.take()
+            except GpusTaken as taken:
+                if section(self.record.run, "launch").get("wait") is not True:
+                    raise
+                if not told:
+                    told = True
+                    on_wait()
+                    self.record.state("starting", f"waits for a GPU: {taken.holders}")
+            due = time.monotonic() + WAIT_S
+            while time.monotonic() < due:
+                serve()
+
+    def release(self) -> None:
+        """Let the cards go."""
+        if self.lease is not None:
+            self.lease.release()
+            self.lease = None

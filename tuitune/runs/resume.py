@@ -1,0 +1,67 @@
+"""How a run that has ended or died goes on: whether it may, from which checkpoint, and what its manifest says then."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuitune.errors import UserError
+from tuitune.runs.checkpoints import checkpoints_of, is_complete, step_of
+from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import ENDED, Manifest
+
+SHOWN = 4  # names in a sentence
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Where an attempt starts: the name of a checkpoint folder, or None for the beginning, and a few words that say which and why."""
+
+    checkpoint: str | None
+    words: str
+
+    @property
+    def step(self) -> int:
+        """The optimizer steps that are done there."""
+        return step_of(Path(self.checkpoint)) or 0 if self.checkpoint else 0
+
+
+def starting_point(run: RunDirectory) -> StartingPoint:
+    """The newest whole checkpoint. UserError when the folder cannot be read: from the beginning would throw away what may be there."""
+    try:
+        found = checkpoints_of(run)
+    except OSError as error:
+        raise UserError(f"{run.checkpoints} cannot be read ({error.strerror}): mend that and resume the run again") from error
+    whole = next((folder for folder in found if is_complete(folder)), None)
+    damaged = [folder.name for folder in found[: found.index(whole) if whole else None]]
+    names = ", ".join(damaged[:SHOWN]) + (f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else "")
+    if whole is None:
+        why = f"none of its checkpoints is whole ({names})" if damaged else "it has no checkpoint yet"
+        return StartingPoint(None, f"from the beginning: {why}")
+    later = f" ({names} {'is' if len(damaged) == 1 else 'are'} later, but not whole)" if damaged else ""
+    return StartingPoint(whole.name, f"from {whole.name}{later}")
+
+
+def refusal(manifest: Manifest) -> str | None:
+    """Why a run of which no process lives has nothing to go on with, in one sentence."""
+    if manifest.host != os.uname().nodename and manifest.state not in ENDED:
+        return f"by its manifest it is {manifest.state} on {manifest.host}: look there first (tuitune runs)"
+    if manifest.state == "done" and manifest.max_steps is not None and (manifest.step or 0) >= manifest.max_steps:
+        return f"it has done all of its {manifest.max_steps} steps: for more of them start a new run (tuitune train RECIPE)"
+    return None
+
+
+def begin_attempt(run: RunDirectory, manifest: Manifest, point: StartingPoint, overrides: dict[str, Any] | None = None) -> None:
+    """Change the manifest for the next attempt. One that never got as far as a trainer keeps its number; earlier overrides stay."""
+    if (run.journal / f"trainer-{manifest.attempt}.jsonl").exists() or log_of(run, manifest.attempt).exists():
+        manifest.attempt += 1
+    manifest.resume_from = point.checkpoint
+    for section, values in (overrides or {}).items():
+        manifest.overrides.setdefault(section, {}).update(values)
+    manifest.state, manifest.why, manifest.ended, manifest.trainer = "starting", None, None, None
+    manifest.step = point.step or None
+
+
+def log_of(run: RunDirectory, attempt: int) -> Path:
+    """What the attempt's first rank prints."""
+    return run.log / f"{attempt}.rank0.txt"

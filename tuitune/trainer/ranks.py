@@ -1,0 +1,78 @@
+"""Which of a run's processes this one is. torchrun tells it in the environment; a process on its own is rank 0 of one.
+
+Rank 0 speaks for the run: it alone writes the journal, hears the hub and saves the result. The others train, and keep a log of their own.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuitune.trainer.orders import Link, Orders
+
+
+@dataclass(frozen=True)
+class Rank:
+    """`number` of `world` processes, `local` among those of this box."""
+
+    number: int = 0
+    local: int = 0
+    world: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether it speaks for the run."""
+        return self.number == 0
+
+
+def this_rank(environment: Mapping[str, str] = os.environ) -> Rank:
+    """Of the variables that torchrun sets."""
+    return Rank(*(int(environment.get(name, default)) for name, default in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1"))))
+
+
+class Silent:
+    """Journal and link of the ranks that say nothing and are told nothing."""
+
+    dropped = 0
+
+    def emit(self, ev: str, /, **fields: Any) -> None:
+        """Nothing."""
+
+    def start(self) -> None:
+        """Nothing."""
+
+    def take(self) -> list[dict[str, Any]]:
+        """No command."""
+        return []
+
+    def reply(self, id: str, ok: bool, error: str | None = None, **fields: Any) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def keep_own_log(log: Path, attempt: int, rank: Rank) -> None:
+    """What this process prints goes to log/<attempt>.rank<k>.txt: torchrun mixes all of them into the first one's. OSError."""
+    if rank.first:
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    file = os.open(log / f"{attempt}.rank{rank.number}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.close(file)
+
+
+def orders_for(link: "Link", rank: Rank) -> "Orders":
+    """Where the commands come from: the hub, or rank 0. Call it when the trainer is built: then the ranks are connected."""
+    from tuitune.trainer.orders import Orders, RankedOrders
+
+    if rank.world == 1:
+        return Orders(link)
+    from torch.distributed import PrefixStore, distributed_c10d
+
+    return RankedOrders(link, PrefixStore("tuitune", distributed_c10d._get_default_store()), rank.number)

@@ -1,0 +1,80 @@
+"""Going on with a run that has ended: what is asked first, and the thread that does it."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuitune.errors import UserError
+from tuitune.hub import launch
+from tuitune.runs.directory import RunDirectory
+from tuitune.runs.listing import RunSummary, summarize
+from tuitune.text import printable
+from tuitune.workbench.parts.confirm import Choice, Confirm
+from tuitune.workbench.views.view import View
+
+MARK = "tuitune-ok.json"  # a checkpoint without it is half written and does not count
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run as it stands on the disk. `checkpoint`: the step of its newest whole checkpoint."""
+
+    run: RunSummary
+    checkpoint: int | None
+
+
+def look(path: Path) -> Ended | None:
+    """The run and its newest whole checkpoint; None when the folder is no run. Reads files: for a thread."""
+    run = RunDirectory(path)
+    summary = summarize(run)
+    if summary is None:
+        return None
+    steps = [
+        int(folder.name[11:])
+        for folder in run.checkpoints.glob("checkpoint-*")
+        if folder.name[11:].isdecimal() and (folder / MARK).exists()
+    ]
+    return Ended(summary, max(steps, default=None))
+
+
+def refusal(ended: Ended) -> str:
+    """Why there is nothing to resume; "" when there is."""
+    run = ended.run
+    if run.alive:
+        return f"{printable(run.name)} is {run.state}: it goes on by itself."
+    if run.state == "unreadable":
+        return printable(run.why or f"{run.id} cannot be read.", limit=300)
+    if run.state == "done" and run.step is not None and run.max_steps is not None and run.step >= run.max_steps:
+        return f"{printable(run.name)} is done: all {run.max_steps} steps are trained."
+    return ""
+
+
+def words(ended: Ended) -> list[str]:
+    """What resuming does, in sentences."""
+    run, step = ended.run, ended.checkpoint
+    of = f" of {run.max_steps}" if run.max_steps else ""
+    why = f": {printable(run.why, limit=200)}" if run.why else ""
+    lines = [f"It {'was' if run.state in ('stopped', 'lost') else 'is'} {run.state} at step {run.step or 0}{of}{why}"]
+    if step is None:
+        return [*lines, "It has no whole checkpoint, so it starts from the beginning."]
+    again = f" Steps {step + 1} to {run.step} are trained again." if run.step and run.step > step else ""
+    return [*lines, f"It goes on from the checkpoint of step {step}: the same data order and random state.{again}"]
+
+
+async def resume_ended(view: View, path: Path) -> bool:
+    """Ask, then have `tuitune resume` done in a thread; whether the run was resumed. What is refused is said."""
+    ended = await asyncio.to_thread(look, path)
+    refused = f"{printable(path.name)} is no run any more." if ended is None else refusal(ended)
+    if ended is None or refused:
+        view.notify(refused, severity="warning", markup=False)
+        return False
+    question = Confirm(f"Resume {printable(ended.run.id)}?", words(ended), [Choice("y", "Resume", "yes")])
+    if await view.app.push_screen_wait(question) != "yes":
+        return False
+    try:
+        resumed = await asyncio.to_thread(lambda: launch.resume_run(RunDirectory(path)))  # type: ignore[attr-defined]
+    except UserError as error:
+        view.notify(printable(str(error), newlines=True), title="Not resumed", severity="error", markup=False)
+        return False
+    view.notify(printable(getattr(resumed, "words", f"{ended.run.name} goes on")), markup=False)
+    return True
