@@ -144,3 +144,45 @@ def test_a_reward_model_s_new_head_is_the_same_in_every_run(tiny_model: Path, tm
         trainer = build(load_recipe(path), new_run_beside(path)).trainer
         heads.append(next(weight.clone() for name, weight in trainer.model.named_parameters() if "score" in name))
     assert torch.equal(*heads)
+
+
+def test_torchrun_waits_for_a_save_as_long_as_the_environment_says() -> None:
+    from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
+    from torch.distributed.launcher import api
+
+    assert "TORCH_ELASTIC_SHUTDOWN_TIMEOUT" in inspect.getsource(api.LaunchConfig)
+    assert "start_new_session" in inspect.getsource(subprocess_handler), "else its processes would end with its process group"
+
+
+def test_the_epochs_the_place_in_the_data_and_the_schedule_are_made_where_the_mixin_changes_them() -> None:
+    trainer = transformers.Trainer
+    names = ["self", "max_steps", "num_update_steps_per_epoch", "num_train_epochs", "resume_from_checkpoint", "trial"]
+    assert parameters(trainer._init_training_state) == names
+    assert parameters(trainer.set_initial_training_values) == ["self", "args", "dataloader"]
+    returned = inspect.getsource(trainer.set_initial_training_values).rpartition("return (")[2]
+    assert [name.strip(" ,\n)") for name in returned.split(",")][:7] == [
+        *("num_train_epochs", "num_update_steps_per_epoch", "num_examples", "num_train_samples"),
+        *("total_train_batch_size", "steps_in_epoch", "max_steps"),
+    ]
+    loop = inspect.getsource(trainer._inner_training_loop)
+    assert loop.index("_init_training_state(") < loop.index("_prepare_for_training(") < loop.index("on_train_begin(")
+    assert parameters(trainer._load_optimizer_and_scheduler) == ["self", "checkpoint"]
+    assert parameters(trainer.create_scheduler)[:2] == ["self", "num_training_steps"]
+
+
+def test_a_lambda_scheduler_keeps_the_attributes_of_a_callable_and_nothing_else_of_it() -> None:
+    import torch
+
+    class Factor:
+        __slots__ = ("__dict__", "function")
+
+        def __init__(self) -> None:
+            self.function, self.kept = len, [1]
+
+        def __call__(self, step: int) -> float:
+            return 1.0
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, Factor())
+    assert scheduler.state_dict()["lr_lambdas"] == [{"kept": [1]}]
+    assert scheduler._last_lr == [1.0], "what the next log reads"

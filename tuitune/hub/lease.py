@@ -24,7 +24,7 @@ class GpusTaken(UserError):
     def __init__(self, holders: str) -> None:
         self.holders = holders
         super().__init__(
-            f"every GPU here already trains: {holders}. Wait for it (launch.wait: true), stop it (tuitune send RUN stop), or set "
+            f"other runs have the GPUs: {holders}. Wait for them (launch.wait: true), stop it (tuitune send RUN stop), or set "
             "launch.gpus: cpu"
         )
 
@@ -54,29 +54,44 @@ class Lease:
 
 
 def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, environment: Mapping[str, str] = os.environ) -> Lease:
-    """Cards for `launch.gpus` (auto: the free one with the most free memory; 1; 0, "none" or "cpu": no card).
+    """Cards for `launch.gpus` (auto: the free one with the most free memory; a number: so many; 0, "none" or "cpu": no card).
 
     devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice (its numbers are taken in the driver's
-    order, which is CUDA's where the cards are alike). GpusTaken when every card is.
+    order, which is CUDA's where the cards are alike). GpusTaken when not enough of them are free; UserError when there are not so many.
     """
     wanted = "auto" if wanted is None else wanted  # `gpus:` with nothing after it
     if wants_cpu({"gpus": wanted}, {}):
         return Lease([], [], cpu=True)
-    if str(wanted) not in ("auto", "1"):
-        raise UserError(f"launch.gpus: {wanted}: this version trains on one GPU; write 1 or auto")
+    count = _count(wanted)
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and "MIG-" in visible:
         return Lease([], [])  # a MIG slice was chosen by hand, and NVML's per-card numbers do not apply to it
-    holders = []
     cards = candidates(devices, environment)
+    if count > max(1, len(cards)):
+        raise UserError(f"launch.gpus: {count}: {len(cards) or 'no'} GPUs are to be seen here; write {len(cards) or 'cpu'}")
+    lease, holders = Lease([], []), []
     for position, device in enumerate(cards):
         lock, holder = _lock(str(device["uuid"]), run)
-        if lock is not None:
-            return Lease([str(device["uuid"])], [lock], note=_note(device, cards[position + 1 :]) if wanted == "auto" else "")
-        holders.append(f"GPU {device.get('index')} by {holder}")
+        if lock is None:
+            holders.append(f"GPU {device.get('index')} by {holder}")
+            continue
+        lease.uuids.append(str(device["uuid"]))
+        lease.locks.append(lock)
+        if len(lease.uuids) == count:
+            lease.note = _note(device, cards[position + 1 :]) if wanted == "auto" else ""
+            return lease
+    lease.release()
     if holders:
         raise GpusTaken("; ".join(holders))
     return Lease([], [])
+
+
+def _count(wanted: object) -> int:
+    """How many cards `launch.gpus` means."""
+    text = "1" if wanted == "auto" else str(wanted)
+    if isinstance(wanted, bool) or not (text.isascii() and text.isdecimal()):
+        raise UserError(f"launch.gpus: {wanted}: write how many GPUs, auto for one, or cpu")
+    return int(text)
 
 
 def candidates(devices: Sequence[Mapping[str, Any]], environment: Mapping[str, str] = os.environ) -> list[Mapping[str, Any]]:
@@ -92,7 +107,7 @@ def _note(taken: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> str:
     if not idle:
         return ""
     names = f"GPU {idle[0]} stays" if len(idle) == 1 else f"GPUs {', '.join(idle)} stay"
-    return f"this run trains on GPU {taken.get('index')} alone, {names} free: a run uses one GPU in this version (launch.gpus: 1 says so)"
+    return f"this run trains on GPU {taken.get('index')} alone, {names} free: launch.gpus says how many a run takes (auto is one)"
 
 
 def _is_visible(device: Mapping[str, Any], visible: str | None) -> bool:

@@ -10,6 +10,7 @@ from tuitune.bus.envelope import decode
 from tuitune.bus.server import CommandServer
 from tuitune.bus.sockets import Connection, new_connection, remove_sockets, write_connection
 from tuitune.errors import UserError
+from tuitune.hub import torchrun
 from tuitune.hub.attempt import Attempt, Outcome
 from tuitune.hub.cards import Cards
 from tuitune.hub.control import Control
@@ -135,8 +136,9 @@ class RunLife:
             "PYTHONFAULTHANDLER": "1",
             "TUITUNE_RUN": str(self.run.path),
             **lease.environment(),
+            **torchrun.environment(processes := len(lease.uuids)),
         }
-        trainer = start_trainer(self.command, self.run, log, environment, lease.descriptors())
+        trainer = start_trainer(torchrun.torchrun(self.command, processes), self.run, log, environment, lease.descriptors())
         self.control.attempt = Attempt.of(self.run, manifest.attempt, trainer)
         manifest.trainer = trainer.process
         self.samples.tree_of = trainer.pid

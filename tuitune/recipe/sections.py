@@ -88,12 +88,18 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         FieldSpec(
             "gpus",
             "int | str",
-            "Which GPU. auto or 1: the free one with the most memory (this version trains on one); cpu, none or 0: no GPU.",
+            "How many GPUs. auto: one, the free one with the most memory; n: a process on each (torchrun); cpu, none or 0: no GPU.",
             choices=("auto", "cpu", "none"),
             default="auto",
         ),
         FieldSpec("nodes", "int", "How many machines. Not built yet: one.", default=1),
-        FieldSpec("strategy", "str", "How several GPUs share it. Not built yet.", choices=("ddp", "fsdp", "deepspeed"), default="ddp"),
+        FieldSpec(
+            "strategy",
+            "str",
+            "How several GPUs share it: ddp, a copy on each. fsdp, deepspeed: not built yet.",
+            choices=("ddp", "fsdp", "deepspeed"),
+            default="ddp",
+        ),
         FieldSpec("slurm", "dict | null", "Options of the SLURM script (partition, time, account, …). Not built yet."),
         FieldSpec(
             "adapter_dtype",

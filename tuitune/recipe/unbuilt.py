@@ -11,12 +11,11 @@ TASKS = ("sft", "dpo", "kto", "reward")  # of TRL's trainers those that tuitune.
 
 @dataclass(frozen=True)
 class Unbuilt:
-    """One wish. warning: the run goes on without it; error: it would be refused. `instead`: YAML text for the value that works."""
+    """One wish. warning: the run goes on without it; error: it would be refused."""
 
     path: KeyPath
     message: str
     severity: Severity = "warning"
-    instead: str | None = None
 
 
 def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
@@ -26,7 +25,6 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
         yield Unbuilt(("task",), f"task {task}: this version trains {', '.join(TASKS[:-1])} and {TASKS[-1]}", "error")
     yield from _tokenizer(_section(recipe, "tokenizer"))
     launch = _section(recipe, "launch")
-    yield from _gpus(launch.get("gpus"))
     without = {
         ("launch", "strategy"): launch.get("strategy") not in (None, "auto", "ddp"),
         ("launch", "nodes"): launch.get("nodes") not in (None, 1),
@@ -43,11 +41,6 @@ def _tokenizer(section: Mapping[str, Any]) -> Iterator[Unbuilt]:
     if isinstance(template, str) and template and "." not in template and "/" not in template:
         message = "a Jinja file is meant, not the name of a template; a file of that name is written `./name`"
         yield Unbuilt(("tokenizer", "chat_template"), f"tokenizer.chat_template: {message}", "error")
-
-
-def _gpus(wanted: object) -> Iterator[Unbuilt]:
-    if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted > 1:
-        yield Unbuilt(("launch", "gpus"), f"launch.gpus: {wanted}: this version trains on one GPU", "error", "1")
 
 
 def _section(recipe: Mapping[str, Any], name: str) -> Mapping[str, Any]:

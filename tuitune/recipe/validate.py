@@ -256,9 +256,8 @@ def _unbuilt(document: Document, schema: Schema) -> Iterator[Problem]:
     for wish in unbuilt(document.data):
         if wish.path == ("task",) and document.data["task"] not in schema.tasks:
             continue  # an unknown task is told already
-        fix = _rewrite(document, wish.path, wish.instead) if wish.instead else None
         place = _at_value if wish.severity == "error" else problem_at_key
-        yield place(document, "RCP025", printable(wish.message), wish.path, fix, wish.severity)
+        yield place(document, "RCP025", printable(wish.message), wish.path, None, wish.severity)
 
 
 def _section(document: Document, name: str) -> dict[str, object]:

@@ -27,7 +27,7 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest, Process, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
-from tuitune.trainer.ranks import Rank, Silent, keep_own_log, orders_for, this_rank
+from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank
 from tuitune.trainer.stop import StopNow, StopRequest
 from tuitune.versions import installed
 
@@ -41,6 +41,7 @@ def main(path: Path) -> int:
     mask_streams()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     allocator, rank = choose(os.environ), this_rank()
+    end_with_parent(rank)
     if rank.world == 1:
         _see_one_gpu()
     stop = StopRequest()

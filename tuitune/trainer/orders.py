@@ -3,14 +3,19 @@
 Several ranks agree through the store that torch.distributed has anyway, without a collective of their own: rank 0 writes each command there
 with the step at whose boundary it counts, and reads it back, before it takes part in that step's gradient exchange. The others look when
 that exchange is behind them, so they find it (run-control.md 2.8). While the run is paused nothing is exchanged, and everybody polls.
+
+The store listens on a TCP port that anybody on the box can reach. So what is written there carries a mark that only somebody with the run's
+key can make, and a rank that finds another ends.
 """
 
+import hmac
 import time
 from collections import deque
 from typing import Any, Protocol
 
 from tuitune.bus.envelope import decode, encode
 
+DIGITS = 64  # of a mark
 POLL_S = 0.05  # between two looks while the run is paused
 
 Order = dict[str, Any]
@@ -72,9 +77,9 @@ class Store(Protocol):
 class RankedOrders(Orders):
     """The commands of a run with several processes: `rank` 0 hears the hub, the others hear rank 0."""
 
-    def __init__(self, link: Link, store: Store, rank: int) -> None:
+    def __init__(self, link: Link, store: Store, rank: int, key: bytes) -> None:
         super().__init__(link)
-        self._store, self._rank = store, rank
+        self._store, self._rank, self._key = store, rank, key
         self._number = 0  # of the next command in the store
         self._agreed = 0  # of the next word
         self._waiting: deque[tuple[int, Order]] = deque()  # (step at whose boundary it counts, command)
@@ -84,7 +89,7 @@ class RankedOrders(Orders):
         if self._rank == 0:
             for order in self._come():
                 key = f"order/{self._number}"
-                self._store.set(key, encode({"at": step, "order": order}).decode())
+                self._write(key, {"at": step, "order": order})
                 self._store.get(key)  # the store's server has it now
                 self._number += 1
                 self._waiting.append((step, order))
@@ -108,15 +113,29 @@ class RankedOrders(Orders):
         """Rank 0's word; the others wait for it."""
         key, self._agreed = f"word/{self._agreed}", self._agreed + 1
         if self._rank == 0:
-            self._store.set(key, encode({"word": word}).decode())
+            self._write(key, {"word": word})
             return word
-        record = decode(self._store.get(key)) or {}
-        found = record.get("word")
-        return found if isinstance(found, str) else None
+        found: str | None = self._find(key)["word"]
+        return found
 
     def _read(self) -> None:
         while self._store.check([f"order/{self._number}"]):
-            record = decode(self._store.get(f"order/{self._number}"))
+            record = self._find(f"order/{self._number}")
             self._number += 1
-            if record is not None:
-                self._waiting.append((record["at"], record["order"]))
+            self._waiting.append((record["at"], record["order"]))
+
+    def _write(self, name: str, record: dict[str, Any]) -> None:
+        text = encode(record)
+        self._store.set(name, self._mark(name, text) + text.decode())
+
+    def _find(self, name: str) -> dict[str, Any]:
+        """What rank 0 has written. RuntimeError when it was somebody else."""
+        found = self._store.get(name)
+        mark, text = found[:DIGITS], found[DIGITS:]
+        record = decode(text)
+        if record is None or not hmac.compare_digest(mark, self._mark(name, text).encode()):
+            raise RuntimeError(f"{name} in the ranks' store is not of this run: somebody else on this box writes there")
+        return record
+
+    def _mark(self, name: str, text: bytes) -> str:
+        return hmac.new(self._key, name.encode() + b"\0" + text, "sha256").hexdigest()

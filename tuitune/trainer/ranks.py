@@ -3,7 +3,9 @@
 Rank 0 speaks for the run: it alone writes the journal, hears the hub and saves the result. The others train, and keep a log of their own.
 """
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuitune.trainer.orders import Link, Orders
+
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,12 @@ def keep_own_log(log: Path, attempt: int, rank: Rank) -> None:
     os.close(file)
 
 
+def end_with_parent(rank: Rank) -> None:
+    """Have the kernel end this process when torchrun, its parent, dies: in a session of its own nobody else would."""
+    if rank.world > 1:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def orders_for(link: "Link", rank: Rank) -> "Orders":
     """Where the commands come from: the hub, or rank 0. Call it when the trainer is built: then the ranks are connected."""
     from tuitune.trainer.orders import Orders, RankedOrders
@@ -75,4 +85,5 @@ def orders_for(link: "Link", rank: Rank) -> "Orders":
         return Orders(link)
     from torch.distributed import PrefixStore, distributed_c10d
 
-    return RankedOrders(link, PrefixStore("tuitune", distributed_c10d._get_default_store()), rank.number)
+    store = PrefixStore("tuitune", distributed_c10d._get_default_store())
+    return RankedOrders(link, store, rank.number, os.environ.get("TUITUNE_RANKS_KEY", "").encode())

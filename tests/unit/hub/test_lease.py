@@ -55,10 +55,30 @@ def test_auto_one_and_nothing_said_mean_one_card(take: Taker, wanted: object) ->
     assert len(take(wanted).uuids) == 1
 
 
-@pytest.mark.parametrize("wanted", [2, "4", "all", "0,1", [0], -1])
-def test_more_than_one_card_is_refused_with_what_to_write(take: Taker, wanted: object) -> None:
-    with pytest.raises(UserError, match=r"launch\.gpus: .*write 1 or auto"):
+@pytest.mark.parametrize("wanted", ["all", "0,1", [0], -1, True])
+def test_what_is_no_number_of_cards_is_refused_with_what_to_write(take: Taker, wanted: object) -> None:
+    with pytest.raises(UserError, match=r"launch\.gpus: .*write how many GPUs, auto for one, or cpu"):
         take(wanted)
+
+
+@pytest.mark.parametrize("wanted", [2, "2"])
+def test_several_cards_are_taken_together_the_freest_first(take: Taker, wanted: object) -> None:
+    assert take(wanted).uuids == ["GPU-bbbb-2", "GPU-aaaa-1"]
+    assert take(1).uuids == ["GPU-cccc-3"]
+
+
+def test_not_enough_free_cards_takes_none_of_them_and_says_who_has_the_others(take: Taker) -> None:
+    take(2)
+    with pytest.raises(UserError, match="GPU 1 by /runs/run-1; GPU 0 by /runs/run-1"):
+        take(2)
+    assert take(1).uuids == ["GPU-cccc-3"]
+
+
+def test_more_cards_than_there_are_is_refused_with_how_many_there_are(take: Taker) -> None:
+    with pytest.raises(UserError, match=r"launch\.gpus: 4: 3 GPUs are to be seen here; write 3"):
+        take(4)
+    with pytest.raises(UserError, match=r"launch\.gpus: 2: no GPUs are to be seen here; write cpu"):
+        take(2, cards=[])
 
 
 @pytest.mark.parametrize("wanted", ["cpu", "CPU", "none", 0, "0"])

@@ -6,6 +6,8 @@ import pytest
 
 from tuitune.trainer.orders import Orders, RankedOrders
 
+KEY = b"the run's own"
+
 
 class Store(dict[str, bytes]):
     """torch.distributed.Store, in one process."""
@@ -35,7 +37,7 @@ class Hub:
 def two() -> tuple[Hub, RankedOrders, RankedOrders]:
     """The hub, rank 0 and rank 1."""
     hub, store = Hub(), Store()
-    return hub, RankedOrders(hub, store, 0), RankedOrders(Hub(), store, 1)
+    return hub, RankedOrders(hub, store, 0, KEY), RankedOrders(Hub(), store, 1, KEY)
 
 
 def test_what_comes_before_the_gradients_are_exchanged_counts_for_both_at_that_step(two: Any) -> None:
@@ -93,3 +95,23 @@ def test_what_became_of_a_step_is_the_first_rank_s_word(two: Any) -> None:
     _, first, second = two
     assert (first.agree("the disk is full"), second.agree(None)) == ("the disk is full", "the disk is full")
     assert (first.agree(None), second.agree("what I think")) == (None, None)
+
+
+def test_what_somebody_else_writes_into_the_store_commands_nobody() -> None:
+    """The store listens on a port of the box; who has not the run's key cannot speak for rank 0."""
+    hub, store = Hub(), Store()
+    stranger, second = RankedOrders(hub, store, 0, b"a guess"), RankedOrders(Hub(), store, 1, KEY)
+    hub.come = [{"op": "stop"}]
+    stranger.announce(5)
+    with pytest.raises(RuntimeError, match="somebody else on this box"):
+        second.take(5)
+
+
+def test_an_order_cannot_be_played_again_under_another_number() -> None:
+    hub, store = Hub(), Store()
+    first, second = RankedOrders(hub, store, 0, KEY), RankedOrders(Hub(), store, 1, KEY)
+    hub.come = [{"op": "save"}]
+    first.announce(5)
+    store["order/1"] = store["order/0"]
+    with pytest.raises(RuntimeError, match="order/1"):
+        second.take(5)
