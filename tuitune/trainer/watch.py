@@ -50,7 +50,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             if self.probe.before is None:
                 with self.telemetry.phase("evaluating"):
                     self._try("watch.forgetting_probe", self._probe, self.probe, state.global_step)
-        self._began = time.monotonic()
+        self.step_begins()
 
     def training_step(self, trainer: Any, inner: Callable[..., torch.Tensor], model: Any, inputs: Any, items: Any = None) -> torch.Tensor:
         """The trainer's own step, in parts where memory asks for it."""
@@ -72,11 +72,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         return fault
 
     def after_boundary(self, trainer: Any) -> None:
-        """The step's log, evaluation and checkpoint are done: answers, when they are due. The next step's clock starts."""
+        """The step's log, evaluation and checkpoint are done: answers, when they are due."""
         step = trainer.state.global_step
         if step != self._step and not self.poisoned:
             self._ask(step)
         self._step = step
+        self.step_begins()
+
+    def step_begins(self) -> None:
+        """The clock of the next step starts: after the boundary, and once more when a pause or an order has taken its time there."""
         self._began = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:

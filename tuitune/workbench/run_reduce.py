@@ -107,6 +107,13 @@ def _eval(state: RunState, record: Mapping[str, Any], time: float) -> None:
     state.note(Event(time, "eval", "evaluated" if loss is None else f"evaluated: eval_loss {loss:.4g}", step))
 
 
+def _probe(state: RunState, record: Mapping[str, Any], time: float) -> None:
+    """What the model still knows elsewhere: `forgetting/<skill>` in nats a token."""
+    step, nested = whole(record.get("step")), record.get("metrics")
+    if step is not None and isinstance(nested, Mapping) and _current(state, record, step):
+        _numbers(state, nested, step)
+
+
 def _gpu(state: RunState, record: Mapping[str, Any], time: float) -> None:
     sample = read_sample(record)
     state.gpu_now = sample
@@ -218,6 +225,7 @@ _TAKERS: dict[str, Callable[[RunState, Mapping[str, Any], float], None]] = {
     "state": _state,
     "metrics": _metrics,
     "eval": _eval,
+    "probe": _probe,
     "gpu": _gpu,
     "host": _host,
     "log": _log,
