@@ -8,7 +8,7 @@ import pytest
 from tests.contract.test_control import Link, build, losses, recipe
 from tests.support.tiny_model import write_rows
 from tuitune.bus.journal import Journal, JournalTail
-from tuitune.trainer.control import StopRequest
+from tuitune.trainer.stop import StopRequest
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -22,15 +22,19 @@ def workspace(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def train(folder: Path, text: str, before: Any = None, watched: bool = True) -> tuple[list[dict[str, Any]], StopRequest]:
-    """Train as `python -m tuitune.trainer` does; the journal's records. `before`: called with the trainer."""
+def train(
+    folder: Path, text: str, before: Any = None, watched: bool = True, planned: dict[int, list[dict[str, Any]]] | None = None
+) -> tuple[list[dict[str, Any]], StopRequest]:
+    """Train as `python -m tuitune.trainer` does; the journal's records. `before`: called with the trainer; `planned`: as for Link."""
+    from tuitune.trainer.orders import Orders
     from tuitune.trainer.telemetry import Telemetry, TelemetryCallback
     from tuitune.trainer.watch import Watch
 
     torch.set_num_threads(1)
     built, run = build(folder, text + "launch: {gpus: cpu}\n")
     trainer, stop, journal = built.trainer, StopRequest(), Journal(run.journal / "trainer-1.jsonl")
-    trainer.telemetry, trainer.stop_request = Telemetry(journal, Link({})), stop
+    link = Link(planned or {})
+    trainer.steer(Telemetry(journal, link), stop, Orders(link))
     trainer.add_callback(TelemetryCallback(trainer.telemetry))
     if watched:
         trainer.watch = Watch(built, run, trainer.telemetry)
@@ -133,6 +137,29 @@ def test_memory_that_runs_out_is_told_and_costs_no_step(tiny_model: Path, worksp
     assert (first["retry"], first["phase"], first["micro"]) == ("2 × 1 row", "backward", 1)
 
 
+def test_what_an_order_or_a_pause_takes_is_no_slow_step(tiny_model: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty steps of a second; ten minutes of pause after the twentieth. A step that really takes that long is told."""
+    from types import SimpleNamespace
+
+    from tuitune.trainer import watch as module
+
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    told: list[str] = []
+    telemetry = SimpleNamespace(journal=SimpleNamespace(emit=lambda ev, **fields: told.append(f"{ev} {fields['step']}")))
+    built, run = build(workspace, recipe(tiny_model) + "launch: {gpus: cpu}\n")
+    watch, trainer = module.Watch(built, run, telemetry), SimpleNamespace(state=SimpleNamespace(global_step=0))
+    watch.step_begins()
+    for step in range(1, 31):
+        now[0] += 600 if step == 25 else 1
+        trainer.state.global_step = step
+        watch.before_boundary(trainer, 1.0, 1.0)
+        watch.after_boundary(trainer)
+        now[0] += 600 if step == 20 else 0.1
+        watch.step_begins()
+    assert told == ["alarm 25"]
+
+
 class Poison(transformers.TrainerCallback):  # type: ignore[misc]
     """Makes a weight no number before a step, as a too high rate would."""
 
@@ -144,11 +171,14 @@ class Poison(transformers.TrainerCallback):  # type: ignore[misc]
             next(weight for weight in self.trainer.model.parameters() if weight.requires_grad).data.fill_(float("nan"))
 
 
+STOP = [{"id": "a", "op": "stop", "args": {"save": True}}]  # at the first look after the step: the run is paused then
+
+
 def test_a_loss_that_is_no_number_is_told_and_nothing_is_saved_over_what_is_good(tiny_model: Path, workspace: Path) -> None:
-    """Also when the step is not logged: the boundary looks at every one."""
+    """Also when the step is not logged: the boundary looks at every one. A stop that asks for a checkpoint gets none."""
     text = recipe(tiny_model, training=", save_steps: 1").replace("save_strategy: 'no'", "save_strategy: steps")
     text = text.replace("logging_steps: 1", "logging_steps: 5")
-    records, stop = train(workspace, text, lambda trainer: trainer.add_callback(Poison(trainer, 4)))
+    records, stop = train(workspace, text, lambda trainer: trainer.add_callback(Poison(trainer, 4)), planned={5: STOP})
     (alarm,) = of(records, "alarm")
     assert (alarm["kind"], alarm["step"]) == ("nan", 4)
     assert alarm["text"].startswith("the loss is nan at step 4")
@@ -161,7 +191,7 @@ def test_the_end_of_an_epoch_saves_nothing_of_it_either(tiny_model: Path, worksp
     """The trainer comes to the boundary once more there."""
     text = recipe(tiny_model).replace("save_strategy: 'no'", "save_strategy: epoch").replace("max_steps: 6", "num_train_epochs: 2")
     text = text.replace("per_device_train_batch_size: 2", "per_device_train_batch_size: 8")
-    records, _ = train(workspace, text, lambda trainer: trainer.add_callback(Poison(trainer, 9)))
+    records, _ = train(workspace, text, lambda trainer: trainer.add_callback(Poison(trainer, 9)), planned={10: STOP})
     assert [record["step"] for record in of(records, "checkpoint")] == [6]
     assert [alarm["step"] for alarm in of(records, "alarm")] == [9]
 

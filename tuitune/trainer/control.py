@@ -111,6 +111,8 @@ class ControlMixin(SavingMixin, ResumingMixin):
                 while self._paused and not self.control.should_training_stop:
                     self._hear_signal()
                     self._carry_out(self.orders.wait(step))
+        if self.watch is not None:
+            self.watch.step_begins()
 
     def _hear_signal(self) -> None:
         """A signal is an order like any other, so that all ranks stop at the same step."""

@@ -91,7 +91,7 @@ def training_step(
         halves = _halves(piece)
         memory.too_large = min(piece.tokens, memory.too_large or piece.tokens)
         again = _throw_away(model, memory) if memory.backward else []
-        work.extendleft(reversed(again + halves))
+        work = deque(part for left in (*again, *halves, *work) for part in _fitting(left, memory))
         _tell(trainer, piece, memory, retry=_division(piece, [*memory.done, *work]))
         free()
     return _finish(trainer, memory)

@@ -48,8 +48,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self.probe is not None:
             self.probe.before = first_probe(self.run.journal)
             if self.probe.before is None:
-                self._probe(self.probe, state.global_step)
-        self._began = time.monotonic()
+                with self.telemetry.phase("evaluating"):
+                    self._try("watch.forgetting_probe", self._probe, self.probe, state.global_step)
+        self.step_begins()
 
     def training_step(self, trainer: Any, inner: Callable[..., torch.Tensor], model: Any, inputs: Any, items: Any = None) -> torch.Tensor:
         """The trainer's own step, in parts where memory asks for it."""
@@ -71,14 +72,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         return fault
 
     def after_boundary(self, trainer: Any) -> None:
-        """The step's log, evaluation and checkpoint are done: answers, when they are due. The next step's clock starts."""
+        """The step's log, evaluation and checkpoint are done: answers, when they are due."""
         step = trainer.state.global_step
         if step != self._step and not self.poisoned:
-            if self.samples.due(step):
-                self._apart("watch.prompts", lambda: self.samples.ask(self.trainer, step))
-            if self.probe is not None and self.probe.due(step):
-                self._probe(self.probe, step)
+            self._ask(step)
         self._step = step
+        self.step_begins()
+
+    def step_begins(self) -> None:
+        """The clock of the next step starts: after the boundary, and once more when a pause or an order has taken its time there."""
         self._began = time.monotonic()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -90,24 +92,31 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         log = Log(state.global_step, float(logs["loss"]), None if norm is None else float(norm), self.learning_rate, self._newest())
         self._tell(self.watching.log(log))
 
-    def _probe(self, probe: ForgettingProbe, step: int) -> None:
-        def measure() -> None:
-            losses = probe.measure(self.trainer)
-            alarm = probe.look(Log(step, losses["forgetting"], None, self.learning_rate), losses)
-            self.telemetry.journal.emit("probe", step=step, metrics={name: round(loss, 5) for name, loss in losses.items()})
-            self._tell([alarm] if alarm else [])
-
-        self._apart("watch.forgetting_probe", measure)
-
-    def _apart(self, key: str, work: Callable[[], object]) -> None:
-        """Not part of the training time; why it cannot be done is told once."""
+    def _ask(self, step: int) -> None:
+        """What is due after this step; none of it is training time."""
+        probe = self.probe if self.probe is not None and self.probe.due(step) else None
+        if probe is None and not self.samples.due(step):
+            return
         with self.telemetry.phase("evaluating"):
-            try:
-                work()
-            except UserError as error:
-                if str(error) not in self._refused:
-                    self.telemetry.journal.emit("warning", text=f"{key}: {error}")
-                self._refused.add(str(error))
+            if self.samples.due(step):
+                self._try("watch.prompts", self.samples.ask, self.trainer, step)
+            if probe is not None:
+                self._try("watch.forgetting_probe", self._probe, probe, step)
+
+    def _probe(self, probe: ForgettingProbe, step: int) -> None:
+        losses = probe.measure(self.trainer)
+        alarm = probe.look(Log(step, losses["forgetting"], None, self.learning_rate), losses)
+        self.telemetry.journal.emit("probe", step=step, metrics={name: round(loss, 5) for name, loss in losses.items()})
+        self._tell([alarm] if alarm else [])
+
+    def _try(self, key: str, work: Callable[..., object], *args: object) -> None:
+        """Why it cannot be done is told once."""
+        try:
+            work(*args)
+        except UserError as error:
+            if str(error) not in self._refused:
+                self.telemetry.journal.emit("warning", text=f"{key}: {error}")
+            self._refused.add(str(error))
 
     def _tell(self, alarms: list[Alarm]) -> None:
         for alarm in alarms:

@@ -114,12 +114,12 @@ def take_seam(state: RunState, record: Mapping[str, Any], time: float) -> None:
 
 def take_out_of_memory(state: RunState, record: Mapping[str, Any], time: float) -> None:
     """`oom`: the GPU's memory ran out, and what the trainer did about it."""
-    phase, retry = word(record.get("phase"), limit=40), whole(record.get("retry"))
+    phase, retry, why = word(record.get("phase"), limit=40), word(record.get("retry"), limit=80), sentence(record.get("why"))
     peak, micro = finite(record.get("peak")), whole(record.get("micro"))
-    parts = [f"GPU memory ran out{f' ({phase})' if phase else ''}"]
+    parts = [f"{'memory' if 'peak' in record and peak is None else 'GPU memory'} ran out{f' ({phase})' if phase else ''}"]
     parts += [f"at {figures.size(peak)}"] if peak else []
-    parts += [f"micro-batch of {micro} rows"] if micro else []
-    parts += [f"tried again in {retry} parts" if retry > 1 else "tried again"] if retry else []
+    parts += [f"micro-batch {micro} of its update"] if micro else []
+    parts += [f"done again: {retry}"] if retry else [f"not done again: {why}"] if why else []
     state.note(Event(time, "oom", ", ".join(parts), whole(record.get("step"))))
 
 

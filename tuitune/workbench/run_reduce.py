@@ -110,6 +110,13 @@ def _eval(state: RunState, record: Mapping[str, Any], time: float) -> None:
     state.note(Event(time, "eval", "evaluated" if loss is None else f"evaluated: eval_loss {loss:.4g}", step))
 
 
+def _probe(state: RunState, record: Mapping[str, Any], time: float) -> None:
+    """What the model still knows elsewhere: `forgetting/<skill>` in nats a token."""
+    step, nested = whole(record.get("step")), record.get("metrics")
+    if step is not None and isinstance(nested, Mapping) and _current(state, record, step):
+        _numbers(state, nested, step)
+
+
 def _log(state: RunState, record: Mapping[str, Any], time: float) -> None:
     text = record.get("text")
     if isinstance(text, str):
@@ -193,6 +200,7 @@ _TAKERS: dict[str, Callable[[RunState, Mapping[str, Any], float], None]] = {
     "eval": _eval,
     "gpu": take_gpus,
     "host": take_host,
+    "probe": _probe,
     "log": _log,
     "checkpoint": _checkpoint,
     "hb": _heartbeat,

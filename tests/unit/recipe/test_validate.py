@@ -174,6 +174,8 @@ def test_one_mistake_one_problem_one_fix(line: str, code: str, column: int, word
         (GOOD.replace("tokenizer:", "tokenizer:\n  add_special_tokens: [<a>, <b>, <a>]"), "RCP026", 12, "'<a>' is named twice"),
         (GOOD.replace("tokenizer:", "tokenizer:\n  add_special_tokens: [' ']"), "RCP026", 12, "more than blanks"),
         (WISHFUL.replace('prompts: ["What is 2 + 2?"]', "prompts: What is 2 + 2?"), "RCP015", 27, "a list of texts"),
+        (WISHFUL.replace("  prompts:", "  max_new_tokens: 0\n  prompts:"), "RCP017", 27, "at least 1"),
+        (WISHFUL.replace("  prompts:", "  seconds: 0\n  prompts:"), "RCP017", 27, "more than 0"),
         (GOOD.replace("peft: {", "# {"), "RCP014", 7, "quantised weights cannot be trained"),
         (GOOD.replace("load_in_4bit: true", "load_in_4bit: true\n  load_in_8bit: true"), "RCP014", 9, "exclude each other"),
         (GOOD.replace("max_length: 2048", "bf16: true\n  fp16: true"), "RCP014", 26, "exclude each other"),

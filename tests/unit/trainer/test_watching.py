@@ -14,7 +14,8 @@ RECORDED = Path(__file__).parents[2] / "support" / "recorded"
 CURVES = {
     "gsm8k, QLoRA on an H200": RECORDED / "gsm8k-qlora-20261124-132627" / "journal" / "trainer-1.jsonl",
     "the demo": RECORDED / "curves" / "demo.jsonl",
-    "DPO pair by pair": RECORDED / "curves" / "dpo-pair-by-pair.jsonl",
+    "DPO of a real model, pair by pair": RECORDED / "curves" / "dpo-smollm2.jsonl",
+    "DPO of a random model, pair by pair": RECORDED / "curves" / "dpo-pair-by-pair.jsonl",
 }
 
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.support import journals
 from tests.unit.workbench.live import NOW, running
 from tests.unit.workbench.test_run_events import text_of
@@ -199,6 +201,26 @@ def test_in_the_panel_each_prompt_has_one_line() -> None:
     assert lines[0].endswith("Capital of France?  Paris.␛[2J")
 
 
-def test_a_memory_error_says_what_the_trainer_did_about_it() -> None:
-    state = running({"ev": "oom", "step": 31, "micro": 4, "retry": 2, "peak": 8 * journals.GIB})
-    assert state.events[-1].words == "GPU memory ran out, at 8.0 GiB, micro-batch of 4 rows, tried again in 2 parts"
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"micro": 4, "phase": "backward", "retry": "2 × 4 rows", "peak": 8 * journals.GIB},
+            "GPU memory ran out (backward), at 8.0 GiB, micro-batch 4 of its update, done again: 2 × 4 rows",
+        ),
+        (
+            {"micro": None, "phase": "optimizer step", "retry": "the step", "peak": None},
+            "memory ran out (optimizer step), done again: the step",
+        ),
+        ({"micro": 1, "retry": None, "why": "one row"}, "GPU memory ran out, micro-batch 1 of its update, not done again: one row"),
+        ({"retry": 2, "micro": "x", "peak": "much"}, "memory ran out"),
+    ],
+)
+def test_a_memory_error_says_what_the_trainer_did_about_it(fields: dict[str, object], words: str) -> None:
+    state = running({"ev": "oom", "step": 31, **fields})
+    assert state.events[-1].words.startswith(words)
+
+
+def test_a_probe_is_a_curve_of_each_skill() -> None:
+    state = running({"ev": "probe", "step": 0, "metrics": {"forgetting/code": 1.25}}, {"ev": "probe", "step": 50, "metrics": None})
+    assert state.value("forgetting/code") == 1.25
