@@ -68,10 +68,10 @@ def attention_moment(shape: Shape, settings: Settings) -> int:
 def recompute_moment(shape: Shape, settings: Settings) -> int:
     """The end of a checkpointed layer's second forward pass: what is around it and the last product's operands.
 
-    With adapters the last is the largest of base, low-rank part and scaled low-rank part of up, before they become the sum that is kept; down's input in float32
-    for a float32 adapter (twice with dropout); down's matrix out of 4 bits. A down projection without adapter is not computed again, as it
-    keeps nothing. In 4 bits its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its tensors outside of
-    autograd), so the product's gradient is there already.
+    With adapters the last is the largest of base, low-rank and scaled low-rank part of up, before they become the sum that is kept; down's
+    input in float32 for a float32 adapter (twice with dropout); down's matrix out of 4 bits. A down projection without adapter is not
+    computed again, as it keeps nothing. In 4 bits its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its
+    tensors outside of autograd), so the product's gradient is there already.
     """
     c, width, tokens = settings.compute_bytes, _width(shape), settings.tokens
     kept = input_bytes(shape, settings).get("mlp", 0)
@@ -151,8 +151,11 @@ def _incoming(shape: Shape, settings: Settings) -> int:
 
 
 def _down_gradient(shape: Shape, settings: Settings) -> int:
-    """Full fine-tuning: the gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight."""
-    return 0 if settings.lora else _down_weights(shape) * (2 if settings.casts else settings.trained_bytes)
+    """The gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight. With adapters stacked experts have
+    one, of the matrix that the adapters were added to."""
+    if settings.lora:
+        return _down_weights(shape) * settings.weight_bytes if shape.adapts_experts(settings.targets) else 0
+    return _down_weights(shape) * (2 if settings.casts else settings.trained_bytes)
 
 
 def _down_weights(shape: Shape) -> int:
