@@ -95,6 +95,12 @@ def test_checkpointed_layers_under_float32_adapters_peak_where_the_plan_says(fam
     assert planned["peak"] == pytest.approx(held["peak"], rel=0.04)
 
 
+@pytest.mark.parametrize("family", ["gpt_neox", "granitemoe", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "stablelm", "starcoder2"])
+def test_checkpointed_layers_under_16_bit_adapters_peak_where_the_plan_says(family: str) -> None:
+    planned, held = compare(family, B16, B16, checkpointed=True)
+    assert planned["peak"] == pytest.approx(held["peak"], rel=0.04)
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma2"])
 @pytest.mark.parametrize(
     ("dtype", "adapter", "checkpointed"), [(B16, None, False), (B16, None, True), (B16, B16, True), (B16, F32, True), (F32, F32, True)]

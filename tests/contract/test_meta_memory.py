@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes
 import pytest
 import torch
 import transformers
@@ -13,6 +14,7 @@ from tests.bench.vram import write_recipe
 from tests.contract.test_memory_shapes import OWN, SIZES
 from tests.support.model_shapes import CONFIGS
 from tests.unit.memory.test_own_measurements import GROWING
+from tuitune.analyst.meta_memory.model import bare_model, parts_of, quantise
 from tuitune.analyst.meta_memory.run import count
 from tuitune.errors import UserError
 from tuitune.memory.activations import masked
@@ -116,6 +118,20 @@ def test_a_family_without_a_formula_gets_a_plan(family: str, tmp_path: Path) -> 
 
 def kept(made: Plan) -> int:
     return next(one.bytes for one in made.of_phase("forward") if one.name == "activations")
+
+
+def test_the_layers_that_are_counted_in_4_bits_are_those_that_transformers_loads_so(tmp_path: Path) -> None:
+    config = transformers.AutoConfig.for_model("cohere2", **UNKNOWN["cohere2"])
+    transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    four_bits = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, quantization_config=four_bits, device_map="cpu")
+    theirs = {name for name, module in loaded.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)}
+    bare = bare_model(tmp_path, torch.bfloat16)
+    assert set(parts_of(bare).linears) == theirs
+    assert loaded.is_loaded_in_4bit
+    quantise(bare)
+    assert bare.is_loaded_in_4bit
+    assert {name for name, module in bare.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)} == theirs
 
 
 def test_a_class_that_transformers_does_not_have_is_refused_in_one_sentence(tmp_path: Path) -> None:

@@ -89,6 +89,43 @@ def test_the_order_inside_one_update_is_step_then_boundary(tiny_model: Path, tmp
     assert calls[:5] == ["training_step", "training_step", "step_end", "boundary", "save"]
 
 
+def test_a_step_begins_once_for_all_its_micro_batches_and_ends_before_its_evaluation(tiny_model: Path, tmp_path: Path) -> None:
+    """What a run's pace is measured by (tuitune.trainer.pace)."""
+    import datasets
+
+    calls: list[str] = []
+
+    class Look(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
+        def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+            calls.append("begin")
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            calls.append("end")
+
+        def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
+            calls.append("evaluated")
+
+    arguments = trl.SFTConfig(
+        output_dir=str(tmp_path),
+        max_steps=2,
+        gradient_accumulation_steps=2,
+        per_device_train_batch_size=1,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="no",
+        use_cpu=not __import__("torch").cuda.is_available(),
+        bf16=False,
+    )
+    rows = datasets.Dataset.from_list([{"text": "the cat sat on the mat"}] * 4)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_model)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model)
+    trainer = trl.SFTTrainer(
+        model=model, args=arguments, train_dataset=rows, eval_dataset=rows, processing_class=tokenizer, callbacks=[Look()]
+    )
+    trainer.train()
+    assert calls == ["begin", "end", "evaluated"] * 2
+
+
 def test_rows_can_be_kept_as_they_are_whatever_the_other_rows_hold() -> None:
     import datasets
 

@@ -108,6 +108,7 @@ def stablelm(config: Config) -> Shape:
         norms=1 if parallel else 2,
         parallel=parallel,
         residual_dropout=bool(config.get("hidden_dropout")),
+        held_norm=True,
         other=2 * hidden,
     )
 

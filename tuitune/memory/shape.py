@@ -65,6 +65,7 @@ class Shape:
     `activation`: "gated" (act(gate)·up), "gelu" (one fused operation), "gelu_new" (the formula, step by step).
     `fused_qkv`: query, key and value are slices of one product. `rotary`: positions are rotated into copies of query and key.
     `parallel`: attention and MLP read the same residual stream. `residual_dropout`: a mask after each of both.
+    `held_norm`: the layer's code still names what the attention's norm handed on when it comes to its MLP.
     `window`: tokens that sliding attention sees, None without. `other`: elements that are no part of a layer or an embedding of tokens
     (positions, last norm, what the config does not speak of). `measured`: what was counted on a model of a family without formulas; the
     fields that only formulas need are at their defaults then.
@@ -91,6 +92,7 @@ class Shape:
     rotary: bool = True
     parallel: bool = False
     residual_dropout: bool = False
+    held_norm: bool = False
     window: int | None = None
     experts: Experts | None = None
     other: int = 0

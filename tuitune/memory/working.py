@@ -68,10 +68,10 @@ def attention_moment(shape: Shape, settings: Settings) -> int:
 def recompute_moment(shape: Shape, settings: Settings) -> int:
     """The end of a checkpointed layer's second forward pass: what is around it and the last product's operands.
 
-    With adapters the last is the largest of base and low-rank part of up, before they become the sum that is kept; down's input in float32
-    for a float32 adapter (twice with dropout); down's matrix out of 4 bits. A down projection without adapter is not computed again, as it
-    keeps nothing. In 4 bits its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its tensors outside of
-    autograd), so the product's gradient is there already.
+    With adapters the last is the largest of base, low-rank and scaled low-rank part of up, before they become the sum that is kept; down's
+    input in float32 for a float32 adapter (twice with dropout); down's matrix out of 4 bits. A down projection without adapter is not
+    computed again, as it keeps nothing. In 4 bits its backward runs before the rest is recomputed (bitsandbytes' MatMul4Bit keeps its
+    tensors outside of autograd), so the product's gradient is there already.
     """
     c, width, tokens = settings.compute_bytes, _width(shape), settings.tokens
     kept = input_bytes(shape, settings).get("mlp", 0)
@@ -84,8 +84,10 @@ def recompute_moment(shape: Shape, settings: Settings) -> int:
     in_base = product - (kept if _own_input(settings) else 0)  # the adapter has not made its copy yet
     moments = [(around + in_adapter) * tokens, (around + in_base) * tokens + _scratch(_down(shape), settings)]
     up = _up(shape)
-    if settings.lora and up is not None and shape.activation == "gated":
+    if settings.lora and up is not None:
         later = kept + (c * width if up.outputs > width else 0)  # act(gate) comes after a fused gate and up
+        if shape.activation != "gated":  # all of the activation is still to come, and down's output
+            later += mlp_bytes(shape, settings) - c * width + c * shape.hidden
         moments.append((around + 2 * c * up.outputs - later) * tokens)
     return max(moments)
 
@@ -97,7 +99,8 @@ def _around(shape: Shape, settings: Settings) -> int:
     handed_on = norm_output_bytes(shape, settings)
     read = input_bytes(shape, settings).get("mlp norm", 0) > 0
     shared = read and not _own_input(settings) and handed_on == settings.compute_bytes
-    around = _incoming(shape, settings) + residual + (0 if shared else handed_on * shape.hidden)
+    norms = 2 if shape.held_norm else 1
+    around = _incoming(shape, settings) + residual + (0 if shared else norms * handed_on * shape.hidden)
     if shape.experts and not own_copies(settings):
         # outputs times their weights beside the outputs; a shared expert's times its gate, and the sum. Where adapters copy their inputs
         # those copies are the higher moment (as counted under FakeTensorMode)
@@ -148,8 +151,11 @@ def _incoming(shape: Shape, settings: Settings) -> int:
 
 
 def _down_gradient(shape: Shape, settings: Settings) -> int:
-    """Full fine-tuning: the gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight."""
-    return 0 if settings.lora else _down_weights(shape) * (2 if settings.casts else settings.trained_bytes)
+    """The gradient of the down projection, as it is made: in 16 bits when autocast had cast the weight. With adapters stacked experts have
+    one, of the matrix that the adapters were added to."""
+    if settings.lora:
+        return _down_weights(shape) * settings.weight_bytes if shape.adapts_experts(settings.targets) else 0
+    return _down_weights(shape) * (2 if settings.casts else settings.trained_bytes)
 
 
 def _down_weights(shape: Shape) -> int:
