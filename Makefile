@@ -26,7 +26,8 @@ test: lint
 	$(BIN)/pytest -q -n 2 --dist loadgroup
 
 screenshots: install
-	$(BIN)/python -m tests.support.screenshots screenshots --run tests/support/recorded/gsm8k-qlora-20261124-132627
+	$(BIN)/python -m tests.support.screenshots screenshots --run tests/support/recorded/gsm8k-qlora-20261124-132627 \
+		--steered tests/support/recorded/captains-log-20261127-192416
 
 bench: install
 	$(BIN)/python -m tests.bench

@@ -415,7 +415,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--run", type=Path, required=True, help="a recorded run directory: pictures do not show made-up figures")
     parser.add_argument("--steered", type=Path, help="a recorded run that was steered while it trained, for the pictures of that")
     parser.add_argument("names", nargs="*", metavar="NAME", help="of pictures; all of them when none is named")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     options.directory.mkdir(parents=True, exist_ok=True)
     for shot in SHOTS:
         steered = shot.name in steering_shots.SCENES

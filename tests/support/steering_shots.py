@@ -67,7 +67,10 @@ async def _view(pilot: Pilot[None], kind: str, path: Path) -> View:
     view = await app.open_view(kind, path)
     assert view is not None
     view.focus_content()
-    await pilot.pause(1.5)
+    feeds = getattr(view, "feeds", None) or [getattr(view, "feed")]  # noqa: B009
+    while not all(feed.caught_up for feed in feeds):
+        await pilot.pause(0.2)
+    await pilot.pause(2.5)  # one more paint, and the status bar
     return view
 
 
@@ -92,7 +95,7 @@ async def comparison(pilot: Pilot[None], folder: Path) -> None:
 LAST = 10**9
 SCENES: dict[str, Prepare] = {
     "steer-rate": dashboard(at_step(24), "r", "wait", *"2e-4 linear", "enter", "wait"),
-    "steer-bar": dashboard(at_step(24), "colon", *"set learning_rate=2e-4 k", "tab", *"h"),
+    "steer-bar": dashboard(at_step(24), "colon", *"set learning_rate=2e-4 k", "tab", "h", "tab"),
     "steer-paused": dashboard(paused),
     "steer-batch": dashboard(at_step(24), "b", "wait", *"1 x 4", "enter", "wait"),
     "steer-marks": dashboard(at_step(LAST), *["left_square_bracket"] * 3),

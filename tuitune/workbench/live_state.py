@@ -38,13 +38,14 @@ class CommandState:
     def outcome(self) -> str:
         """What it did, by whom and why: "learning_rate 2.00e-4 → 1.00e-4 by ada (divergence at step 410)"."""
         name = "batch" if self.op == "reshape" else printable(str(self.args.get("key") or self.op), limit=WORDS)
+        by = f" by {self.by}" if self.by else ""
         if self.state == "failed":
-            done = f"{self.words} failed: {self.error or 'no reason given'}"
-        elif self.new is not None:
+            return f"{self.words}{by} failed: {self.error or 'no reason given'}"
+        if self.new is not None:
             done = f"{name} {value_words(self.old)} → {value_words(self.new)}"
         else:
             done = f"{self.words} applied" + (f": {self.note}" if self.note else "")
-        return done + (f" by {self.by}" if self.by else "") + (f" ({self.why})" if self.why else "")
+        return f"{done}{by}" + (f" ({self.why})" if self.why else "")
 
 
 def command_words(op: str, args: Mapping[str, Any]) -> str:

@@ -27,6 +27,14 @@ def test_in_a_narrow_place_values_are_cut_and_nothing_is_wider_than_the_place() 
     assert all(len(line) <= 60 for line in text_of(difference_lines(FOUND, [], 3, 60)).splitlines())
 
 
+def test_a_long_name_leaves_room_for_the_values_and_keeps_its_end() -> None:
+    long = [Difference("recipe", "training.per_device_train_batch_size", ("first value", "second one"))]
+    line = text_of(difference_lines(long, [], 2, 56)).splitlines()[1]
+    assert "n_batch_size  first value  second one" in line
+    assert line.split()[1].startswith("…")
+    assert len(line) <= 58
+
+
 def test_equal_runs_and_what_could_not_be_read_are_said() -> None:
     assert text_of(difference_lines([], ["b: no recipe"], 2, 80)).splitlines() == [SAME, "b: no recipe"]
 

@@ -133,3 +133,18 @@ def test_the_heading_keeps_every_value_when_the_chart_is_narrow() -> None:
     assert "┅ alloc 0.5" in text_of(chart, width=40)[0]
     assert text_of(chart, width=31)[0].startswith("  GiB ━dev 0.505")
     assert "┅alloc 0.5" in text_of(chart, width=31)[0]
+
+
+def test_the_words_of_the_marks_under_the_cursor_stand_in_the_place_of_the_axis() -> None:
+    marks = [Mark(20, "eval", "evaluated"), Mark(20, "applied", "learning_rate 2 → 1 by ada"), Mark(30, "checkpoint", "saved")]
+    window = Window(cursor=20.0)
+    under = text_of(figure(falling(), limit=60, marks=marks), window=window)[-1]
+    assert "» 20 learning_rate 2 → 1 by ada · ◇ 20 evaluated" in under, "what is rare comes first"
+    window.cursor = 25.0
+    assert "◆" in text_of(figure(falling(), limit=60, marks=marks), window=window)[-1]
+
+
+def test_where_one_attempt_ends_and_the_next_begins_a_thin_line_goes_through_the_chart() -> None:
+    lines = text_of(figure(falling(), limit=60, marks=[Mark(30, "seam", "attempt 2 from step 30")]))
+    assert sum("┊" in line for line in lines) >= 3
+    assert "↻" in lines[-1]

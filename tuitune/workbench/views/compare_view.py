@@ -130,7 +130,7 @@ class CompareView(View):
             self._differed = monotonic()
             self._differ()
         if self.differences is not None:
-            self.table.show(difference_lines(*self.differences, len(self.names), width))
+            self.table.show(difference_lines(*self.differences, len(self.names), width - 1))
         self.status = f"{SHORT.get(self.metric, self.metric)} of {len(self.names)} runs"
         self.call_after_refresh(self.pace.took, started)
 

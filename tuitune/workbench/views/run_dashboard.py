@@ -50,7 +50,7 @@ class RunDashboard(LiveCommands):
         super().__init__(path)
         self.feed = RunFeed(path, lambda: self.post_message(self.Arrived()))
         self.pace = Pace()
-        self._paint_waits = self._caught_up = False
+        self._paint_waits = self._caught_up = self._status_waits = False
         self._told_status = -STATUS_PERIOD
         self._told_news = (0, 0)
 
@@ -110,8 +110,7 @@ class RunDashboard(LiveCommands):
         if not self.is_mounted or not self.is_attached:
             return
         state, started = self.run_state, self.pace.painted()
-        if monotonic() - self._told_status >= STATUS_PERIOD or state.over:
-            self._told_status, self.status = monotonic(), summary(state) + (" · painted every 2 s" if self.pace.link.slow else "")
+        self._tell_status(state)
         if self._told_news != (state.commands_seen, state.samples_seen) or state.pending:  # what waits says for how long
             self._told_news = state.commands_seen, state.samples_seen
             self.post_message(self.RunNews(self))
@@ -134,6 +133,20 @@ class RunDashboard(LiveCommands):
         if bar.display:
             bar.show_words()
         self.call_after_refresh(self.pace.took, started)
+
+    def _tell_status(self, state: RunState) -> None:
+        """News for the status bar, now or when they are due."""
+        words = summary(state) + (" · painted every 2 s" if self.pace.link.slow and not state.over else "")
+        due = self._told_status + STATUS_PERIOD - monotonic()
+        if due <= 0 or state.over:
+            self._told_status, self.status = monotonic(), words
+        elif words != self.status and not self._status_waits:
+            self._status_waits = True
+            self.set_timer(due, self._tell_late_status)
+
+    def _tell_late_status(self) -> None:
+        self._status_waits = False
+        self._tell_status(self.run_state)
 
     def _offer_gpu_figures(self, state: RunState) -> None:
         feed = getattr(self.app, "gpu_feed", None)

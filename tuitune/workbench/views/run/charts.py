@@ -25,6 +25,7 @@ class ChartBox(RoleLines):
         self.window = window
         self.figure = Figure(slot, ())
         self.active = self.log_values = False
+        self.words = True  # of the marks under the cursor; in one chart of several
         self.smoothing = 0
         self._memo = Memo()
 
@@ -34,7 +35,7 @@ class ChartBox(RoleLines):
         if width < 12 or height < 3:
             self.show([()] * height)
             return
-        look = Look(self.active, self.log_values, SMOOTHING[self.smoothing][0])
+        look = Look(self.active, self.log_values, SMOOTHING[self.smoothing][0], self.words)
         self.show(plot(self.figure, self.window, width, height, look, self._memo))
 
     def smooth(self) -> str:
@@ -159,6 +160,7 @@ class ChartPage(Page):
             self._marks = (self._state.events_seen, marks)
         box.figure = figure_of(self._state, box.metric, self._marks[1], self.gpu)
         box.active = slot == self.slot and len(self._cells) > 1 and not self.maximised
+        box.words = slot == self.slot
         box.draw()
 
     def _activate(self, slot: str) -> None:

@@ -14,6 +14,7 @@ from tuitune.workbench.signs import state_sign
 
 ROLES = ("one", "two", "three", "warn", "error", "title")
 WIDEST, NARROWEST = 40, 6  # cells of a value
+LEAST = 14  # cells that are kept for each run's values, whatever the names need
 SAME = "The runs do not differ in recipe, effective values, data or versions."
 
 
@@ -39,8 +40,9 @@ def run_lines(names: Sequence[str], states: Sequence[RunState], width: int) -> l
             (f"  {mark} {state.state:<9}", role),
         ]
         for label, value in _figures(state):
-            if sum(cell_len(text) for text, _ in pieces) + len(label) + len(value) + 3 <= width:
-                pieces += [(f"  {label} ", "dim"), (value, "")]
+            if sum(cell_len(text) for text, _ in pieces) + len(label) + len(value) + 3 > width:
+                break
+            pieces += [(f"  {label} ", "dim"), (value, "")]
         lines.append(tuple(pieces))
     return lines
 
@@ -68,7 +70,7 @@ def difference_lines(differences: Sequence[Difference], notes: Sequence[str], ru
         return [((SAME, "dim"),), *tail]
     rows = [[printable(value_text(value), limit=500) for value in one.values] for one in differences]
     origin = max(len(one.origin) for one in differences)
-    key = max(cell_len(printable(one.key)) for one in differences)
+    key = min(max(cell_len(printable(one.key)) for one in differences), max(16, width - origin - 4 - runs * LEAST))
     columns = [min(WIDEST, max(1, *(cell_len(row[index]) for row in rows))) for index in range(runs)]
     room = width - origin - key - 4 - 2 * runs
     while sum(columns) > room and max(columns) > NARROWEST:  # the widest gives way first
@@ -77,12 +79,21 @@ def difference_lines(differences: Sequence[Difference], notes: Sequence[str], ru
     head += [(letter_of(index).ljust(columns[index] + 2), role_of(index)) for index in range(runs)]
     lines: list[Line] = [tuple(head)]
     for one, row in zip(differences, rows):
-        pieces: list[Piece] = [(f"{one.origin:<{origin}}  ", "dim"), (printable(one.key).ljust(key) + "  ", "")]
+        pieces: list[Piece] = [(f"{one.origin:<{origin}}  ", "dim"), (_ending(printable(one.key), key) + "  ", "")]
         for index, text in enumerate(row):
             same = index > 0 and (one.values[index] is one.values[0] or one.values[index] == one.values[0])
             pieces.append((_fitted(text, columns[index]) + "  ", "dim" if same or one.values[index] is ABSENT else "title"))
         lines.append(tuple(pieces))
     return [*lines, *tail]
+
+
+def _ending(text: str, width: int) -> str:
+    """A name in `width` cells; its end is what tells it from others."""
+    if cell_len(text) > width:
+        while text and cell_len(text) > width - 1:
+            text = text[1:]
+        text = "…" + text
+    return text + " " * (width - cell_len(text))
 
 
 def _fitted(text: str, width: int) -> str:

@@ -142,11 +142,13 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Look:
-    """How a chart is drawn: whether the keys go to it, the scale, and the smoothing weight (0 = none)."""
+    """How a chart is drawn: whether the keys go to it, the scale, the smoothing weight (0 = none), and whether it says in words what is
+    marked under the cursor."""
 
     active: bool = False
     log: bool = False
     weight: float = 0.0
+    words: bool = True
 
 
 @dataclass
@@ -205,7 +207,7 @@ def plot(figure: Figure, window: Window, width: int, height: int, look: Look = L
     lines: list[Line] = [heading]
     for y in range(rows):
         lines.append(((labels.get(y, "").rjust(gutter), "dim"), ("┤" if y in labels else "│", "rest"), *canvas.line(y, cursor, seams)))
-    return [*lines, x_axis(figure.marks, scale, gutter, figure.place, window.cursor)][:height]
+    return [*lines, x_axis(figure.marks, scale, gutter, figure.place, window.cursor if look.words else None)][:height]
 
 
 def _bounds(figure: Figure, low: float, high: float, *, log: bool) -> tuple[float, float]:
