@@ -206,21 +206,21 @@ def template(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace) -> int:
     """`tuitune plan RECIPE`: GPU memory by component and phase, whether it fits, what to change."""
     from tuitune import planning
-    from tuitune.analyst.client import Analyst
     from tuitune.memory import report
     from tuitune.preflight.cards import parse_card, this_box
 
-    card = parse_card(args.gpu) if args.gpu else this_box()
-    analyst = Analyst()  # starts only when it is asked
-
     def count(wishes: dict[str, Any]) -> dict[str, Any]:
-        _say("tuitune has no formula for this family: a model without memory is measured, once; loading the libraries …")
-        return analyst.request("memory", wishes, progress=lambda text: _say(f"{text} …"))
+        from tuitune.analyst.client import Analyst
 
-    try:
-        document = report.document(planning.read_recipe(Path(args.recipe), card, count))
-    finally:
-        analyst.close()
+        _say("tuitune has no formula for this family: a model without memory is measured, once; loading the libraries …")
+        analyst = Analyst()
+        try:
+            return analyst.request("memory", wishes, progress=lambda text: _say(f"{text} …"))
+        finally:
+            analyst.close()
+
+    card = parse_card(args.gpu) if args.gpu else this_box()
+    document = report.document(planning.read_recipe(Path(args.recipe), card, count))
     if args.json:
         _print_json(document)
     else:
