@@ -62,7 +62,7 @@ async def test_rate_pause_batch_and_stop_by_keys(run: Path) -> None:
         await until(pilot, lambda: "It stays there to the end" in screen_words(pilot.app), "the confirmation")
         await pilot.press("y")
         await until(pilot, lambda: len(outcomes()) == 1, "the new rate", 60)
-        assert outcomes()[0].startswith("learning_rate 0.001 → 5.00e-4 by ")
+        assert outcomes()[0].startswith("learning_rate 0.001 → 5.00e-4, hold by ")
         await until(pilot, lambda: state.value("learning_rate") == 5e-4, "a step with it", 60)
 
         await pilot.press("p")

@@ -42,7 +42,8 @@ class CommandState:
         if self.state == "failed":
             return f"{self.words}{by} failed: {self.error or 'no reason given'}"
         if self.new is not None:
-            done = f"{name} {value_words(self.old)} → {value_words(self.new)}"
+            kind = self.args.get("kind")
+            done = f"{name} {value_words(self.old)} → {value_words(self.new)}" + (f", {value_words(kind)}" if kind else "")
         else:
             done = f"{self.words} applied" + (f": {self.note}" if self.note else "")
         return f"{done}{by}" + (f" ({self.why})" if self.why else "")

@@ -73,11 +73,11 @@ async def test_a_learning_rate_is_asked_for_with_its_curve_confirmed_sent_and_fo
         Journal(run / "journal" / "hub.jsonl").emit("command", **command, args=door.sent[0][1], by="ada")
         journal.emit("applied", **command, step=31, ok=True, old=1e-4, new=5e-5)
         await until(pilot, lambda: len(told(pilot)) > 1, "the answer")
-        assert told(pilot)[-1] == "learning_rate 1.00e-4 → 5.00e-5 by ada at step 31."
+        assert told(pilot)[-1] == "learning_rate 1.00e-4 → 5.00e-5, hold by ada at step 31."
         journal.emit("metrics", step=35, max_steps=60, loss=0.5)
         await until(pilot, lambda: "»" in screen_text(pilot.app), "the mark")
         await pilot.press("left_square_bracket")
-        await until(pilot, lambda: "» 31 learning_rate 1.00e-4 → 5.00e-5 by ada" in screen_text(pilot.app), "the mark's words")
+        await until(pilot, lambda: "» 31 learning_rate 1.00e-4 → 5.00e-5, hold by ada" in screen_text(pilot.app), "the mark's words")
 
 
 async def test_a_wrong_value_is_told_in_the_question_and_nothing_is_sent(run: Path, door: Door) -> None:
