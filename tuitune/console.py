@@ -1,6 +1,5 @@
 """A run's events on the plain command line: what `train` and `attach` print, and the table of `runs`."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from tuitune.hub.follow import follow
 from tuitune.runs.compare import Comparison, value_text
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import RunSummary, reference
-from tuitune.runs.manifest import read_manifest
+from tuitune.runs.manifest import read_manifest, without_hub
 from tuitune.text import escaped_json, printable
 
 GIB = 1 << 30
@@ -48,7 +47,7 @@ def watch(
         for line in lines.read(record):
             say(line)
 
-    if without_hub(run):
+    if without_hub(read_manifest(run)):
         say(f"the hub of {run.name} was killed, its trainer goes on: tuitune resume {reference(run, Path.cwd())} gives it another")
     if plain or not console.is_terminal:
         return _follow(run, _since(since, print_lines), on_interrupt, say, interrupted)
@@ -63,13 +62,6 @@ def watch(
                 progress.update(task, completed=record.get("step") or 0, total=record.get("max_steps"))
 
         return _follow(run, _since(since, show), on_interrupt, say, interrupted)
-
-
-def without_hub(run: RunDirectory) -> bool:
-    """Whether the run's trainer lives and its hub does not."""
-    manifest = read_manifest(run)
-    alive = [process is not None and process.alive() for process in (manifest.hub, manifest.trainer)]
-    return manifest.host == os.uname().nodename and alive == [False, True]
 
 
 def _since(time: float, show: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], object]:

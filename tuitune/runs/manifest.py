@@ -121,6 +121,12 @@ class Manifest:
         return self.state if self.hub is None and time.time() - self.created < 30 else "lost"
 
 
+def without_hub(manifest: Manifest) -> bool:
+    """Whether a run's trainer lives on this box and its hub does not: it was killed."""
+    alive = [process is not None and process.alive() for process in (manifest.hub, manifest.trainer)]
+    return manifest.host == os.uname().nodename and alive == [False, True]
+
+
 def _count(value: object, otherwise: int | None) -> int | None:
     return value if isinstance(value, int) else otherwise
 

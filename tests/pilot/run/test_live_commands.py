@@ -230,7 +230,12 @@ async def test_the_queue_and_the_samples_have_pages(run: Path) -> None:
 def resumed(monkeypatch: pytest.MonkeyPatch) -> list[RunDirectory]:
     """The runs that were handed to `tuitune resume`."""
     found: list[RunDirectory] = []
-    monkeypatch.setattr(launch, "resume_run", found.append, raising=False)
+
+    def resume(run: RunDirectory) -> launch.Resumed:
+        found.append(run)
+        return launch.Resumed(run, 2, "checkpoint-25", False, f"{run.name} goes on")
+
+    monkeypatch.setattr(launch, "resume_run", resume)
     return found
 
 
@@ -239,7 +244,7 @@ def ended(root: Path) -> Path:
     path = journals.write_run(root, steps=40, max_steps=60, final="stopped")
     for step in (25, 40):
         (path / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
-    (path / "checkpoints" / "checkpoint-25" / "tuitune-ok.json").write_text("{}")
+    (path / "checkpoints" / "checkpoint-25" / "tuitune-ok.json").write_text('{"files": {}}')
     return path
 
 
@@ -270,6 +275,21 @@ async def test_f5_in_the_runs_table_resumes_the_run_under_the_cursor_and_opens_i
         assert [run.path for run in resumed] == [path]
 
 
+async def test_a_run_whose_hub_was_killed_gets_another_one(
+    tmp_path: Path, resumed: list[RunDirectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tuitune.workbench.views.run.resuming.without_hub", lambda manifest: True)
+    path = ended(tmp_path)
+    app = Host(RunsTable(tmp_path))
+    async with app.run_test(size=(100, 20)) as pilot:
+        await until(pilot, lambda: "gsm8k-2026" in screen_text(app))
+        await pilot.press("f5")
+        await until(pilot, lambda: "it gets another hub" in screen_words(app), "the question")
+        await pilot.press("y")
+        await until(pilot, lambda: resumed, "the resume")
+        assert [run.path for run in resumed] == [path]
+
+
 async def test_a_run_that_is_done_is_not_resumed_and_a_refusal_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: list[RunDirectory]
 ) -> None:
@@ -282,7 +302,7 @@ async def test_a_run_that_is_done_is_not_resumed_and_a_refusal_is_told(
     def refuse(run: RunDirectory) -> None:
         raise UserError("another hub has this run")
 
-    monkeypatch.setattr(launch, "resume_run", refuse, raising=False)
+    monkeypatch.setattr(launch, "resume_run", refuse)
     async with dashboard(ended(tmp_path / "b"), (100, 30)) as (pilot, _):
         await pilot.press("f5")
         await until(pilot, lambda: "Resume gsm8k" in screen_text(pilot.app), "the question")

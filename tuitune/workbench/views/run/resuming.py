@@ -8,40 +8,40 @@ from tuitune.errors import UserError
 from tuitune.hub import launch
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import RunSummary, summarize
+from tuitune.runs.manifest import read_manifest, without_hub
+from tuitune.runs.resume import starting_point
 from tuitune.text import printable
 from tuitune.workbench.parts.confirm import Choice, Confirm
 from tuitune.workbench.views.view import View
 
 ENDS = {"failed": "failed", "stopped": "was stopped", "lost": "was lost"}
-MARK = "tuitune-ok.json"  # a checkpoint without it is half written and does not count
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A run as it stands on the disk. `checkpoint`: the step of its newest whole checkpoint."""
+    """A run as it stands on the disk. `checkpoint`: the step of its newest whole checkpoint. `without_hub`: its trainer lives on, and
+    nobody looks after it."""
 
     run: RunSummary
     checkpoint: int | None
+    without_hub: bool = False
 
 
 def look(path: Path) -> Ended | None:
-    """The run and its newest whole checkpoint; None when the folder is no run. Reads files: for a thread."""
+    """The run and its newest whole checkpoint; None when the folder is no run. UserError when it cannot be read. For a thread."""
     run = RunDirectory(path)
     summary = summarize(run)
     if summary is None:
         return None
-    steps = [
-        int(folder.name[11:])
-        for folder in run.checkpoints.glob("checkpoint-*")
-        if folder.name[11:].isdecimal() and (folder / MARK).exists()
-    ]
-    return Ended(summary, max(steps, default=None))
+    if summary.state == "unreadable":
+        return Ended(summary, None)
+    return Ended(summary, starting_point(run).step or None, without_hub(read_manifest(run)))
 
 
 def refusal(ended: Ended) -> str:
     """Why there is nothing to resume; "" when there is."""
     run = ended.run
-    if run.alive:
+    if run.alive and not ended.without_hub:
         return f"{printable(run.name)} is {run.state}: it goes on by itself."
     if run.state == "unreadable":
         return printable(run.why or f"{run.id} cannot be read.", limit=300)
@@ -53,6 +53,8 @@ def refusal(ended: Ended) -> str:
 def words(ended: Ended) -> list[str]:
     """What resuming does, in sentences."""
     run, step = ended.run, ended.checkpoint
+    if ended.without_hub:
+        return ["Its hub was killed and its trainer trains on: it gets another hub, which looks after it."]
     of = f" of {run.max_steps}" if run.max_steps else ""
     why = f": {printable(run.why, limit=200)}" if run.why else ""
     lines = [f"It {ENDS.get(run.state, 'ended')} at step {run.step or 0}{of}{why}"]
@@ -64,7 +66,11 @@ def words(ended: Ended) -> list[str]:
 
 async def resume_ended(view: View, path: Path) -> bool:
     """Ask, then have `tuitune resume` done in a thread; whether the run was resumed. What is refused is said."""
-    ended = await asyncio.to_thread(look, path)
+    try:
+        ended = await asyncio.to_thread(look, path)
+    except UserError as error:
+        view.notify(printable(str(error), newlines=True), title="Not resumed", severity="error", markup=False)
+        return False
     refused = f"{printable(path.name)} is no run any more." if ended is None else refusal(ended)
     if ended is None or refused:
         view.notify(refused, severity="warning", markup=False)
@@ -73,9 +79,9 @@ async def resume_ended(view: View, path: Path) -> bool:
     if await view.app.push_screen_wait(question) != "yes":
         return False
     try:
-        resumed = await asyncio.to_thread(lambda: launch.resume_run(RunDirectory(path)))  # type: ignore[attr-defined]
+        resumed = await asyncio.to_thread(lambda: launch.resume_run(RunDirectory(path)))
     except UserError as error:
         view.notify(printable(str(error), newlines=True), title="Not resumed", severity="error", markup=False)
         return False
-    view.notify(printable(getattr(resumed, "words", f"{ended.run.name} goes on")), markup=False)
+    view.notify(printable(resumed.words), markup=False)
     return True
