@@ -26,6 +26,7 @@ def main() -> int:
 
     from tuitune.analyst import alignment, chat_template, check, find, inspection, proven_set, survey
     from tuitune.analyst.meta_memory import run as meta_memory
+    from tuitune.analyst.practice import practise
     from tuitune.analyst.render_watch import RenderWatch
     from tuitune.analyst.server import Operation, Progress, Server, Told
     from tuitune.analyst.wrapped_renders import watch_renders
@@ -36,6 +37,7 @@ def main() -> int:
     torch.set_num_threads(1)
     for task in TASKS:  # trl imports its trainers when they are asked for: once here, not in every worker
         method_for(task)
+    practise()
     datasets.disable_progress_bars()
 
     def load(recipe: str, progress: Progress, watch: RenderWatch, more: Sequence[str] = ()) -> Recipe:
