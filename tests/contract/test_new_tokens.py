@@ -18,7 +18,9 @@ from tuitune.bus.journal import Journal
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import load_recipe
 from tuitune.runs.directory import RunDirectory
+from tuitune.runs.manifest import read_manifest
 from tuitune.trainer.__main__ import _save, _train
+from tuitune.trainer.ranks import Rank
 from tuitune.trainer.stop import StopRequest
 from tuitune.trainer.telemetry import Telemetry
 
@@ -81,7 +83,7 @@ def build(folder: Path, text: str) -> tuple[Any, RunDirectory]:
 def follow(built: Any, run: RunDirectory) -> Telemetry:
     """Train with a journal, as `python -m tuitune.trainer` does."""
     telemetry = Telemetry(Journal(run.journal / "trainer-1.jsonl"), NoCommands())
-    _train(built, run, telemetry, StopRequest())
+    _train(built, run, telemetry, StopRequest(), read_manifest(run), Rank())
     return telemetry
 
 

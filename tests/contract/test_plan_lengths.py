@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.test_inspection import CHAT
 from tests.contract.test_survey import recipe, survey, trainers_own
+from tests.support.living_hub import until
 from tests.support.tiny_model import write_conversations
 from tuitune.dataset.looked_at import known_lengths
 from tuitune.memory.settings import Settings
@@ -111,7 +112,7 @@ def test_preflight_keeps_the_same_lengths_as_the_survey(tiny_model: Path, worksp
     loaded = recipe(tiny_model, workspace, CHAT, {"max_length": 500})
     assert known_lengths(loaded)[0] is None
     command("check", str(loaded.file), "--gpu", "H100")
-    checked, _ = known_lengths(loaded)
+    checked = until(lambda: known_lengths(loaded)[0], 60)  # the analyst answers first and remembers afterwards
     survey(loaded)
     assert checked == known_lengths(loaded)[0] is not None
 

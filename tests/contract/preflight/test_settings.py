@@ -71,7 +71,6 @@ def base_model(model: Path) -> None:
         ("TRN08", "warning", CARD, {"task": "dpo", "rows": PAIRS, "columns": PAIR_COLUMNS, "training": {"learning_rate": 2e-4}}),
         ("TRN11", "warning", CARD, {"training": {"activation_checkpointing_kwargs": {"use_reentrant": True}}}),
         ("TRN11", "error", CARD, {"training": {"gradient_checkpointing_kwargs": {"use_reentrant": True, "selective": True}}}),
-        ("TRN12", "error", CARD, {"launch": {"gpus": 4}}),
         ("TRN13", "info", CARD, {"load": {"dtype": "float32"}}),
         ("TRN14", "info", CARD, {"training": {"label_smoothing_factor": 0.1}}),
     ],
@@ -213,7 +212,6 @@ def test_an_earlier_run_that_stopped_with_checkpoints_is_told(tmp_path: Path, ti
         {"training": {"evaluation_strategy": "no"}},
         {"training": {"max_seq_length": 64, "max_length": None}},
         {"training": {"fp16": True, "bf16": True}},
-        {"launch": {"gpus": 4}},
     ],
 )
 def test_a_run_that_is_refused_trains_after_its_automatic_fix(tmp_path: Path, tiny_model: Path, sections: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ OLD = Card("Tesla T4", 16 * GIB, (7, 5))
 
 def device(**changes: Any) -> dict[str, Any]:
     free = {"index": 0, "name": "H100", "mem_used": GIB // 2, "mem_total": 80 * GIB, "others": [], "temp": 40}
-    return {**free, **changes}
+    return {**free, "uuid": f"GPU-{changes.get('index', 0)}", **changes}
 
 
 def torch(**changes: Any) -> dict[str, Any]:
@@ -85,6 +85,8 @@ BROKEN_BNB = {**torch(), "bitsandbytes": {"version": "0.50.2", "works": False, "
 NO_BNB = {**torch(), "bitsandbytes": {"version": None, "works": False, "error": "ModuleNotFoundError: No module named 'bitsandbytes'"}}
 NEIGHBOUR = {"pid": 4711, "user": "mia", "name": "python", "mem": 70 * GIB}
 
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "7"}
+
 FAULTS: list[tuple[str, str, str, Callable[[], Box], str]] = [
     ("ENV01", "error", "", lambda: gpu_box(libraries=torch(available=False, cuda=None)), "CPU build"),
     ("ENV01", "error", "", lambda: gpu_box(libraries=torch(available=False), driver_cuda=(12, 4)), "speaks CUDA 12.4"),
@@ -104,6 +106,14 @@ FAULTS: list[tuple[str, str, str, Callable[[], Box], str]] = [
     ("ENV07", "warning", "", lambda: gpu_box(memory=100_000), "largest weight file"),
     ("ENV08", "warning", "", lambda: gpu_box(versions={**TESTED[0], "trl": "0.9.6"}), "trl 0.9.6 (tested: 1.16.0)"),
     ("ENV09", "error", COMPILE, lambda: gpu_box(compiler=False), "a C compiler"),
+    ("TRN12", "error", "launch: {gpus: 4}\n", lambda: gpu_box(), "4 GPUs, and 1 is to be seen here"),
+    (
+        "TRN12",
+        "error",
+        "launch: {gpus: 2}\n",
+        lambda: gpu_box(devices=[device(), device(index=1)], environment=HIDDEN),
+        "2 GPUs, and none is",
+    ),
     ("ENV10", "info", "", lambda: gpu_box(encoding="ANSI_X3.4-1968"), "PYTHONUTF8"),
     ("ENV10", "warning", "", lambda: gpu_box(clock=0.0), "1970"),
 ]
@@ -130,6 +140,7 @@ def test_a_sound_box_has_no_findings(tmp_path: Path) -> None:
         pytest.param("launch: {gpus: cpu}\n", gpu_box(libraries=torch(available=False, cuda=None)), id="a run on the CPU needs no CUDA"),
         pytest.param("", gpu_box(libraries=NO_BNB), id="a recipe without 4 bits needs no bitsandbytes"),
         pytest.param("", gpu_box(shared_memory=64 << 20, open_files=1024), id="small limits without workers"),
+        pytest.param("launch: {gpus: 2}\n", gpu_box(devices=[device(), device(index=1)]), id="two GPUs for two"),
         pytest.param("", gpu_box(compiler=False), id="no compiler where nothing is compiled"),
         pytest.param("", gpu_box(versions={**TESTED[1], "torch": "2.11.1+cu130"}), id="a patch release of the older tested set"),
         pytest.param("", gpu_box(libraries=torch(archs=["sm_80", "compute_80"])), id="code that is compiled for the newer card"),

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tuitune.hub.lease import candidates
+from tuitune.preflight.box_context import BoxContext
 from tuitune.preflight.context import DocumentContext, default_of
 from tuitune.preflight.finding import Change, Fix, Found
 from tuitune.preflight.registry import Stage, check
@@ -104,17 +106,22 @@ def reentrant(context: DocumentContext) -> Iterator[Found]:
     yield Found(message, where, evidence, fix)
 
 
-@check("TRN12", "error", "several GPUs in one process", Stage.RECIPE)
-def several_gpus(context: DocumentContext) -> Iterator[Found]:
-    """TRL refuses nn.DataParallel, which several visible GPUs in one process would mean. tuitune shows its trainer one GPU; a recipe that
-    asks for more is refused until runs over several GPUs are built.
+@check("TRN12", "error", "more GPUs than there are", Stage.BOX)
+def several_gpus(context: BoxContext) -> Iterator[Found]:
+    """launch.gpus asks for more GPUs than are to be seen here: the run would be refused when it starts. (On several it has a process on
+    each, never nn.DataParallel, which TRL refuses.)
 
-    Do: launch.gpus: 1.
-    Known from: trl sft_trainer ("does not support `nn.DataParallel`").
+    Rule: launch.gpus > the GPUs that the driver shows and CUDA_VISIBLE_DEVICES leaves.
+    Do: launch.gpus: as many as there are.
     """
-    for found in context.told(("RCP025",), ("launch", "gpus")):
-        if found.severity == "error":
-            yield found
+    context.gpu_wanted()
+    wanted = context.asked.recipe.launch.get("gpus") if context.asked else None
+    seen = len(candidates(context.box.devices, context.box.environment))
+    if isinstance(wanted, int) and wanted > max(1, seen):
+        there = f"{seen} {'is' if seen == 1 else 'are'}" if seen else "none is"
+        fix = Fix(f"Write `gpus: {seen or 'auto'}`", changes=(Change(("launch", "gpus"), seen or "auto"),))
+        message = f"launch.gpus asks for {wanted} GPUs, and {there} to be seen here: the run would be refused"
+        yield Found(message, context.at("launch", "gpus"), {"wanted": wanted, "seen": seen}, fix)
 
 
 @check("TRN14", "info", "a second pass for the loss", Stage.RECIPE)
