@@ -26,10 +26,10 @@ class Component:
 
 @dataclass(frozen=True)
 class Plan:
-    """`components`: of every phase, and outside of torch ("process"). `allocated`: what torch.cuda.max_memory_allocated will say; `nvml`:
-    what nvidia-smi will show; `paged` of it gives way when memory is short (bitsandbytes' paged states move to the host)."""
+    """`parts`: phase, and "process" for what is outside of torch → purpose → bytes. `allocated`: what torch.cuda.max_memory_allocated will
+    say; `nvml`: what nvidia-smi will show; `paged` of it gives way when memory is short (bitsandbytes' paged states move to the host)."""
 
-    components: tuple[Component, ...]
+    parts: dict[str, dict[str, int]]
     phases: dict[str, int]
     peak: str
     allocated: int
@@ -41,9 +41,14 @@ class Plan:
         """Bytes that a card must have."""
         return self.nvml - self.paged
 
+    @property
+    def components(self) -> list[Component]:
+        """`parts` one by one. Made when they are looked at: the sliders plan hundreds of times for one that is shown."""
+        return [Component(name, size, phase) for phase, parts in self.parts.items() for name, size in parts.items()]
+
     def of_phase(self, phase: str) -> list[Component]:
         """The components of one phase that are not empty."""
-        return [component for component in self.components if component.phase == phase and component.bytes]
+        return [Component(name, size, phase) for name, size in self.parts.get(phase, {}).items() if size]
 
 
 def plan(shape: Shape, settings: Settings, device: Device) -> Plan:
@@ -63,9 +68,7 @@ def plan(shape: Shape, settings: Settings, device: Device) -> Plan:
     unused = int(totals[peak] * unused_share(settings, device)) + loss.idle_bytes(shape, settings)
     process = {"CUDA context and kernels": device.context, "unused by the allocator": unused, "paged optimizer states": paged}
     return Plan(
-        components=tuple(
-            Component(key, size, name) for name, parts in (phases | {"process": process}).items() for key, size in parts.items()
-        ),
+        parts=phases | {"process": process},
         phases=totals,
         peak=peak,
         allocated=totals[peak],
