@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from tuitune import __version__
+from tuitune.command_line import build_parser
 from tuitune.errors import UserError
 from tuitune.text import escaped_json, printable
 
@@ -358,115 +358,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "slurm": slurm,
     "doctor": doctor,
 }
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line, built without importing anything that a command needs."""
-    parser = argparse.ArgumentParser(
-        prog="tuitune",
-        description="A workbench in the terminal for fine-tuning language models. Without a command: open the workbench on DIR.",
-        usage="tuitune [DIR] | tuitune COMMAND …",
-    )
-    parser.add_argument("--version", action="version", version=f"tuitune {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def command(name: str, text: str, **options: Any) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, **options)
-        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        return sub
-
-    def terminal_options(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
-        sub.add_argument("--colors", choices=["16", "256", "truecolor"], help="colours to use instead of what the terminal says")
-        sub.add_argument(
-            "--slow", action="store_true", help="for a slow line: live figures every other second (it is noticed when it blocks)"
-        )
-
-    sub = command("open", "open the workbench on a folder (the word may be left out)")
-    sub.add_argument("directory", nargs="?", default=".", metavar="DIR")
-    terminal_options(sub)
-    sub = command("demo", "a ready workspace: real instruct model, small real data, recipe; without a terminal it trains headless")
-    sub.add_argument("directory", nargs="?", default="tuitune-demo", metavar="DIR")
-    sub.add_argument("--headless", action="store_true", help="train now and print the result instead of opening the workbench")
-    terminal_options(sub)
-    sub = command("validate", "schema problems of a recipe with line, column and fix")
-    sub.add_argument("recipe", metavar="RECIPE")
-    _json_option(sub)
-    sub = command("check", "what can be known to go wrong before a GPU is touched, with repairs")
-    sub.add_argument("recipe", nargs="?", metavar="RECIPE")
-    sub.add_argument("--fix", action="store_true", help="apply every fix that needs no question, then check again")
-    sub.add_argument("--undo", action="store_true", help="take the last --fix of this recipe back")
-    sub.add_argument("--gpu", metavar="CARD", help="for this card instead of this box: NAME,24GiB,cc8.9 (parts in any order)")
-    sub.add_argument("--list", action="store_true", help="all checks")
-    sub.add_argument("--explain", metavar="ID", help="what a check looks at, why, and what to do")
-    _json_option(sub)
-    sub = command("inspect", "rows of the training data as the trainer sees them: tokens, roles, loss mask, packing")
-    sub.add_argument("recipe", metavar="RECIPE")
-    sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
-    sub.add_argument(
-        "--find", metavar="WHAT", help="a text, /a pattern/, #token id, or a fault: truncated, dropped, masked, duplicate, overlap, unknown"
-    )
-    sub.add_argument("--all", action="store_true", help="figures over all rows: lengths, what is cut, dropped and twice there, packing")
-    _json_option(sub)
-    sub = command("template", "the chat template of a recipe: source, render of its rows, prefix test, diff, generation markers")
-    sub.add_argument("recipe", metavar="RECIPE")
-    sub.add_argument("--row", action="append", type=int, metavar="N", help="this row (from 0; several times for several rows)")
-    sub.add_argument("--diff", metavar="OTHER", help="against a Jinja or GGUF file, a model's folder or Hub id, or `training` (TRL's own)")
-    sub.add_argument("--mark-generation", action="store_true", help="put {%% generation %%} round what the assistant writes, with a proof")
-    sub.add_argument("--write", nargs="?", const="", metavar="FILE", help="write that template (default: beside the recipe)")
-    _json_option(sub)
-    sub = command("plan", "GPU memory that a recipe needs: by component, whether it fits, what to change")
-    sub.add_argument("recipe", metavar="RECIPE")
-    sub.add_argument("--gpu", metavar="CARD", help="for this card instead of this box: NAME,24GiB,cc8.9 (parts in any order)")
-    _json_option(sub)
-    sub = command("train", "train a recipe; Ctrl-C detaches, the run goes on")
-    sub.add_argument("recipe", metavar="RECIPE")
-    sub.add_argument("--detach", action="store_true", help="return as soon as the run has started")
-    sub.add_argument("--force", action="store_true", help="start in spite of what preflight finds; the run keeps a note of it")
-    sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
-    _stream_options(sub)
-    sub = command("resume", "let a run go on that failed, was stopped or suspended, or whose hub was killed")
-    sub.add_argument("run", metavar="RUN")
-    sub.add_argument("--detach", action="store_true", help="return as soon as it goes on")
-    sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
-    _runs_option(sub)
-    _stream_options(sub)
-    sub = command("slurm", "the batch script that runs a recipe on a SLURM cluster: tuitune slurm RECIPE > job.sh; sbatch job.sh")
-    sub.add_argument("recipe", metavar="RECIPE")
-    _json_option(sub)
-    sub = command("attach", "follow a run from its beginning")
-    sub.add_argument("run", metavar="RUN")
-    _runs_option(sub)
-    _stream_options(sub)
-    sub = command("runs", "the runs of this folder")
-    _runs_option(sub)
-    _json_option(sub)
-    sub = command("send", "send a command to a living run: stop, save, evaluate, pause, resume, stacks, kill …")
-    sub.add_argument("run", metavar="RUN")
-    sub.add_argument("op", metavar="OP")
-    sub.add_argument("args", nargs="*", metavar="KEY=VALUE")
-    _runs_option(sub)
-    _json_option(sub)
-    sub = command("compare", "runs beside each other: how far they got, and in which values they differ; --json has the curves")
-    sub.add_argument("run", nargs="+", metavar="RUN")
-    _runs_option(sub)
-    _json_option(sub)
-    sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")
-    _json_option(sub)
-    return parser
-
-
-def _json_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else there")
-
-
-def _stream_options(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--plain", action="store_true", help="plain lines that a screen reader can follow")
-    sub.add_argument("--json", action="store_true", help="one JSON line an event on stdout and nothing else there")
-
-
-def _runs_option(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--runs", default="runs", metavar="DIR", help="where the runs are (default: runs)")
 
 
 def _say(text: str) -> None:

@@ -22,7 +22,7 @@ from tuitune.demo.model import NAME
 from tuitune.files import cache_dir
 
 STEPS = 12
-RECIPE = """task: {task}
+RECIPE = """task: sft
 model: {{name_or_path: {model}}}
 peft: {{r: 16, lora_alpha: 32, target_modules: all-linear}}
 {quantization}launch: {{gpus: {gpus}, proof: false}}
@@ -54,12 +54,11 @@ class Stopwatch:
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, Any]:
-    """`share` of a step that is ours, by task; see the module."""
+    """`share` of a step that is ours; see the module."""
     cuda = torch.cuda.is_available()
     model = Path(arguments.model or cache_dir() / "models" / NAME).resolve()
     quantization = FOUR_BITS if cuda else ""
     text = RECIPE.format(
-        task="sft",
         model=model,
         quantization=quantization,
         gpus=1 if cuda else "cpu",

@@ -262,6 +262,36 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_stop(tiny_model: Path, wor
     assert len(done.each("loss")) == 4
 
 
+def test_a_save_that_the_disk_refuses_is_no_save(tiny_model: Path, workspace: Path) -> None:
+    def fill_up(trainer: Any) -> None:
+        def refuse(*args: Any, **kwargs: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        trainer.save_model = refuse
+
+    done = steer(workspace, recipe(tiny_model, max_steps=3), {2: [order("save")]}, touch=fill_up)
+    (applied,) = done.told("applied")
+    assert (applied["ok"], "could not be written" in applied["error"]) == (False, True)
+    assert [(record["step"], record["complete"]) for record in done.told("checkpoint")] == [(2, False)]
+    assert len(done.each("loss")) == 3
+
+
+def test_suspended_at_the_last_step_it_ends_as_it_would(tiny_model: Path, workspace: Path) -> None:
+    done = steer(workspace, recipe(tiny_model, max_steps=3), {3: [order("pause", mode="suspend")]})
+    assert done.told("applied")[0]["error"] == "the training ends with this step"
+    assert done.stop.suspended is False
+
+
+@pytest.mark.parametrize("epochs", [None, 0.25], ids=["steps", "epochs"])
+def test_killed_after_its_last_checkpoint_it_trains_not_a_step_more(tiny_model: Path, workspace: Path, epochs: float | None) -> None:
+    text = recipe(tiny_model, max_steps=None if epochs else 3, num_train_epochs=epochs)
+    whole, rest = resumed(workspace, text, {}, 3)
+    assert len(whole.each("loss")) == 3
+    assert rest.each("loss") == []
+    assert rest.trainer.state.global_step == 3
+    assert all(a.equal(b) for a, b in zip(whole.trainer.model.parameters(), rest.trainer.model.parameters()))
+
+
 def test_suspended_it_ends_with_a_checkpoint_and_no_result(tiny_model: Path, workspace: Path) -> None:
     done = steer(workspace, recipe(tiny_model), {3: [order("pause", mode="suspend")]})
     assert [(record["step"], record["complete"]) for record in done.told("checkpoint")] == [(3, True)]

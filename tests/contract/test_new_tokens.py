@@ -254,7 +254,7 @@ def test_a_judge_has_only_an_input_side(models: dict[str, Path], workspace: Path
 
 
 def test_checkpoints_hold_the_rows_too(models: dict[str, Path], workspace: Path) -> None:
-    from tuitune.trainer.checkpoints import is_complete
+    from tuitune.runs.checkpoints import is_complete
 
     built, run = train(
         workspace, recipe(models["tied full"], more=", save_steps: 3").replace("save_strategy: 'no'", "save_strategy: steps")

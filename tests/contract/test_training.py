@@ -16,7 +16,7 @@ from tests.support.tiny_model import write_rows
 from tuitune.bus.journal import JournalTail
 from tuitune.errors import UserError
 from tuitune.recipe.ledger import read_ledger
-from tuitune.trainer.checkpoints import is_complete
+from tuitune.runs.checkpoints import is_complete
 
 LORA = "peft: {r: 8, lora_alpha: 16, lora_dropout: 0.0, target_modules: all-linear}\n"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

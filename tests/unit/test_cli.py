@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuitune import cli
+from tuitune.command_line import build_parser
 from tuitune.errors import UserError
 from tuitune.runs.directory import create_run
 from tuitune.runs.manifest import Manifest, write_manifest
@@ -55,7 +56,7 @@ def tuitune(*words: str, cwd: Path, stdin: int = subprocess.DEVNULL) -> subproce
 
 
 def test_the_command_line_is_exactly_what_others_build_on() -> None:
-    parser = cli.build_parser()
+    parser = build_parser()
     found = {name: set(vars(parser.parse_args([name, *words]))) - {"command", "debug"} for name, words in ARGUMENTS.items()}
     assert found == CONTRACT
     assert set(cli.COMMANDS) == set(CONTRACT)

@@ -66,7 +66,7 @@ def test_the_terminal_side_loads_neither_the_torch_stack_nor_anything_slow(modul
 
 
 def test_help_loads_nothing_that_a_command_needs() -> None:
-    loaded = loaded_after("from tuitune.cli import build_parser\nbuild_parser().format_help()")
+    loaded = loaded_after("from tuitune.command_line import build_parser\nbuild_parser().format_help()")
     assert not loaded & (TORCH_STACK | SLOW | {"textual", "rich", "msgspec", "zmq", "ruamel", "pynvml"})
 
 

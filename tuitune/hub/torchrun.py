@@ -4,6 +4,7 @@ torchrun is the trainer's process for the hub: it passes SIGTERM on and ends wit
 by the kernel's word when torchrun is killed (tuitune.trainer.ranks.end_with_parent).
 """
 
+import os
 import secrets
 from collections.abc import Sequence
 
@@ -29,5 +30,5 @@ def environment(processes: int) -> dict[str, str]:
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SAVE_S),
         "TORCH_NCCL_TRACE_BUFFER_SIZE": "2000",  # the last collectives of each rank, written when one of them times out
         "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
-        "OMP_NUM_THREADS": "1",  # as torchrun would set it, without its warning
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # as torchrun would set it, without its warning
     }

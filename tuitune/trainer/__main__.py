@@ -23,6 +23,7 @@ from tuitune.memory.allocator import choose
 from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
+from tuitune.runs.checkpoints import step_of
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest, Process, read_manifest
 from tuitune.secrets import mask_streams
@@ -173,8 +174,7 @@ def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: Stop
     overridden = manifest.overrides.get("training", {}).keys() & set(Shape.__dataclass_fields__)
     trainer.take_up(checkpoint, Shape.of(trainer.args) if overridden else None)
     changed = changed_since(run, manifest.attempt, installed())
-    step = int(checkpoint.name.rpartition("-")[2])
-    telemetry.journal.emit("seam", attempt=manifest.attempt, step=step, checkpoint=str(checkpoint), changed=changed)
+    telemetry.journal.emit("seam", attempt=manifest.attempt, step=step_of(checkpoint), checkpoint=str(checkpoint), changed=changed)
     trainer.train(resume_from_checkpoint=str(checkpoint))
 
 

@@ -6,9 +6,8 @@ import time
 from pathlib import Path
 
 from tuitune.files import file_hash, write_atomically
-from tuitune.runs.checkpoints import MARK, is_complete
+from tuitune.runs.checkpoints import MARK
 
-__all__ = ["DISK", "MARK", "disk_refusal", "is_complete", "mark_complete"]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # full, quota, read-only, too large: the user's to mend
 
 

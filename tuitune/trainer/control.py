@@ -165,7 +165,8 @@ class ControlMixin(SavingMixin, ResumingMixin):
 
     def _order_save(self, arguments: dict[str, Any], order: Order) -> dict[str, Any]:
         self._refuse_poisoned()
-        self._now("save")
+        self._now("save")  # the mark is made beside the training: should the disk refuse that, the `checkpoint` event says so
+        self._refuse_unless(self.saved_step == self.state.global_step)
         return {}
 
     def _order_sample(self, arguments: dict[str, Any], order: Order) -> dict[str, Any]:
@@ -202,6 +203,7 @@ class ControlMixin(SavingMixin, ResumingMixin):
             raise Refused(f"mode is {', '.join(PAUSES[:-1])} or {PAUSES[-1]}, not {mode!r}")
         why = str(order.get("why") or f"{'suspended' if mode == 'suspend' else 'paused'} by {_who(order)}")
         if mode == "suspend":
+            self._refuse_at_the_end()
             self._save_here()
             self._end(why, save=False, suspended=True)
             return {"mode": mode}
@@ -224,8 +226,7 @@ class ControlMixin(SavingMixin, ResumingMixin):
 
     def _order_reshape(self, arguments: dict[str, Any], order: Order) -> None:
         """Save, end here, and go on from there with another batch (`train`); the answer comes when that has begun."""
-        if self.control.should_training_stop:
-            raise Refused("the training ends with this step")
+        self._refuse_at_the_end()
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:  # type: ignore[attr-defined]
             raise Refused("a sharded run takes no other batch while it lives; suspend it and resume with other sizes")
         before = Shape.of(self.args)
@@ -243,11 +244,18 @@ class ControlMixin(SavingMixin, ResumingMixin):
         if self.saved_step != self.state.global_step:
             self._now("save")
         self.wait_for_mark()
+        self._refuse_unless(self.checkpoint_folder(self.state.global_step).is_dir())
+
+    def _refuse_unless(self, written: bool) -> None:
+        """Whether a checkpoint was written, by the word of rank 0: all ranks refuse or none."""
         assert self.orders is not None
-        missing = self.args.should_save and not self.checkpoint_folder(self.state.global_step).is_dir()
-        refusal = self.orders.agree("the checkpoint could not be written (the log says why); make room and try again" if missing else None)
+        refusal = self.orders.agree(None if written else "the checkpoint could not be written (the log says why); make room and try again")
         if refusal is not None:
             raise Refused(refusal)
+
+    def _refuse_at_the_end(self) -> None:
+        if self.control.should_training_stop:
+            raise Refused("the training ends with this step")
 
     def _now(self, what: str) -> None:
         """Save or evaluate at this boundary: the step's log is guarded by its number, so only the wanted part runs again. The random

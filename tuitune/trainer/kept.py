@@ -27,6 +27,9 @@ class Shape:
         """Of TrainingArguments."""
         return cls(args.per_device_train_batch_size, args.gradient_accumulation_steps)
 
+    def __str__(self) -> str:
+        return f"{self.per_device_train_batch_size} × {self.gradient_accumulation_steps}"
+
     @property
     def rows(self) -> int:
         """Rows of an update, of one process."""

@@ -13,9 +13,9 @@ import torch
 from tuitune.bus.journal import JournalTail
 from tuitune.errors import UserError
 from tuitune.files import file_hash
+from tuitune.runs.checkpoints import MARK
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest
-from tuitune.trainer.checkpoints import MARK
 from tuitune.trainer.kept import Kept, Progress, Shape, batches_to_skip, last_step, read_progress
 from tuitune.trainer.live_settings import by_steps, live_scheduler, live_schedules
 
@@ -74,6 +74,8 @@ class ResumingMixin:
         wanted = progress.max_steps or (self.args.max_steps if self.args.max_steps > 0 else None)
         ends = last_step(progress, shape, self.state.global_step, skip, self.args.num_train_epochs, updates)
         self.state.max_steps = wanted or ends
+        if self.state.global_step >= self.state.max_steps:
+            return ENDLESS, 0  # killed after its last checkpoint: no epoch is left, and not a step more is trained
         return progress.epoch, 0 if self.args.ignore_data_skip else skip
 
     def create_scheduler(self, num_training_steps: int, *args: Any, **kwargs: Any) -> Any:

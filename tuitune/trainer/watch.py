@@ -13,9 +13,9 @@ import torch
 from transformers import TrainerCallback
 
 from tuitune.errors import UserError
+from tuitune.runs.checkpoints import checkpoints_of, is_complete
 from tuitune.runs.directory import RunDirectory
 from tuitune.trainer.build import Built
-from tuitune.trainer.checkpoints import is_complete
 from tuitune.trainer.forgetting import ForgettingProbe, first_probe, probe_of
 from tuitune.trainer.optimizer_retry import guard_optimizer
 from tuitune.trainer.sample_rounds import SampleRounds
@@ -124,6 +124,4 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def _newest(self) -> str | None:
         """The name of the newest whole checkpoint."""
-        folders = self.run.checkpoints.glob("checkpoint-*")
-        steps = sorted((int(folder.name[11:]) for folder in folders if folder.name[11:].isdecimal()), reverse=True)
-        return next((f"checkpoint-{step}" for step in steps if is_complete(self.run.checkpoints / f"checkpoint-{step}")), None)
+        return next((folder.name for folder in checkpoints_of(self.run) if is_complete(folder)), None)

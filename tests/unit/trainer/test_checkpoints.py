@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tuitune.runs.checkpoints import MARK, is_complete
 from tuitune.trainer import saving as saving_module
-from tuitune.trainer.checkpoints import MARK, disk_refusal, is_complete, mark_complete
+from tuitune.trainer.checkpoints import disk_refusal, mark_complete
 from tuitune.trainer.control import controlled
 
 
