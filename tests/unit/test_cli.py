@@ -29,6 +29,8 @@ CONTRACT = {
     "send": {"run", "op", "args", "runs", "json"},
     "compare": {"run", "runs", "json"},
     "slurm": {"recipe", "json"},
+    "chat": {"model", "against", "system", "four_bit", "cpu", "idle", "whole", "json"}
+    | {"temperature", "top_p", "top_k", "max_new_tokens", "repetition_penalty", "seed"},
 }
 ARGUMENTS = {
     "open": [],
@@ -46,6 +48,7 @@ ARGUMENTS = {
     "runs": [],
     "send": ["r", "stop"],
     "compare": ["r", "s"],
+    "chat": ["r"],
 }
 
 
