@@ -1,7 +1,7 @@
 """`python -m tests.suite`: the whole suite with two workers, which is what `make test` and CI run.
 
-Beside another worker on two cores a test in a real terminal can be late whatever it waits for. What failed is therefore run once more, alone,
-and named: it counts as failed when it fails again. More than a handful at once is no bad luck and is not tried again.
+Beside another worker on two cores a test in a real terminal can be late whatever it waits for. What failed is therefore run once more,
+alone, and named: it counts as failed when it fails again. More than a handful at once is no bad luck and is not tried again.
 """
 
 import subprocess

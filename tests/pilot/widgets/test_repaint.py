@@ -28,7 +28,7 @@ class PaintedPage(Page):
 
 
 async def ghost_lines(app: Page, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lines where a toast still stands after it has gone: it goes after a scroll, and somebody asks for a widget's place before the layout."""
+    """Lines where a toast still stands after it has gone: it goes after a scroll, and before the layout somebody asks for a place."""
     app.open_terminals((80, 24))
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         app.notify("HELLO", timeout=600)
