@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tuitune.after import commands as after
 from tuitune.command_line import build_parser
 from tuitune.errors import UserError
 from tuitune.text import escaped_json, printable
@@ -356,6 +357,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "compare": compare,
     "slurm": slurm,
+    "chat": after.chat,
     "doctor": doctor,
 }
 
