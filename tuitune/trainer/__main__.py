@@ -194,6 +194,7 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
             if not built.trainer.args.should_save:
                 return {}
             built.trainer.processing_class.save_pretrained(str(partial))
+            shutil.rmtree(partial / "ref", ignore_errors=True)  # TRL's frozen copy of the adapter that preferences were measured against
             save_plain(built.trainer.model, run.path, partial)
             (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
             shutil.rmtree(run.adapter, ignore_errors=True)
