@@ -86,9 +86,7 @@ def test_an_adapter_that_changes_the_base_is_left_as_one_for_the_base_on_disk(ti
 
 def test_a_run_that_changes_the_base_goes_on_exactly(tiny_model: Path, workspace: Path) -> None:
     text = (
-        recipe(tiny_model, ", init_lora_weights: pissa", training=", max_steps: 4")
-        .replace("max_steps: 3, ", "")
-        .replace("save_steps: 3", "save_steps: 2")
+        recipe(tiny_model, ", init_lora_weights: pissa").replace("max_steps: 3", "max_steps: 4").replace("save_steps: 3", "save_steps: 2")
     )
     whole = steer(workspace, text)
     again = steer(workspace, text, resume=whole.checkpoint(2))
@@ -128,7 +126,7 @@ def test_where_a_way_to_begin_cannot_be_right_it_is_refused(tiny_model: Path, wo
 @pytest.mark.parametrize("precomputed", [False, True])
 def test_preferences_after_sft_are_measured_against_the_sft_model(tiny_model: Path, workspace: Path, precomputed: bool) -> None:
     """TRL 1.16 keeps a frozen copy of the adapter as `ref`; the base model without adapter would be another reference."""
-    first, run = finished(workspace, recipe(tiny_model, ""))
+    _, run = finished(workspace, recipe(tiny_model, ""))
     sft = over_the_base(tiny_model, run.adapter)
     training = ", precompute_ref_log_probs: true" if precomputed else ""
     trainer, after = finished(workspace, recipe(tiny_model, "", "dpo", training, about_model=f", adapter: {run.adapter}"))
