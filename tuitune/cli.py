@@ -341,6 +341,13 @@ def slurm(args: argparse.Namespace) -> int:
     return 0
 
 
+def evaluate(args: argparse.Namespace) -> int:
+    """`tuitune eval RUN|MODEL`: held-out rows, forgetting and benchmarks, beside the base model."""
+    from tuitune.after.evaluation_command import evaluate as command
+
+    return command(args)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
@@ -356,6 +363,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "compare": compare,
     "slurm": slurm,
+    "eval": evaluate,
     "doctor": doctor,
 }
 

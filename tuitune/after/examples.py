@@ -22,7 +22,7 @@ _GOLD = "\0gold"  # a column name that no file has
 @dataclass(frozen=True)
 class Example:
     """One row. `row`: in the shape SFTTrainer takes; `prompt`: turns or text that the model answers, None where there is nothing to ask
-    (plain text); `gold`: the right answer, None where there is none as text; `choices`: rows like `row`, one of which, `right`, is right."""
+    (plain text); `gold`: the right answer, None where there is none as text; `choices`: rows like `row`, of which number `right` is it."""
 
     file: str
     line: int

@@ -29,7 +29,7 @@ class Scores:
 
     def as_dict(self) -> dict[str, Any]:
         """What was measured, for JSON."""
-        return {key: value for key, value in vars(self).items() if value not in (None, [])}
+        return {key: value for key, value in vars(self).items() if value not in (None, []) and (key != "tokens" or value)}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Figure:
 
 
 def figures(scores: Mapping[str, Sequence[Scores]]) -> list[Figure]:
-    """All that was measured. `scores`: by side ("base" first), rows in the same order; a row counts for a metric where every side has it."""
+    """All that was measured. `scores`: by side, "base" first, rows in the same order; a row counts for a metric where every side has it."""
     found = _losses(scores)
     shares: list[tuple[str, Callable[[Scores], bool | None]]] = [
         ("exact", lambda one: one.exact),

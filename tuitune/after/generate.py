@@ -12,7 +12,7 @@ from tuitune.trainer.sampling import Sample, positions, row_losses, write_answer
 from tuitune.trainer.split_batch import free
 
 TOKENS = 4096  # of a batch whose losses are read, padding included: its logits take some 8 bytes a token and word of the vocabulary
-TOGETHER = 128  # answers written at a time
+TOGETHER = {"cuda": 128, "cpu": 16}  # answers written at a time
 
 Progress = Callable[[int], None]  # called with how many rows are done since the last call
 
@@ -59,8 +59,9 @@ def answers(model: Any, tokenizer: Any, prompts: Sequence[list[int]], new: int, 
     fitting = [number for number, ids in enumerate(prompts) if room is None or len(ids) < room]
     fitting.sort(key=lambda number: -len(prompts[number]))
     with torch.no_grad():
-        for start in range(0, len(fitting), TOGETHER):
-            batch = fitting[start : start + TOGETHER]
+        size = TOGETHER[model.device.type]
+        for start in range(0, len(fitting), size):
+            batch = fitting[start : start + size]
             ids = [prompts[number] for number in batch]
             found |= zip(batch, write_answers(model, tokenizer, [""] * len(batch), ids, new, math.inf), strict=True)
             done(len(batch))

@@ -21,15 +21,15 @@ _LONGEST = 400  # characters of a text in the page
 
 
 def write(folder: Path, document: Mapping[str, Any], evaluated: Path | None) -> dict[str, str]:
-    """Write both files into `folder` (0600, for they hold data) and copies into the evaluated run; returns where they lie. UserError when the
-    disk refuses."""
+    """Write both files into `folder` (0600, for they hold data) and copies into the evaluated run; returns where they lie. UserError when
+    the disk refuses."""
     texts = {".md": markdown(document), ".json": json.dumps(document, ensure_ascii=False, indent=1)}
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(document["created"]))
     places = {}
     try:
         for ending, text in texts.items():
             write_atomically(folder / f"{NAME}{ending}", text, mode=0o600)
-            places["report" if ending == ".md" else "figures"] = str(folder / f"{NAME}{ending}")
+            places["report" if ending == ".md" else "figures_file"] = str(folder / f"{NAME}{ending}")
         if evaluated is not None:
             copies = evaluated / "evaluations"
             copies.mkdir(mode=0o700, exist_ok=True)
@@ -95,8 +95,8 @@ def _reading(sides: Sequence[str]) -> str:
     if len(sides) < 2:
         return "Interval: bootstrap over rows (NLL, perplexity), Wilson (shares)."
     return (
-        "Interval: of the difference, paired bootstrap over rows, 10,000 draws; one that leaves out 0 (perplexity: × 1) is more than chance "
-        "among such rows."
+        "Interval: of the difference, paired bootstrap over rows, 10,000 draws; one that leaves out 0 (perplexity: × 1) is more than "
+        "chance among such rows."
     )
 
 
@@ -138,8 +138,8 @@ def _forgetting(forgetting: Mapping[str, Any]) -> str:
         name = _cell(one["skill"]) + (" (forgotten)" if one["forgotten"] else "")
         rows.append([name, f"{one['before']:.3f}", f"{one['after']:.3f}", f"{one['difference']:+.3f}", interval, str(one["texts"])])
     told = (
-        f"Loss on general texts ({_inline(forgetting['probe'])}), nats a token; a rise is told as forgotten when its whole interval lies above "
-        f"{forgetting['limit']}."
+        f"Loss on general texts ({_inline(forgetting['probe'])}), nats a token; a rise is told as forgotten when its whole interval lies "
+        f"above {forgetting['limit']}."
     )
     return _lines(head, rows) + "\n\n" + told
 
