@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tuitune.after import commands as after
 from tuitune.command_line import build_parser
 from tuitune.errors import UserError
 from tuitune.text import escaped_json, printable
@@ -341,13 +342,6 @@ def slurm(args: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate(args: argparse.Namespace) -> int:
-    """`tuitune eval RUN|MODEL`: held-out rows, forgetting and benchmarks, beside the base model."""
-    from tuitune.after.evaluation_command import evaluate as command
-
-    return command(args)
-
-
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
@@ -363,7 +357,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "compare": compare,
     "slurm": slurm,
-    "eval": evaluate,
+    "eval": after.evaluate,
+    "chat": after.chat,
     "doctor": doctor,
 }
 

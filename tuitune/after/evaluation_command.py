@@ -36,8 +36,9 @@ def evaluate(args: argparse.Namespace) -> int:
         raise UserError(f"{run.name} was stopped before it had anything to report")
     document = json.loads(Path(result["figures_file"]).read_text(encoding="utf-8"))
     if args.json:
-        places = {key: result[key] for key in ("report", "figures_file", "copy") if key in result}
-        _print_json({"run": run.name, **{key: value for key, value in document.items() if key not in ("schema", "rows")}, **places})
+        figures = {key: value for key, value in document.items() if key not in ("schema", "rows")}
+        places = {name: place for name in ("report", "figures_file", "copy") if (place := result.get(name))}
+        _print_json({"run": run.name, **figures, **places})
     else:
         print_document(document, Console(highlight=False, soft_wrap=True))
         print(f"Report: {printable(result['report'])}")  # noqa: T201
@@ -48,7 +49,8 @@ def start_evaluation(source: str, arguments: dict[str, Any], workspace: Path) ->
     """The job `eval` of a run or model as a person names it; `arguments` as tuitune.after.evaluate.Arguments has them. UserError when it
     cannot be started."""
     found = find_source(source, workspace)
-    hub = [str(one["path"]) for one in arguments.get("data") or [] if not Path(str(one["path"])).is_absolute()]
+    data = arguments.get("data") or (found.recipe.dataset["eval"] if found.recipe else [])
+    hub = [str(one["path"]) for one in data if not Path(str(one["path"])).is_absolute()]
     hub += ["lm-evaluation-harness"] if arguments.get("harness") else []
     return start_job("eval", {"source": found.reference, "words": found.words, "hub": hub, **arguments}, found, workspace)
 

@@ -155,7 +155,7 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], ids: Sequence[
     if room is not None and longest >= room:
         raise UserError(f"a prompt of {longest} tokens leaves no room for an answer: the model takes {room}")
     new = new if room is None else min(new, room - longest)
-    stops = _stop_ids(model, tokenizer)
+    stops = stop_ids(model, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops, default=0)
     rows = torch.tensor([[pad] * (longest - len(one)) + one for one in ids], device=model.device)
     mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in ids], device=model.device)
@@ -184,7 +184,7 @@ def _sample(tokenizer: Any, prompt: str, ids: list[int], stops: set[int], new: i
     return Sample(prompt, text, len(said) + (end is not None), ended, repetition(said))
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> set[int]:
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
     """What ends an answer where the model is used: its generation settings and the tokenizer."""
     written = model.generation_config.eos_token_id
     stops = set(written) if isinstance(written, list | tuple) else {written}
