@@ -364,6 +364,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "compare": compare,
     "slurm": slurm,
+    "eval": after.evaluate,
     "chat": after.chat,
     "sweep": sweep,
     "doctor": doctor,
