@@ -14,6 +14,10 @@ TORCH_STACK = {"torch", "transformers", "trl", "peft", "datasets", "accelerate",
 SLOW = {"numpy", "pandas", "pyarrow", "pydantic", "huggingface_hub"}  # 100 ms and more before the first paint
 
 TERMINAL_SIDE = [
+    "tuitune.after.commands",
+    "tuitune.after.job",
+    "tuitune.after.source",
+    "tuitune.after.start",
     "tuitune.cli",
     "tuitune.console",
     "tuitune.recipe.recipe",

@@ -12,6 +12,8 @@ import msgspec
 VERSION = 1
 # The commands a run takes: the hub refuses others, the trainer tells in its hello which it takes.
 OPS = ("set", "pause", "resume", "save", "evaluate", "sample", "reshape", "snapshot", "stacks", "stop", "kill")
+# What a chat takes besides `stop` (tuitune.after.chat).
+JOB_OPS = ("ask", "interrupt", "regenerate", "reset", "probabilities")
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 _decoder = msgspec.json.Decoder()

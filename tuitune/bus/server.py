@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from tuitune.bus.envelope import OPS, VERSION, decode, encode
+from tuitune.bus.envelope import JOB_OPS, OPS, VERSION, decode, encode
 from tuitune.bus.sockets import Connection
 from tuitune.errors import UserError
 from tuitune.files import write_atomically
@@ -215,7 +215,7 @@ def _refusal(message: dict[str, Any]) -> str | None:
     version, op = message.get("v"), message.get("op")
     if not isinstance(version, int) or version > VERSION:
         return f"this run's hub speaks version {VERSION} of the commands, not {version}: use the tuitune that started it"
-    if not isinstance(op, str) or op not in OPS:
+    if not isinstance(op, str) or op not in (*OPS, *JOB_OPS):
         return f"unknown op {op!r}; this run takes {', '.join(sorted(OPS))}"
     if not isinstance(message.get("args") or {}, dict):
         return f"{op}: the arguments must be names with values, like save=false"

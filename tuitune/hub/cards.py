@@ -6,7 +6,7 @@ from collections.abc import Callable
 from tuitune.hub.gpu import GpuSampler
 from tuitune.hub.lease import GpusTaken, Lease, take_lease
 from tuitune.hub.record import RunRecord
-from tuitune.hub.wishes import section, wanted_gpus
+from tuitune.hub.wishes import WITHOUT_GPU, section, wanted_gpus
 
 WAIT_S = 2.0  # between looks for a free GPU
 
@@ -19,11 +19,18 @@ class Cards:
         self.lease: Lease | None = None
 
     def take(self) -> Lease:
-        """Take the cards that the recipe asks for, unless they are held. GpusTaken when others have them."""
+        """Take the cards that the recipe asks for, unless they are held. GpusTaken when others have them.
+
+        A job whose arguments say what it needs (`gpu_bytes`) may share the card of another run that leaves so much of it free.
+        """
+        manifest = self.record.manifest
+        if self.lease is None and manifest.kind in WITHOUT_GPU:
+            self.lease = Lease([], [])
         if self.lease is None:
             gpu = GpuSampler()
             try:
-                self.lease = take_lease(wanted_gpus(self.record.run), gpu.sample()["devices"], self.record.run.path)
+                run, beside = self.record.run, manifest.job.get("gpu_bytes")
+                self.lease = take_lease(wanted_gpus(run, manifest), gpu.sample()["devices"], run.path, beside=beside)
             finally:
                 gpu.close()
             if self.lease.note:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tuitune.bus.client import HubClient
 from tuitune.bus.sockets import read_connection
@@ -54,9 +55,33 @@ def launch(
     runs: `output.runs`, relative to the workspace. The hub has no terminal, no pipe to us and no parent that matters: closing the laptop
     does not reach it. UserError when the directory cannot be made or the hub dies at once, with the end of its log.
     """
-    run = create_workspace_run(workspace, runs, name, recipe_text)
+    manifest = Manifest(name, recipe_path=str(recipe_path.resolve()), workspace=str(workspace.resolve()), overridden=list(overridden))
+    return _launch(manifest, recipe_text, workspace, runs)
+
+
+def launch_job(
+    kind: str,
+    args: dict[str, Any],
+    *,
+    name: str,
+    recipe_text: str,
+    recipe_path: Path | None,
+    workspace: Path,
+    runs: str = "runs",
+) -> RunDirectory:
+    """A new job `kind`-`name`-TIME: work on a trained model, with a run directory and a hub like a run; blocks as `launch` does.
+
+    args: the job's own (tuitune.after), plain JSON; `gpus` in it wins over the recipe's, `gpu_bytes` says how much of a GPU it is content
+    with beside a training. recipe_text: the recipe of the run whose result it is about, `recipe_path` that recipe's file.
+    """
+    path = str(recipe_path.resolve()) if recipe_path is not None else ""
+    manifest = Manifest(f"{kind}-{name}", recipe_path=path, workspace=str(workspace.resolve()), kind=kind, job=args)
+    return _launch(manifest, recipe_text, workspace, runs)
+
+
+def _launch(manifest: Manifest, recipe_text: str, workspace: Path, runs: str) -> RunDirectory:
+    run = create_workspace_run(workspace, runs, manifest.name, recipe_text)
     try:
-        manifest = Manifest(name, recipe_path=str(recipe_path.resolve()), workspace=str(workspace.resolve()), overridden=list(overridden))
         write_manifest(run, manifest)
     except OSError as error:
         raise UserError(f"{run.path} cannot be written ({error.strerror}); make room there and try again") from error
@@ -115,6 +140,8 @@ def _wake(run: RunDirectory, manifest: Manifest) -> Resumed:
 
 
 def _resumed(run: RunDirectory, manifest: Manifest) -> Resumed:
+    if manifest.kind != "train":
+        return Resumed(run, manifest.attempt, None, False, f"{run.name} starts again, from its beginning")
     where = f"from {manifest.resume_from}" if manifest.resume_from else "from the beginning: it has no whole checkpoint"
     return Resumed(run, manifest.attempt, manifest.resume_from, False, f"{run.name} goes on: attempt {manifest.attempt}, {where}")
 

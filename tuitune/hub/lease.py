@@ -15,6 +15,7 @@ from tuitune.bus.sockets import user_folder
 from tuitune.errors import UserError
 from tuitune.recipe.devices import wants_cpu
 
+GIB = 1 << 30
 IDLE = 0.1  # a card with less of its memory in use counts as idle
 
 
@@ -53,11 +54,19 @@ class Lease:
         self.locks.clear()
 
 
-def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, environment: Mapping[str, str] = os.environ) -> Lease:
+def take_lease(
+    wanted: object,
+    devices: Sequence[Mapping[str, Any]],
+    run: Path,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    beside: int | None = None,
+) -> Lease:
     """Cards for `launch.gpus` (auto: the free one with the most free memory; a number: so many; 0, "none" or "cpu": no card).
 
     devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice (its numbers are taken in the driver's
-    order, which is CUDA's where the cards are alike). GpusTaken when not enough of them are free; UserError when there are not so many.
+    order, which is CUDA's where the cards are alike). beside: bytes of memory with which a job is content on a card that another run has.
+    GpusTaken when not enough of them are free; UserError when there are not so many.
     """
     wanted = "auto" if wanted is None else wanted  # `gpus:` with nothing after it
     if wants_cpu({"gpus": wanted}, {}):
@@ -78,12 +87,26 @@ def take_lease(wanted: object, devices: Sequence[Mapping[str, Any]], run: Path, 
         lease.uuids.append(str(device["uuid"]))
         lease.locks.append(lock)
         if len(lease.uuids) == count:
-            lease.note = _note(device, cards[position + 1 :]) if wanted == "auto" else ""
+            lease.note = _note(device, cards[position + 1 :]) if wanted == "auto" and beside is None else ""
             return lease
     lease.release()
+    if holders and beside is not None and count == 1:
+        return _shared(cards[0], beside, holders)
     if holders:
         raise GpusTaken("; ".join(holders))
     return Lease([], [])
+
+
+def _shared(card: Mapping[str, Any], needed: int, holders: Sequence[str]) -> Lease:
+    """The card with the most free memory, without its lock: the run that has it keeps it. UserError when that is too little."""
+    free = (card.get("mem_total") or 0) - (card.get("mem_used") or 0)
+    if free < needed:
+        raise UserError(
+            f"it needs {needed / GIB:.1f} GiB of a GPU's memory, and {free / GIB:.1f} GiB are free beside other runs "
+            f"({'; '.join(holders)}): suspend that run (tuitune send RUN pause mode=suspend), wait for its end, or use the CPU (--cpu)"
+        )
+    note = f"shares GPU {card.get('index')} with another run, which leaves {free / GIB:.1f} GiB free ({'; '.join(holders)})"
+    return Lease([str(card["uuid"])], [], note=note)
 
 
 def _count(wanted: object) -> int:

@@ -249,7 +249,7 @@ class RunLife:
     def _decide(self, outcome: Outcome) -> Retry:
         """Whether the hub starts the next attempt by itself."""
         attempt = self._attempt()
-        if outcome.fault is None or self.control.stop_wanted or attempt.killed_by:
+        if outcome.fault is None or self.control.stop_wanted or attempt.killed_by or self.manifest.kind != "train":
             return Retry(False)
         allowed, batch = policy(section(self.run, "launch")), batch_of(self.run, self.manifest.overrides)
         return decide(outcome.fault.kind, allowed, self.manifest.retried, batch=batch, began=attempt.began)

@@ -1,4 +1,4 @@
-"""The hub: one small process per run that owns the trainer and tells its story.
+"""The hub: one small process per run that owns the trainer, or the process of a job (tuitune.after), and tells its story.
 
 It starts the trainer, passes commands on, samples GPU and host once a second, copies the trainer's log into the journal, keeps the
 manifest true, says in plain words why a trainer died or hangs, and starts the next attempt when the recipe or a command wants one
@@ -38,8 +38,9 @@ def supervise(path: Path, trainer_command: Sequence[str] | None = None) -> int:
                 if why := refusal(manifest):
                     raise UserError(f"{run.name} does not go on: {why}")
                 manifest.retried.clear()  # somebody has looked at it and wants it to go on
+            module = "tuitune.trainer" if manifest.kind == "train" else "tuitune.after"
             # -P: a datasets.py or json.py in the user's folder must not take the place of the library
-            command = trainer_command or [sys.executable, "-P", "-m", "tuitune.trainer", str(run.path)]
+            command = trainer_command or [sys.executable, "-P", "-m", module, str(run.path)]
             return RunLife(run, manifest, command, trainer).run_to_end()
     except OSError as error:
         raise UserError(f"{error.filename or run.path}: {error.strerror}; the hub of {run.name} cannot go on") from error

@@ -11,11 +11,18 @@ from tuitune.recipe.ledger import read_ledger
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest
 
+WITHOUT_GPU = frozenset({"sweep", "push"})  # jobs that compute nothing themselves
 
-def wanted_gpus(run: RunDirectory) -> object:
-    """The value of `launch.gpus`, or "cpu". UserError with the place when the recipe is no YAML."""
+
+def wanted_gpus(run: RunDirectory, manifest: Manifest | None = None) -> object:
+    """The value of `launch.gpus`, or "cpu". A job takes one GPU at most, and its own argument `gpus` wins over its recipe's. UserError
+    with the place when the recipe is no YAML."""
     launch, training = section(run, "launch"), section(run, "training")
-    return "cpu" if wants_cpu(launch, training) else launch.get("gpus")
+    if manifest is None or manifest.kind == "train":
+        return "cpu" if wants_cpu(launch, training) else launch.get("gpus")
+    if "gpus" in manifest.job:
+        return manifest.job["gpus"]
+    return "cpu" if wants_cpu(launch, training) else "auto"
 
 
 def section(run: RunDirectory, name: str) -> dict[str, Any]:

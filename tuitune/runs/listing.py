@@ -15,7 +15,8 @@ START_S = 10.0  # a run directory may be this old before it must have a manifest
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run in a list. `state` is corrected by liveness; `why` explains a failed or unreadable one; times are unix seconds."""
+    """One run in a list. `state` is corrected by liveness; `why` explains a failed or unreadable one; times are unix seconds; `kind` is
+    "train", or which job it is, whose `step` and `max_steps` are its progress."""
 
     id: str
     path: Path
@@ -28,6 +29,7 @@ class RunSummary:
     ended: float | None = None
     why: str | None = None
     recipe_path: str = ""
+    kind: str = "train"
 
     @property
     def alive(self) -> bool:
@@ -79,6 +81,7 @@ def summarize(run: RunDirectory) -> RunSummary | None:
         ended=manifest.ended,
         why=why,
         recipe_path=manifest.recipe_path,
+        kind=manifest.kind,
     )
 
 

@@ -62,6 +62,9 @@ class Manifest:
     `resume_from` (a folder name in checkpoints/, None: the beginning) and `overrides` (section → key → value, laid over the recipe) are the
     present attempt's; the trainer obeys them. `retried`: how often the hub has started an attempt by itself, by kind of fault.
     `oom_kills`: the kernel's count when this attempt's trainer was started.
+
+    `kind`: "train", or which job it is (chat, eval, merge, export, push, sweep); `job`: a job's arguments, plain JSON. Of a job `step` and
+    `max_steps` are what it has done and what there is to do, in whatever it counts.
     """
 
     name: str
@@ -87,6 +90,8 @@ class Manifest:
     trainable_sha256: str | None = None
     hub: Process | None = None
     trainer: Process | None = None
+    kind: str = "train"
+    job: dict[str, Any] = field(default_factory=dict)
     schema: int = 1
 
     def take(self, record: dict[str, Any]) -> None:
@@ -103,6 +108,8 @@ class Manifest:
                 self.max_steps = _count(record.get("max_steps"), self.max_steps)
                 loss = as_number(record.get("loss"))
                 self.loss = loss if loss is not None and math.isfinite(loss) else self.loss
+            case "progress":
+                self.step, self.max_steps = _count(record.get("done"), self.step), _count(record.get("total"), self.max_steps)
             case "end" if record.get("reason") in ENDED:
                 self.take_step(record)
                 self.state, self.why, self.ended = record["reason"], record.get("error"), as_number(record.get("t"))

@@ -46,6 +46,10 @@ def refusal(manifest: Manifest) -> str | None:
     """Why a run of which no process lives has nothing to go on with, in one sentence."""
     if manifest.host != os.uname().nodename and manifest.state not in ENDED:
         return f"by its manifest it is {manifest.state} on {manifest.host}: look there first (tuitune runs)"
+    if manifest.kind == "chat":
+        return "a chat's turns are gone with its process: start another one (tuitune chat)"
+    if manifest.kind != "train":
+        return f"this {manifest.kind} is done: start another one (tuitune {manifest.kind})" if manifest.state == "done" else None
     if manifest.state == "done" and manifest.max_steps is not None and (manifest.step or 0) >= manifest.max_steps:
         return f"it has done all of its {manifest.max_steps} steps: for more of them start a new run (tuitune train RECIPE)"
     return None

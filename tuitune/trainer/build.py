@@ -251,7 +251,7 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
             raise
         except Exception as error:
             place = f"{recipe.file}:{recipe.line('model', 'adapter')}"
-            raise UserError(f"{place}: {_why_no_adapter(str(section['adapter']), error)}") from error
+            raise UserError(f"{place}: {why_no_adapter(str(section['adapter']), error)}") from error
     return model
 
 
@@ -291,7 +291,8 @@ def why_not_loaded(name: str, error: Exception) -> str:
     return f"the model {shown} cannot be loaded: {type(error).__name__}: {reason}"
 
 
-def _why_no_adapter(name: str, error: Exception) -> str:
+def why_no_adapter(name: str, error: Exception) -> str:
+    """A sentence with the remedy for an adapter that peft does not load."""
     shown, reason = printable(name), printable(str(error).strip().partition("\n")[0], limit=240)
     if Path(name).is_absolute() and not (Path(name) / "adapter_config.json").is_file():
         return f"there is no adapter in {shown} (no adapter_config.json); name the `adapter` folder of a run"

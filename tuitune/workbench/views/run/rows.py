@@ -22,9 +22,11 @@ class Column:
     right: bool = False
 
 
+KIND = 2  # the column's place; it is left out while there are trainings alone
 COLUMNS = (
     Column("STATE", 9),
     Column("RUN", 10),
+    Column("KIND", 6),
     Column("STEP", 8, right=True),
     Column("LOSS", 7, right=True),
     Column("STARTED", 4),
@@ -42,6 +44,8 @@ def table_lines(runs: Sequence[RunSummary], now: float, width: int, marked: Coll
     cells = [_cells(run, now) for run in runs]
     widths = [max([len(column.title), *(len(row[index][0]) for row in cells)]) for index, column in enumerate(COLUMNS)]
     kept = sorted(range(len(COLUMNS)), key=lambda index: COLUMNS[index].rank)
+    if all(run.kind == "train" for run in runs):
+        kept.remove(KIND)
     while len(kept) > 2 and sum(widths[index] + GAP for index in kept) - GAP > width:
         kept.pop(0)
     kept.sort()
@@ -57,7 +61,7 @@ def reason(run: RunSummary) -> str:
     if run.why:
         return printable(run.why)
     if run.alive:
-        return "It trains now. Enter opens its dashboard."
+        return "It trains now. Enter opens its dashboard." if run.kind == "train" else "It works now. Enter opens it."
     return f"Made from {printable(run.recipe_path)}." if run.recipe_path else ""
 
 
@@ -70,6 +74,7 @@ def _cells(run: RunSummary, now: float) -> list[Piece]:
     return [
         (f"{mark} {run.state}", role),
         (printable(run.id, limit=60), ""),
+        (printable(run.kind, limit=12), ""),
         (steps, ""),
         ("" if run.loss is None else figures.number(run.loss), ""),
         (started, "dim"),
