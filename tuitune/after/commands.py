@@ -45,6 +45,13 @@ def chat(args: argparse.Namespace) -> int:
         session.end()
 
 
+def evaluate(args: argparse.Namespace) -> int:
+    """`tuitune eval RUN|MODEL`: what it makes of rows it has not learnt from, beside its base; forgetting, benchmarks, a report."""
+    from tuitune.after.evaluation_command import evaluate as follow_evaluation
+
+    return follow_evaluation(args)
+
+
 def say(text: str) -> None:
     """What happens meanwhile: for people, so beside the result."""
     if sys.stderr.isatty():
