@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tuitune.recipe.problems import KeyPath, Severity
+from tuitune.recipe.strategy import objections
 
 TASKS = ("sft", "dpo", "kto", "reward")  # of TRL's trainers those that tuitune.trainer.methods builds
 
@@ -25,8 +26,8 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
         yield Unbuilt(("task",), f"task {task}: this version trains {', '.join(TASKS[:-1])} and {TASKS[-1]}", "error")
     yield from _tokenizer(_section(recipe, "tokenizer"))
     launch = _section(recipe, "launch")
+    yield from (Unbuilt(path, message, "error") for path, message in objections(recipe))
     without = {
-        ("launch", "strategy"): launch.get("strategy") not in (None, "auto", "ddp"),
         ("launch", "nodes"): launch.get("nodes") not in (None, 1),
         ("training", "resume_from_checkpoint"): bool(_section(recipe, "training").get("resume_from_checkpoint")),
     }

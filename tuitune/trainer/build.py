@@ -34,6 +34,7 @@ from tuitune.trainer.new_tokens import (
     make_rows,
 )
 from tuitune.trainer.ranks import this_rank
+from tuitune.trainer.strategy import device_map, quantisation, settle_precision, strategy_fill_ins, verify_strategy
 
 
 @dataclass
@@ -64,6 +65,7 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
             "remains; raise training.max_length, or look at what the columns make of the rows"
         )
     _set_adapter_dtype(built)
+    verify_strategy(recipe, built.trainer)
     return built
 
 
@@ -152,7 +154,9 @@ def make_config(built: Built, checkpoints: Path) -> Any:
     """The installed SFTConfig (DPOConfig …) with what the recipe says and what this box needs."""
     recipe, config_class = built.recipe, built.method.config
     arguments = canonical_training(recipe, {item.name for item in fields(config_class)})
-    for key, fill in training_fill_ins(arguments, built.box, checkpoints).items():
+    fills = training_fill_ins(arguments, built.box, checkpoints)
+    fills |= {key: fill for key, fill in strategy_fill_ins(recipe, this_rank().world).items() if key not in arguments}
+    for key, fill in fills.items():
         built.filled["training", key] = fill
         arguments[key] = fill.value
     if arguments.get("eval_strategy", "no") != "no" and built.eval is None:
@@ -162,11 +166,13 @@ def make_config(built: Built, checkpoints: Path) -> Any:
         )
     _refuse_sparse_checkpoints(recipe, arguments)
     try:
-        return config_class(**arguments)
+        config = config_class(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{recipe.file}:{recipe.line('training')}: {config_class.__name__} refuses this: {printable(str(error))}"
         ) from error
+    settle_precision(config)
+    return config
 
 
 def _refuse_sparse_checkpoints(recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -225,9 +231,11 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if chosen:
         arguments["attn_implementation"] = section["attn_implementation"]
     if recipe.quantization:
-        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**recipe.quantization)
-    if built.box.cuda:
-        arguments["device_map"] = {"": this_rank().local}
+        stored = quantisation(recipe)
+        built.filled |= {("quantization", key): fill for key, fill in stored.items()}
+        values = recipe.quantization | {key: fill.value for key, fill in stored.items()}
+        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**values)
+    arguments |= device_map(recipe, built.box, this_rank().local)
     auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM
     if built.method.sequence_model:
         arguments["num_labels"] = 1
