@@ -1,4 +1,4 @@
-"""A run of two processes by torchrun (gloo, on the CPU) under a real hub: a box without GPUs starts two all the same."""
+"""A run of several processes by torchrun under a real hub: on the CPU (gloo) a box without GPUs starts two all the same."""
 
 import json
 import os
@@ -16,25 +16,34 @@ from tuitune.bus.sockets import remove_sockets
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import read_manifest
 
-SUPERVISE = (
+AS_LEASED = (
     "import sys; from pathlib import Path; from tuitune.hub import torchrun; from tuitune.hub.supervisor import supervise;"
-    "one, several = torchrun.torchrun, torchrun.environment;"
-    "torchrun.torchrun, torchrun.environment = lambda command, _: one(command, 2), lambda _: several(2);"
     "sys.exit(supervise(Path(sys.argv[1]), [sys.executable, '-P', '-m', 'tests.support.ranked_trainer', sys.argv[1]]))"
+)
+TWO_ON_THE_CPU = AS_LEASED.replace(
+    "sys.exit",
+    "one, several = torchrun.torchrun, torchrun.environment;"
+    "torchrun.torchrun, torchrun.environment = lambda command, _: one(command, 2), lambda _: several(2);sys.exit",
 )
 
 
 class TwoRanks:
-    """A run of two processes and its hub."""
+    """A run of two processes and its hub; with `leased` as many as its recipe leases GPUs."""
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
+    def __init__(self, run: RunDirectory, *, leased: bool = False) -> None:
+        self.run, self.leased = run, leased
         self.start_hub()
 
     def start_hub(self) -> None:
         """The run's first hub, or the next one."""
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **ONE_THREAD}
-        command = [sys.executable, "-c", SUPERVISE, str(self.run.path)]
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONPATH": path,
+            **({} if self.leased else {**ONE_THREAD, "TUITUNE_FSDP_ON_CPU": "1"}),
+        }
+        command = [sys.executable, "-c", AS_LEASED if self.leased else TWO_ON_THE_CPU, str(self.run.path)]
         self.hub = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
 
     def records(self, event: str) -> list[dict[str, Any]]:
@@ -58,8 +67,12 @@ class TwoRanks:
     def end(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Wait until it is over; what the two ranks have come to."""
         self.hub.wait(180)
-        first, second = (json.loads((self.run.path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+        first, second = self.told()
         return first, second
+
+    def told(self) -> list[dict[str, Any]]:
+        """What each rank has left that came to the end, in their order."""
+        return [json.loads(file.read_text()) for file in sorted(self.run.path.glob("rank-*.json"))]
 
     def close(self) -> None:
         """Leave nothing behind."""

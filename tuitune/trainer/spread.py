@@ -15,8 +15,8 @@ class SpreadMixin:
 
     args: Any
     model: Any
-    is_fsdp_enabled: bool
-    is_deepspeed_enabled: bool
+    is_fsdp_enabled = False
+    is_deepspeed_enabled = False
 
     @property
     def spread(self) -> bool:
