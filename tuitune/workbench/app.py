@@ -53,7 +53,7 @@ from tuitune.workbench.terminal.cell_diff import CellDiffMixin
 from tuitune.workbench.terminal.repaint import PaintedScreen
 from tuitune.workbench.views.view import View
 from tuitune.workbench.watch import Seen, Watch
-from tuitune.workbench.workspace import kind_of
+from tuitune.workbench.workspace import kind_of, run_view
 
 if TYPE_CHECKING:
     from tuitune.workbench.gpu_feed import GpuFeed
@@ -247,6 +247,8 @@ class Workbench(CellDiffMixin, ProblemActions):
 
     async def open_view(self, kind: str, path: Path) -> View | None:
         """Bring a file or run to the front; says so when that is not possible."""
+        if kind == "run":
+            kind = await asyncio.to_thread(run_view, path)
         try:
             view = await self.editor.open(kind, path)
         except (UserError, OSError) as error:
