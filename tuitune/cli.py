@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tuitune.after import commands as after
 from tuitune.command_line import build_parser
 from tuitune.errors import UserError
 from tuitune.text import escaped_json, printable
@@ -363,6 +364,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "compare": compare,
     "slurm": slurm,
+    "eval": after.evaluate,
+    "chat": after.chat,
     "sweep": sweep,
     "doctor": doctor,
 }
