@@ -29,22 +29,8 @@ CONTRACT = {
     "send": {"run", "op", "args", "runs", "json"},
     "compare": {"run", "runs", "json"},
     "slurm": {"recipe", "json"},
-    "chat": {
-        "model",
-        "against",
-        "system",
-        "temperature",
-        "top_p",
-        "top_k",
-        "max_new_tokens",
-        "repetition_penalty",
-        "seed",
-        "four_bit",
-        "cpu",
-        "idle",
-        "whole",
-        "json",
-    },
+    "chat": {"model", "against", "system", "four_bit", "cpu", "idle", "whole", "json"}
+    | {"temperature", "top_p", "top_k", "max_new_tokens", "repetition_penalty", "seed"},
     "eval": {
         "source",
         "data",
@@ -80,6 +66,7 @@ ARGUMENTS = {
     "runs": [],
     "send": ["r", "stop"],
     "compare": ["r", "s"],
+    "chat": ["r"],
 }
 
 
