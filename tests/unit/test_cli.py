@@ -66,7 +66,6 @@ ARGUMENTS = {
     "runs": [],
     "send": ["r", "stop"],
     "compare": ["r", "s"],
-    "chat": ["r"],
 }
 
 
