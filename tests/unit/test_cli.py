@@ -31,22 +31,9 @@ CONTRACT = {
     "slurm": {"recipe", "json"},
     "chat": {"model", "against", "system", "four_bit", "cpu", "idle", "whole", "json"}
     | {"temperature", "top_p", "top_k", "max_new_tokens", "repetition_penalty", "seed"},
-    "eval": {
-        "source",
-        "data",
-        "columns",
-        "metric",
-        "answer_regex",
-        "against",
-        "rows",
-        "max_new_tokens",
-        "forgetting",
-        "harness",
-        "four_bit",
-        "cpu",
-        "detach",
-        "json",
-    },
+    "eval": {"source", "data", "columns", "metric", "answer_regex", "against", "rows", "max_new_tokens", "forgetting", "harness"}
+    | {"four_bit", "cpu", "detach", "json"},
+    "sweep": {"target", "set", "parallel", "metric", "goal", "stop_rule", "table", "force", "detach", "json"},
 }
 ARGUMENTS = {
     "open": [],
@@ -66,6 +53,7 @@ ARGUMENTS = {
     "runs": [],
     "send": ["r", "stop"],
     "compare": ["r", "s"],
+    "sweep": ["r"],
 }
 
 
