@@ -50,7 +50,7 @@ def test_piped_questions_are_answered_by_both_models(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["schema"] == 1
-    assert [side["model"] for side in document["sides"]] == ["tuned", "base (without the adapter)"]
+    assert [side["model"] for side in document["sides"]] == ["tuned", "base (base)"]
     assert [turn["prompt"] for turn in document["turns"]] == ["the cat", "one two"]
     for turn in document["turns"]:
         assert [answer["tokens"] for answer in turn["answers"]] == [6, 6]
@@ -86,7 +86,7 @@ def test_a_chat_in_the_workbench(folder: Path, tmp_path: Path) -> None:
         terminal.resize((60, 16))
         terminal.send("and now", "enter")
         terminal.wait_for("› and now", SECONDS)
-        terminal.wait_for("base (without the adapter)", SECONDS)
+        terminal.wait_for("base (base)", SECONDS)
         terminal.send("shift+f5")
         terminal.wait_for("stopped: stop by", SECONDS)
         terminal.send("ctrl+q")

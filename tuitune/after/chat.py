@@ -66,7 +66,7 @@ def _load(job: Job) -> list[Side]:
     for key, side in zip(KEYS, wanted):
         source = find_source(str(side["source"]), job.workspace)
         adapted = bool(side.get("adapter", True))
-        words = source.words if adapted else f"{base_of(source).words} (without the adapter)"
+        words = source.words if adapted else f"{base_of(source).words} (base)"
         shared = loaded.get(source.reference)
         if shared is None:
             job.emit("state", s="loading", why=f"loading {source.words}")

@@ -60,6 +60,18 @@ async def test_on_a_narrow_screen_one_stands_below_the_other(tmp_path: Path) -> 
         assert "left the cat" in screen_text(pilot.app)
 
 
+async def test_a_chat_that_is_opened_again_has_the_width_of_its_column(tmp_path: Path) -> None:
+    async with chat(tmp_path) as (pilot, view, job):
+        await ask(pilot, view, "one two three four five six seven")
+        await until(pilot, lambda: view.status == "ready" and "right one" in screen_text(pilot.app), "answering", SECONDS)
+        job.send("stop")
+        job.ends()
+    again = ChatView(view.path)
+    async with Host(again).run_test(size=(110, 30)) as pilot:
+        await until(pilot, lambda: "› one two three four five six seven" in screen_text(pilot.app), "reading", SECONDS)
+        assert "right one two three four five six seven" in screen_text(pilot.app)
+
+
 async def test_escape_interrupts_and_f5_asks_again(tmp_path: Path) -> None:
     async with chat(tmp_path) as (pilot, view, _):
         await ask(pilot, view, "a long story")

@@ -5,6 +5,7 @@ A reader thread fills the state, commands go out in threads.
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,19 @@ class Column(Vertical):
     Column.-second { border-left: solid $border-blurred; }
     """
 
-    def __init__(self, key: str, *, second: bool) -> None:
+    def __init__(self, key: str, resized: Callable[[], object], *, second: bool) -> None:
         super().__init__(classes="-second" if second else "")
         self.key = key
+        self._resized = resized
         self.head = RoleLines([()])
         self.body = RoleScroll(follow=True)
 
     def compose(self) -> ComposeResult:
         yield self.head
         yield self.body
+
+    def on_resize(self) -> None:
+        self._resized()
 
 
 class ChatView(View):
@@ -114,6 +119,10 @@ class ChatView(View):
         self._advance()
 
     def on_resize(self, event: Resize) -> None:
+        self._repaint()
+
+    def _repaint(self) -> None:
+        """Paint when everything has its size."""
         self.call_after_refresh(self._paint)
 
     def _advance(self) -> None:
@@ -138,9 +147,8 @@ class ChatView(View):
         self.status = "over" if self.over else "answering" if chat.busy else "ready" if chat.ready else chat.state
         if chat.ready and len(self.sides.children) != len(chat.sides):
             self.sides.remove_children()
-            self.sides.mount(*(Column(side.key, second=index > 0) for index, side in enumerate(chat.sides)))
-            self.call_after_refresh(self._paint)
-            return
+            self.sides.mount(*(Column(side.key, self._repaint, second=index > 0) for index, side in enumerate(chat.sides)))
+            return  # they paint when they have their size
         self.sides.set_class(self.size.width < STACKED, "-stacked")
         width = max(20, self.size.width - 2)
         self.query_one("#chat-head", RoleLines).show(head(chat, self.over, width))

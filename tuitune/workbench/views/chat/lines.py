@@ -54,7 +54,8 @@ def conversation(state: ChatState, key: str, width: int) -> list[Line]:
     for turn in state.turns:
         if lines:
             lines.append(())
-        lines += [(("› ", "one"), *line) for line in broken_up(turn.text, max(4, width - 2), "title")]
+        asked = broken_up(turn.text, max(4, width - 2), "title")
+        lines += [((("  ", "") if index else ("› ", "one")), *line) for index, line in enumerate(asked)]
         spoken = turn.answers.get(key)
         if spoken is None:
             lines.append((("…" if key in turn.sides and state.busy else "not asked", "dim"),))
