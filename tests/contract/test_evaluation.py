@@ -264,6 +264,31 @@ def test_what_cannot_be_measured_is_a_sentence(adapter: Trained, tmp_path: Path,
         evaluate(tmp_path, **{**args, "source": source})
 
 
+TASK = """\
+task: toy
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {rows}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: ["{{{{answer}}}}", "sea"]
+doc_to_target: 0
+metric_list: [{{metric: acc}}]
+"""
+
+
+def test_public_benchmarks_run_in_the_harness_on_both_sides(adapter: Trained, tmp_path: Path) -> None:
+    """With the real package where it is installed (pip install lm_eval), on a task of our own: none of the public ones is on this box."""
+    pytest.importorskip("lm_eval")
+    rows_of(tmp_path, 6)
+    (tmp_path / "toy.yaml").write_text(TASK.format(rows=tmp_path / "held-out.jsonl"))
+    document = evaluate(tmp_path, str(adapter.run.path), harness=[str(tmp_path / "toy.yaml")], rows=4, forgetting="none")
+    assert [(one["task"], one["metric"], one["side"]) for one in document["harness"]["results"]] == [
+        ("toy", "acc", "base"),
+        ("toy", "acc", "adapter"),
+    ]
+
+
 def test_public_benchmarks_without_the_harness_name_the_line_that_installs_it(
     adapter: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,7 +146,13 @@ def _forgetting(forgetting: Mapping[str, Any]) -> str:
 
 def _harness(results: Mapping[str, Any]) -> str:
     rows = [
-        [_cell(one["task"]), _cell(one["metric"]), one["side"], f"{one['value']:.4f}", f"± {one['stderr']:.4f}" if one["stderr"] else "–"]
+        [
+            _cell(one["task"]),
+            _cell(one["metric"]),
+            one["side"],
+            f"{one['value']:.4f}",
+            f"± {one['stderr']:.4f}" if one["stderr"] is not None else "–",
+        ]
         for one in results["results"]
     ]
     return _lines(["task", "metric", "model", "value", "standard error"], rows) + f"\n\nlm_eval {_inline(results['version'])}."
