@@ -264,6 +264,27 @@ def test_what_cannot_be_measured_is_a_sentence(adapter: Trained, tmp_path: Path,
         evaluate(tmp_path, **{**args, "source": source})
 
 
+def test_the_command_runs_it_as_a_job_with_a_hub_and_prints_one_document(
+    adapter: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tuitune import cli
+    from tuitune.runs.listing import list_runs
+
+    rows_of(tmp_path, 4)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = ["--data", "held-out.jsonl", "--columns", "user=question,assistant=answer", "--metric", "nll,exact", "--max-new-tokens", "4"]
+    capsys.readouterr()
+    assert cli.main(["eval", str(adapter.run.path), *words, "--cpu", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["sides"], document["data"]["done"]) == (1, ["base", "adapter"], 4)
+    assert {figure["name"] for figure in document["figures"]} == {"nll", "perplexity", "exact", "stopped"}
+    assert Path(document["report"]).read_text() == Path(document["copy"]).read_text()
+    assert Path(document["copy"]).parent == adapter.run.path / "evaluations"
+    (job,) = list_runs(tmp_path / "runs")
+    assert (job.kind, job.state, job.step, job.max_steps) == ("eval", "done", 8, 8)
+
+
 TASK = """\
 task: toy
 dataset_path: json
