@@ -342,6 +342,13 @@ def slurm(args: argparse.Namespace) -> int:
     return 0
 
 
+def sweep(args: argparse.Namespace) -> int:
+    """`tuitune sweep RECIPE --set KEY=V1,V2`: a run for every combination of values, and the table with the best."""
+    from tuitune.after.sweep_command import sweep as command
+
+    return command(args)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
@@ -359,6 +366,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "slurm": slurm,
     "eval": after.evaluate,
     "chat": after.chat,
+    "sweep": sweep,
     "doctor": doctor,
 }
 

@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     _json_option(sub)
     _eval_options(command("eval", "what a trained model makes of rows it has not learnt from, beside its base, with a report"))
     _chat(command("chat", "talk with a run's model or any other, two side by side; piped input: each line a question of its own"))
+    _sweep_options(command("sweep", "runs of one recipe with different values, on free GPUs; the table with the best"))
     sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")
     _json_option(sub)
     return parser
@@ -150,6 +151,24 @@ def _chat(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--cpu", action="store_true", help="keep off the GPUs")
     sub.add_argument("--idle", type=float, metavar="MINUTES", help="end after so long without a question (default: 30)")
     sub.add_argument("--whole", action="store_true", help="all of stdin is one question")
+    _json_option(sub)
+
+
+def _sweep_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("target", metavar="RECIPE|SWEEP")
+    sub.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=V1,V2", help="values to try; several: every combination")
+    sub.add_argument("--parallel", type=int, metavar="N", help="so many runs at a time (default: one for each GPU, one on the CPU)")
+    sub.add_argument("--metric", metavar="NAME", help="what decides (default: eval_loss, or loss where nothing is evaluated)")
+    sub.add_argument("--goal", choices=["min", "max"], help="whether less or more of it is better, where its name does not say so")
+    sub.add_argument(
+        "--stop-rule",
+        default="none",
+        metavar="RULE",
+        help="median[:K]: stop a run whose best of K values (default 3) is worse than the others' median at the same step",
+    )
+    sub.add_argument("--table", action="store_true", help="the table of a sweep that is there")
+    sub.add_argument("--force", action="store_true", help="start in spite of what preflight finds; the runs keep a note of it")
+    sub.add_argument("--detach", action="store_true", help="return as soon as it has started")
     _json_option(sub)
 
 

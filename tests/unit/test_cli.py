@@ -29,38 +29,11 @@ CONTRACT = {
     "send": {"run", "op", "args", "runs", "json"},
     "compare": {"run", "runs", "json"},
     "slurm": {"recipe", "json"},
-    "chat": {
-        "model",
-        "against",
-        "system",
-        "temperature",
-        "top_p",
-        "top_k",
-        "max_new_tokens",
-        "repetition_penalty",
-        "seed",
-        "four_bit",
-        "cpu",
-        "idle",
-        "whole",
-        "json",
-    },
-    "eval": {
-        "source",
-        "data",
-        "columns",
-        "metric",
-        "answer_regex",
-        "against",
-        "rows",
-        "max_new_tokens",
-        "forgetting",
-        "harness",
-        "four_bit",
-        "cpu",
-        "detach",
-        "json",
-    },
+    "chat": {"model", "against", "system", "four_bit", "cpu", "idle", "whole", "json"}
+    | {"temperature", "top_p", "top_k", "max_new_tokens", "repetition_penalty", "seed"},
+    "eval": {"source", "data", "columns", "metric", "answer_regex", "against", "rows", "max_new_tokens", "forgetting", "harness"}
+    | {"four_bit", "cpu", "detach", "json"},
+    "sweep": {"target", "set", "parallel", "metric", "goal", "stop_rule", "table", "force", "detach", "json"},
 }
 ARGUMENTS = {
     "open": [],
@@ -80,6 +53,7 @@ ARGUMENTS = {
     "runs": [],
     "send": ["r", "stop"],
     "compare": ["r", "s"],
+    "sweep": ["r"],
 }
 
 

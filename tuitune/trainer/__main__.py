@@ -23,6 +23,7 @@ from tuitune.memory.allocator import choose
 from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
+from tuitune.recipe.strategy import strategy_of
 from tuitune.runs.checkpoints import step_of
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest, Process, read_manifest
@@ -138,6 +139,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
         argv=sys.argv,
         versions=installed(),
         world=built.trainer.args.world_size,
+        strategy=strategy_of(recipe.launch),
         device=built.box.name,
         allocator=allocator,
         devices=_devices(),
@@ -145,7 +147,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
         loading_seconds=time.monotonic() - started,
     )
     data = describe(built)
-    if manifest.resume_from is not None:
+    if manifest.resume_from is not None and this_rank().first:  # the others wait for it with the first exchange
         verify(run.checkpoints / manifest.resume_from, manifest, data)
     seen, differs = compare(recipe, data["fingerprint"], data["sha256"])
     telemetry.journal.emit("data", **data, inspected=seen)
@@ -183,6 +185,8 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
 
     Written beside it and renamed, so that whoever finds run/adapter finds all of it.
     """
+    from tuitune.trainer.plain_adapter import save_plain
+
     partial = run.adapter.with_name(".adapter")
     with telemetry.phase("saving"):
         try:
@@ -192,6 +196,8 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
             if not built.trainer.args.should_save:
                 return {}
             built.trainer.processing_class.save_pretrained(str(partial))
+            shutil.rmtree(partial / "ref", ignore_errors=True)  # TRL's frozen copy of the adapter that preferences were measured against
+            save_plain(built.trainer.model, run.path, partial)
             (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
             shutil.rmtree(run.adapter, ignore_errors=True)
             partial.rename(run.adapter)

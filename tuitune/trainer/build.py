@@ -16,6 +16,7 @@ from tuitune.errors import UserError
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.new_tokens import written_tokens
 from tuitune.recipe.recipe import Recipe, canonical_training
+from tuitune.recipe.tasks import PROMPTED
 from tuitune.recipe.unbuilt import unbuilt
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
@@ -33,7 +34,10 @@ from tuitune.trainer.new_tokens import (
     join_types,
     make_rows,
 )
+from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
 from tuitune.trainer.ranks import this_rank
+from tuitune.trainer.rewards import load_rewards
+from tuitune.trainer.strategy import device_map, quantisation, settle_precision, strategy_fill_ins, verify_strategy
 
 
 @dataclass
@@ -56,7 +60,7 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
     config, tokenizer = make_config(built, run.checkpoints), make_tokenizer(built)
     transformers.set_seed(config.seed)  # a reward model's new head is drawn while it is loaded; TRL seeds itself later
     model = _model(built, tokenizer, config.seed)
-    assemble(built, config, tokenizer, model, _peft_config(built, model), **_reference(built, config, model))
+    assemble(built, config, tokenizer, model, _peft_config(built, model), **_reference(built, config, model), **_rewards(recipe))
     if len(built.trainer.train_dataset) == 0:
         length = getattr(config, "max_length", None)
         raise UserError(
@@ -64,14 +68,29 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
             "remains; raise training.max_length, or look at what the columns make of the rows"
         )
     _set_adapter_dtype(built)
+    verify_strategy(recipe, built.trainer)
+    if this_rank().first:
+        keep_beginning(built.trainer.model, run.path)
     return built
 
 
 def _reference(built: Built, config: Any, model: Any) -> dict[str, Any]:
     """Where TRL would load the model a second time, as what preferences are measured against: that one would lack rows of new tokens."""
-    if not written_tokens(built.recipe.tokenizer) or not _is_full(built.recipe) or getattr(config, "precompute_ref_log_probs", True):
+    if not written_tokens(built.recipe.tokenizer) or not _is_full(built.recipe):
+        return {}
+    if built.recipe.task in ("grpo", "rloo") and config.beta:
+        raise UserError(
+            f"{built.method.trainer.__name__} loads its reference model from the Hub or the folder, without the rows of the new tokens; "
+            "write training.beta: 0.0, or train an adapter (peft:)"
+        )
+    if getattr(config, "precompute_ref_log_probs", True):
         return {}
     return {"ref_model": copy.deepcopy(model)}
+
+
+def _rewards(recipe: Recipe) -> dict[str, Any]:
+    """What judges the answers, of a task whose model answers while it trains."""
+    return {"reward_funcs": load_rewards(recipe.rewards)} if recipe.rewards and recipe.task in PROMPTED else {}
 
 
 def begin(recipe: Recipe) -> Built:
@@ -106,7 +125,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, RuntimeError) and not _in_template(error):
         return "assistant_only_loss" in str(error)  # other words are the GPU's, not TRL's
-    return isinstance(error, ValueError | TypeError | LookupError | OverflowError | TemplateError) or _in_template(error)
+    return isinstance(error, ValueError | TypeError | LookupError | OverflowError | ImportError | TemplateError) or _in_template(error)
 
 
 def reason_of(error: BaseException) -> str:
@@ -152,7 +171,9 @@ def make_config(built: Built, checkpoints: Path) -> Any:
     """The installed SFTConfig (DPOConfig …) with what the recipe says and what this box needs."""
     recipe, config_class = built.recipe, built.method.config
     arguments = canonical_training(recipe, {item.name for item in fields(config_class)})
-    for key, fill in training_fill_ins(arguments, built.box, checkpoints).items():
+    fills = training_fill_ins(arguments, built.box, checkpoints)
+    fills |= {key: fill for key, fill in strategy_fill_ins(recipe, this_rank().world).items() if key not in arguments}
+    for key, fill in fills.items():
         built.filled["training", key] = fill
         arguments[key] = fill.value
     if arguments.get("eval_strategy", "no") != "no" and built.eval is None:
@@ -160,13 +181,18 @@ def make_config(built: Built, checkpoints: Path) -> Any:
         raise UserError(
             f"{recipe.file}:{line}: eval_strategy asks for evaluation, but dataset.eval names no data; add it or remove eval_strategy"
         )
+    if arguments.get("eval_strategy", "no") != "no" and not built.method.evaluates:
+        line = recipe.line("training", "eval_strategy")
+        raise UserError(f"{recipe.file}:{line}: {built.method.trainer.__name__} has no evaluation; remove eval_strategy and dataset.eval")
     _refuse_sparse_checkpoints(recipe, arguments)
     try:
-        return config_class(**arguments)
+        config = config_class(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{recipe.file}:{recipe.line('training')}: {config_class.__name__} refuses this: {printable(str(error))}"
         ) from error
+    settle_precision(config)
+    return config
 
 
 def _refuse_sparse_checkpoints(recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -225,9 +251,11 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if chosen:
         arguments["attn_implementation"] = section["attn_implementation"]
     if recipe.quantization:
-        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**recipe.quantization)
-    if built.box.cuda:
-        arguments["device_map"] = {"": this_rank().local}
+        stored = quantisation(recipe)
+        built.filled |= {("quantization", key): fill for key, fill in stored.items()}
+        values = recipe.quantization | {key: fill.value for key, fill in stored.items()}
+        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**values)
+    arguments |= device_map(recipe, built.box, this_rank().local)
     auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM
     if built.method.sequence_model:
         arguments["num_labels"] = 1
@@ -252,6 +280,11 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
         except Exception as error:
             place = f"{recipe.file}:{recipe.line('model', 'adapter')}"
             raise UserError(f"{place}: {why_no_adapter(str(section['adapter']), error)}") from error
+        if base_is_changed(model):
+            raise UserError(
+                f"{recipe.file}:{recipe.line('model', 'adapter')}: this checkpoint's adapter (PiSSA or OLoRA) fits a changed base only; "
+                "name the `adapter` folder of its run, which fits the base as it is"
+            )
     return model
 
 

@@ -16,12 +16,14 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from tuitune.errors import UserError
 from tuitune.trainer.build import reason_of
+from tuitune.trainer.plain_adapter import base_is_changed
 from tuitune.trainer.split_batch import free
 from tuitune.trainer.traceless import without_trace
 
 IGNORED = -100  # the label of a token that is not counted
 GRAM = 4  # tokens that repeat together
 FULL = "full fine-tuning keeps no base model in memory"
+CHANGED = "the adapter's way to begin (PiSSA, OLoRA) has changed the base in memory"
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def why_not_sampled(trainer: Any) -> str | None:
 
 def why_no_base(trainer: Any) -> str | None:
     """Why there is no base model to ask, or None when the adapter can be left out."""
-    return None if hasattr(trainer.model, "peft_config") else FULL
+    if not hasattr(trainer.model, "peft_config"):
+        return FULL
+    return CHANGED if base_is_changed(trainer.model) else None
 
 
 def repetition(ids: Sequence[int]) -> float:

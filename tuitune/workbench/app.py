@@ -50,9 +50,10 @@ from tuitune.workbench.parts_shown import NARROW, SIDE, Wishes, parts_shown
 from tuitune.workbench.problem_list import counted
 from tuitune.workbench.settings import load_settings
 from tuitune.workbench.terminal.cell_diff import CellDiffMixin
+from tuitune.workbench.terminal.repaint import PaintedScreen
 from tuitune.workbench.views.view import View
 from tuitune.workbench.watch import Seen, Watch
-from tuitune.workbench.workspace import kind_of
+from tuitune.workbench.workspace import kind_of, run_view
 
 if TYPE_CHECKING:
     from tuitune.workbench.gpu_feed import GpuFeed
@@ -126,6 +127,9 @@ class Workbench(CellDiffMixin, EvaluationActions):
         self.animation_level = "none"
 
     # Layout
+
+    def get_default_screen(self) -> PaintedScreen:
+        return PaintedScreen()
 
     def compose(self) -> ComposeResult:
         with self._main:
@@ -243,6 +247,8 @@ class Workbench(CellDiffMixin, EvaluationActions):
 
     async def open_view(self, kind: str, path: Path) -> View | None:
         """Bring a file or run to the front; says so when that is not possible."""
+        if kind == "run":
+            kind = await asyncio.to_thread(run_view, path)
         try:
             view = await self.editor.open(kind, path)
         except (UserError, OSError) as error:
