@@ -29,6 +29,7 @@ CONTRACT = {
     "send": {"run", "op", "args", "runs", "json"},
     "compare": {"run", "runs", "json"},
     "slurm": {"recipe", "json"},
+    "sweep": {"target", "set", "parallel", "metric", "goal", "stop_rule", "table", "force", "detach", "json"},
     "chat": {
         "model",
         "against",
@@ -73,6 +74,7 @@ ARGUMENTS = {
     "plan": ["r.yaml"],
     "train": ["r.yaml"],
     "slurm": ["r.yaml"],
+    "sweep": ["r.yaml"],
     "chat": ["r"],
     "eval": ["r"],
     "resume": ["r"],
