@@ -28,8 +28,8 @@ from tuitune.errors import UserError
 if TYPE_CHECKING:
     from tuitune.after.source import Source
 
-ROUNDING = {"float32": 2**-24, "float16": 2**-12 / math.sqrt(3), "bfloat16": 2**-9 / math.sqrt(3), "Q8_0": 0.0055}
-TOLERANCE = 2.0
+ROUNDING = {"float32": 2**-20, "float16": 2**-12 / math.sqrt(3), "bfloat16": 2**-9 / math.sqrt(3), "Q8_0": 0.0055}
+TOLERANCE = 2.0  # float32 above: the arithmetic of the comparison itself
 PROMPTS = 20
 NEW_TOKENS = 32  # with 20 prompts and a vocabulary of 150,000 the logits that are kept take 400 MB
 BATCH = 10
@@ -144,6 +144,11 @@ def load_plain(name: str, device: str, **options: Any) -> Any:
 def load_tokenizer(name: str, **options: Any) -> Any:
     """Its tokenizer."""
     return AutoTokenizer.from_pretrained(name, **options)
+
+
+def rounding_of(quant: str) -> str:
+    """The name in ROUNDING of a GGUF type."""
+    return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(quant, quant)
 
 
 def layer_count(model: Any) -> int:

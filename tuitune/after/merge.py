@@ -55,12 +55,12 @@ def merge(source: Source, plan: MergePlan, max_shard_size: str = "5GB", device: 
     model, tokenizer = load(source, adapter=True, four_bit=False, dtype=plan.dtype, device=device)
     if not hasattr(model, "merge_and_unload"):
         raise UserError(f"{source.words} is an adapter of a kind that has no weights to merge (prompt tuning and its kin)")
+    tied = _tied(model)
     try:
         merged = model.merge_and_unload(safe_merge=True)
     except ValueError as error:
         raise UserError(f"{source.words} cannot be merged: {printable(str(error), limit=240)}") from error
     merged = merged.to(getattr(torch, plan.dtype))
-    untied = settle_ties(merged)
     settle_generation(merged, tokenizer)
     record = {
         "schema": 1,
@@ -70,28 +70,12 @@ def merge(source: Source, plan: MergePlan, max_shard_size: str = "5GB", device: 
         "adapter_sha256": file_hash(source.adapter / "adapter_model.safetensors") if source.adapter else None,
         "dtype": plan.dtype,
         "parameters": sum(weight.numel() for weight in merged.parameters()),
-        "untied": untied,
+        "untied": tied and not _tied(merged),  # two copies of one embedding were trained apart; peft notes it in the configuration
         "versions": installed(),
     }
     _write(merged, tokenizer, plan.out, max_shard_size, record)
     size = sum(path.stat().st_size for path in plan.out.rglob("*") if path.is_file())
     return {"path": str(plan.out), "kind": "model", "bytes": size, **{key: record[key] for key in ("dtype", "parameters", "untied")}}
-
-
-def settle_ties(model: Any) -> bool:
-    """Make the configuration say whether input and output embedding are one; whether they were driven apart by the training.
-
-    modules_to_save without ensure_weight_tying trains two copies of what was one; tied again, one of them would be lost in silence.
-    """
-    config, head = model.config.get_text_config(), model.get_output_embeddings()
-    weight = model.get_input_embeddings().weight
-    if head is None or not getattr(config, "tie_word_embeddings", False) or head.weight is weight:
-        return False
-    if head.weight.shape == weight.shape and torch.equal(head.weight, weight):
-        head.weight = weight
-        return False
-    config.tie_word_embeddings = model.config.tie_word_embeddings = False
-    return True
 
 
 def settle_generation(model: Any, tokenizer: Any) -> None:
@@ -113,6 +97,10 @@ def settle_generation(model: Any, tokenizer: Any) -> None:
         settings.validate(strict=True)
     except ValueError:
         settings.do_sample = True
+
+
+def _tied(model: Any) -> bool:
+    return bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
