@@ -23,7 +23,7 @@ lint: install
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m tests.suite
 
 screenshots: install
 	$(BIN)/python -m tests.support.screenshots screenshots --run tests/support/recorded/gsm8k-qlora-20261124-132627 \

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from tuitune.after import commands as after
 from tuitune.command_line import build_parser
 from tuitune.errors import UserError
 from tuitune.text import escaped_json, printable
@@ -341,6 +342,13 @@ def slurm(args: argparse.Namespace) -> int:
     return 0
 
 
+def sweep(args: argparse.Namespace) -> int:
+    """`tuitune sweep RECIPE --set KEY=V1,V2`: a run for every combination of values, and the table with the best."""
+    from tuitune.after.sweep_command import sweep as command
+
+    return command(args)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
@@ -356,6 +364,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "send": send,
     "compare": compare,
     "slurm": slurm,
+    "eval": after.evaluate,
+    "chat": after.chat,
+    "sweep": sweep,
     "doctor": doctor,
 }
 

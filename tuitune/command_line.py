@@ -97,9 +97,79 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("run", nargs="+", metavar="RUN")
     _runs_option(sub)
     _json_option(sub)
+    _eval_options(command("eval", "what a trained model makes of rows it has not learnt from, beside its base, with a report"))
+    _chat(command("chat", "talk with a run's model or any other, two side by side; piped input: each line a question of its own"))
+    _sweep_options(command("sweep", "runs of one recipe with different values, on free GPUs; the table with the best"))
     sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")
     _json_option(sub)
     return parser
+
+
+def _eval_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("source", metavar="RUN|MODEL", help="a run, a checkpoint's, adapter's or model's folder, or a Hub id")
+    sub.add_argument(
+        "--data", action="append", metavar="FILE", help="rows instead of the recipe's dataset.eval (several times for several)"
+    )
+    sub.add_argument("--columns", metavar="TARGET=COLUMN,…", help="of --data, e.g. user=question,assistant=answer (or choices=…,label=…)")
+    sub.add_argument("--metric", metavar="LIST", help="nll,exact,regex=PATTERN,choice (default: nll, and choice where rows have choices)")
+    sub.add_argument("--answer-regex", metavar="PATTERN", help="short for regex=PATTERN: compare what it finds, e.g. '#### (.*)'")
+    sub.add_argument(
+        "--against", choices=["base", "none"], help="the model before its training beside it (default: base, where there is one)"
+    )
+    sub.add_argument("--rows", type=int, metavar="N", help="at most so many rows")
+    sub.add_argument("--max-new-tokens", type=int, default=256, metavar="N", help="length of an answer (default: 256)")
+    sub.add_argument(
+        "--forgetting", metavar="builtin|FILE", help="general texts read before and after (default: builtin; none: not at all)"
+    )
+    sub.add_argument(
+        "--harness", metavar="TASKS", help="public benchmarks, comma separated, through lm-evaluation-harness (pip install lm_eval)"
+    )
+    precision = sub.add_mutually_exclusive_group()
+    precision.add_argument("--4bit", dest="four_bit", action="store_const", const=True, help="the base in 4 bits (default: as trained)")
+    precision.add_argument("--16bit", dest="four_bit", action="store_const", const=False, help="the base in its own type")
+    sub.add_argument("--cpu", action="store_true", help="on the CPU, whatever the recipe says")
+    sub.add_argument("--detach", action="store_true", help="return as soon as it has started")
+    _json_option(sub)
+
+
+def _chat(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", metavar="RUN|MODEL", help="a run, a folder with a checkpoint, an adapter or a model, or a Hub id")
+    sub.add_argument("--against", metavar="OTHER", help="a second model beside it: base (what it was trained from), or as above")
+    sub.add_argument("--system", default="", metavar="TEXT", help="the system prompt")
+    for name, kind, text in (
+        ("temperature", float, "0: the likeliest token each time (default: 0.7)"),
+        ("top-p", float, "draw from the likeliest tokens that together have this probability (default: 0.95)"),
+        ("top-k", int, "draw from so many likeliest tokens; 0: all (default: 50)"),
+        ("max-new-tokens", int, "of one answer (default: 512)"),
+        ("repetition-penalty", float, "above 1: what was said becomes less likely (default: 1)"),
+        ("seed", int, "the same seed draws the same answer (default: another one each time)"),
+    ):
+        sub.add_argument(f"--{name}", type=kind, metavar="N", help=text)
+    bits = sub.add_mutually_exclusive_group()
+    bits.add_argument("--4bit", dest="four_bit", action="store_const", const=True, help="weights in 4 bits (default: as it was trained)")
+    bits.add_argument("--16bit", dest="four_bit", action="store_const", const=False, help="weights in 16 bits")
+    sub.add_argument("--cpu", action="store_true", help="keep off the GPUs")
+    sub.add_argument("--idle", type=float, metavar="MINUTES", help="end after so long without a question (default: 30)")
+    sub.add_argument("--whole", action="store_true", help="all of stdin is one question")
+    _json_option(sub)
+
+
+def _sweep_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("target", metavar="RECIPE|SWEEP")
+    sub.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=V1,V2", help="values to try; several: every combination")
+    sub.add_argument("--parallel", type=int, metavar="N", help="so many runs at a time (default: one for each GPU, one on the CPU)")
+    sub.add_argument("--metric", metavar="NAME", help="what decides (default: eval_loss, or loss where nothing is evaluated)")
+    sub.add_argument("--goal", choices=["min", "max"], help="whether less or more of it is better, where its name does not say so")
+    sub.add_argument(
+        "--stop-rule",
+        default="none",
+        metavar="RULE",
+        help="median[:K]: stop a run whose best of K values (default 3) is worse than the others' median at the same step",
+    )
+    sub.add_argument("--table", action="store_true", help="the table of a sweep that is there")
+    sub.add_argument("--force", action="store_true", help="start in spite of what preflight finds; the runs keep a note of it")
+    sub.add_argument("--detach", action="store_true", help="return as soon as it has started")
+    _json_option(sub)
 
 
 def _json_option(sub: argparse.ArgumentParser) -> None:

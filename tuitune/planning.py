@@ -21,6 +21,7 @@ from tuitune.recipe.aliases import canonical_name
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.recipe.schema import Schema, load_schema
+from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
 from tuitune.trainer.box import Box, model_dtype, training_fill_ins
 
@@ -34,6 +35,12 @@ UNPLANNED = {
     "training": ("activation_offloading", "torch_compile", "use_liger_kernel", "auto_find_batch_size", "neftune_noise_alpha"),
     "tokenizer": ("add_special_tokens",),
 }
+# Tasks whose memory is decided by what no plan counts yet.
+UNCOUNTED = {
+    **dict.fromkeys(PROMPTED, "the cache of the answers that are written while it trains, nor their logits"),
+    **dict.fromkeys(("orpo", "cpo"), "the logits of all positions, which its loss keeps in memory as a whole"),
+}
+TRY = "train a few steps and look at the run's peak"
 
 
 @dataclass(frozen=True)
@@ -162,14 +169,15 @@ def _loss(recipe: Recipe, training: dict[str, Any]) -> Literal["fused", "smoothe
 
 
 def _refuse_unplanned(recipe: Recipe) -> None:
+    if recipe.task in UNCOUNTED:
+        place = f"{printable(str(recipe.file))}:{recipe.line('task')}"
+        raise UserError(f"{place}: no memory plan for task {recipe.task}: it does not count {UNCOUNTED[recipe.task]}; {TRY}")
     for section, names in UNPLANNED.items():
         values: dict[str, Any] = getattr(recipe, section) or {}
         for name in names:
             if values.get(name):
                 place = f"{printable(str(recipe.file))}:{recipe.line(section, name)}"
-                raise UserError(
-                    f"{place}: no memory plan with {section}.{name} yet; plan without it, or train a few steps and look at the run's peak"
-                )
+                raise UserError(f"{place}: no memory plan with {section}.{name} yet; plan without it, or {TRY}")
     if (recipe.quantization or {}).get("load_in_4bit") and recipe.model.get("dtype") == "float32":
         raise UserError(f"{printable(str(recipe.file))}: no memory plan yet for 4 bits with model.dtype float32; plan with bfloat16")
     kwargs = next((value for key, value in recipe.training.items() if canonical_name(key) == "activation_checkpointing_kwargs"), None) or {}

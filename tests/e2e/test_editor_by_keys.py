@@ -40,7 +40,7 @@ def test_five_errors_to_none_a_completed_key_and_a_clean_file(tmp_path: Path) ->
         terminal.send("planted")
         terminal.settle()
         terminal.send("enter")
-        terminal.wait_for("✗ 5", 20)
+        terminal.wait_for("✗ 5", 60)
         for left in (4, 3, 2, 1):
             terminal.send("f8")
             terminal.settle(0.2)

@@ -43,9 +43,9 @@ def test_a_run_outlives_the_workbench_that_started_it(model: Path, tmp_path: Pat
     recipe = make_demo(folder)
     recipe.write_text(recipe.read_text().replace("eval_on_start: true", "eval_on_start: false"))
     with Terminal([*COMMAND, str(recipe)], cwd=folder) as first:
-        first.wait_for("max_steps: 40", 30)
+        first.wait_for("max_steps: 40", 60)
         first.send("f5")
-        first.wait_for("Train", 30)
+        first.wait_for("Train", 60)
         first.send("enter")
         first.wait_for("step ", 120)
         run = RunDirectory(next((folder / "runs").iterdir()))
@@ -59,20 +59,20 @@ def test_a_run_outlives_the_workbench_that_started_it(model: Path, tmp_path: Pat
     assert alive(manifest.trainer)
     before = len(steps(run))
     with Terminal([*COMMAND, str(folder)], cwd=folder) as second:
-        second.wait_for("▶", 30)
+        second.wait_for("▶", 60)
         second.send("alt+r")
-        second.wait_for("loss", 30)
+        second.wait_for("loss", 60)
         while len(steps(run)) < before + 1 and time.monotonic() < deadline + 60:
             time.sleep(0.2)
         second.send("e")
-        second.wait_for("loading", 20)
+        second.wait_for("loading", 60)
         second.send("shift+f5")
-        second.wait_for("stop", 20)
+        second.wait_for("stop", 60)
         second.send("enter")
         deadline = time.monotonic() + 90
         while read_manifest(run).state != "stopped" and time.monotonic() < deadline:
             time.sleep(0.2)
-        second.wait_for("stopped", 20)
+        second.wait_for("stopped", 60)
     seen = steps(run)
     assert seen == list(range(1, len(seen) + 1))
     assert len(seen) >= before + 1

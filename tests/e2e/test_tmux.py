@@ -28,11 +28,11 @@ class Tmux:
         )
 
     def call(self, *words: str) -> str:
-        done = subprocess.run(["tmux", "-L", self.name, *words], env=self.env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["tmux", "-L", self.name, *words], env=self.env, capture_output=True, text=True, timeout=90)
         return done.stdout
 
     def wait_for(self, wanted: str) -> str:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while wanted not in (shown := self.call("capture-pane", "-p")):
             assert time.monotonic() < deadline, f"{wanted!r} never came:\n{shown}"
             time.sleep(0.05)
@@ -60,7 +60,7 @@ def test_keys_colours_and_leaving(tmux: Tmux, tmp_path: Path) -> None:
     tmux.call("send-keys", "Enter")
     tmux.wait_for("# typed in tmux")
     tmux.call("send-keys", "C-s")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not (tmp_path / "work/demo.yaml").read_text().startswith("# typed in tmux\nname"):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -33,7 +33,7 @@ sys.exit(supervise(Path(sys.argv[1]), [sys.executable, "-m", "tests.support.stan
 """
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> Any:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> Any:
     """The first true value of `condition`, or a failure after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

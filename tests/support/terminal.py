@@ -155,7 +155,7 @@ class Terminal:
             )
         return rows
 
-    def wait_for(self, wanted: str | re.Pattern[str], timeout: float = 15.0) -> str:
+    def wait_for(self, wanted: str | re.Pattern[str], timeout: float = 60.0) -> str:
         """The screen once it shows `wanted` (a text or a pattern); AssertionError with the screen after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while True:
@@ -167,7 +167,7 @@ class Terminal:
                 raise AssertionError(f"{wanted!r} never came; exit {self.process.poll()}; the screen:\n{shown}")
             time.sleep(0.02)
 
-    def wait_gone(self, wanted: str, timeout: float = 15.0) -> str:
+    def wait_gone(self, wanted: str, timeout: float = 60.0) -> str:
         """The screen once it no longer shows `wanted`."""
         deadline = time.monotonic() + timeout
         while wanted in (shown := self.screen()):
@@ -176,7 +176,7 @@ class Terminal:
             time.sleep(0.02)
         return shown
 
-    def settle(self, quiet_s: float = 0.3, timeout: float = 10.0) -> None:
+    def settle(self, quiet_s: float = 0.3, timeout: float = 30.0) -> None:
         """Wait until nothing was written for `quiet_s` seconds, counted from now at the earliest."""
         called = time.monotonic()
         deadline = called + timeout

@@ -5,6 +5,7 @@
     {"prompt": […], "completion": […]}                    conversational; TRL's loss is on the completion by default
     {"prompt": str, "completion": str} or {"text": str}   raw strings, no chat template (lists of turns: conversational)
     {"prompt"?: …, "chosen": …, "rejected": …}            preferences, strings or conversations
+    {"prompt": …, …}                                      prompts that the model answers itself; other columns for the reward functions
 """
 
 from collections.abc import Collection, Mapping
@@ -17,6 +18,7 @@ from tuitune.text import printable
 ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant", "chatgpt": "assistant"}
 PASSED_ON = ("tools", "chat_template_kwargs", "label")  # columns of TRL's own that keep their name
 TEXTS = ("prompt", "completion", "chosen", "rejected")  # targets that are strings or lists of turns
+TURNS = ("system", "user", "context", "assistant", "reasoning", "messages", "text")  # targets that are made into something else
 OPTIONAL = ("system", "context", "reasoning", *PASSED_ON)  # targets that a row may lack
 
 # (columns that must be there, the mapping) in order of preference
@@ -75,21 +77,28 @@ def convert(row: Row, columns: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {name: _text_or_messages(values[name], name, row) for name in TEXTS if name in values}
     if "text" in values:
         found["text"] = _string(values["text"], "text", row)
-    if not any(needed <= set(found) for needed in ({"text"}, {"prompt", "completion"}, {"chosen", "rejected"})):
+    if not any(needed <= set(found) for needed in ({"text"}, {"prompt"}, {"chosen", "rejected"})):
         raise UserError(
             f"{printable(row.file)}: columns {sorted(columns)} make no training row; give user and assistant, messages, or text"
         )
     return {**found, **_passed_on(values)}
 
 
-def _conversation(values: Mapping[str, Any], row: Row) -> dict[str, Any]:
+def _question(values: Mapping[str, Any], row: Row) -> list[dict[str, Any]]:
     question = _string(values.get("user"), "user", row)
     context = values.get("context")
     if context is not None and (text := _string(context, "context", row)).strip():
         question = f"{question}\n\n{text}"
-    prompt = [{"role": "user", "content": question}]
+    prompt: list[dict[str, Any]] = [{"role": "user", "content": question}]
     if values.get("system"):
         prompt.insert(0, {"role": "system", "content": _string(values["system"], "system", row)})
+    return prompt
+
+
+def _conversation(values: Mapping[str, Any], row: Row) -> dict[str, Any]:
+    prompt = _question(values, row)
+    if "assistant" not in values:
+        return {"prompt": prompt}
     answer = {"role": "assistant", "content": _string(values.get("assistant"), "assistant", row)}
     if values.get("reasoning"):
         answer["reasoning_content"] = _string(values["reasoning"], "reasoning", row)
@@ -125,7 +134,8 @@ def _string(value: Any, name: str, row: Row) -> str:
 
 
 def _passed_on(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: values[name] for name in PASSED_ON if values.get(name) is not None}
+    foreign = {name: value for name, value in values.items() if name not in (*TEXTS, *TURNS, *PASSED_ON)}  # only reward functions take some
+    return {name: values[name] for name in PASSED_ON if values.get(name) is not None} | foreign
 
 
 def _unfit(row: Row, name: str, value: Any, wanted: str) -> UserError:

@@ -39,6 +39,8 @@ class Split:
             if "chosen" in names
             else "prompt-completion"
             if "completion" in names
+            else "prompt"
+            if "prompt" in names
             else "text"
         )
         talk = any(isinstance(value, list) for name, value in self.rows[0].items() if name in ("messages", "prompt", "chosen"))

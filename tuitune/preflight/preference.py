@@ -81,8 +81,8 @@ def prompt_not_shared(context: "CheckContext") -> Iterator[Found]:
     Known from: trl.extract_prompt gives [].
     """
     split, pairs = _pairs(context)
-    if context.recipe.task != "dpo":
-        raise NotHere("only DPO needs a common prompt")
+    if context.recipe.task not in ("dpo", "orpo", "cpo"):
+        raise NotHere("only DPO, ORPO and CPO need a common prompt")
     rows = [row for row, example in pairs if "prompt" not in example and not _has_prompt(example["chosen"], example["rejected"])]
     if rows:
         yield Found(

@@ -13,7 +13,7 @@ from tuitune.recipe.problems import Severity
 
 MODULES = (
     *("preparation", "tokenizer", "embeddings", "template", "data", "preference", "adapter", "quantisation"),
-    *("settings", "environment", "gpu_memory"),
+    *("settings", "rewards", "environment", "gpu_memory"),
 )
 
 

@@ -12,7 +12,7 @@ from tuitune.recipe.sections import FieldSpec
 from tuitune.recipe.values import as_yaml, fits, nearest, out_of_choices, out_of_range
 from tuitune.text import printable
 
-SECTIONS = ("model", "quantization", "peft", "tokenizer", "dataset", "training", "watch", "launch", "output")
+SECTIONS = ("model", "quantization", "peft", "tokenizer", "dataset", "training", "rewards", "watch", "launch", "output")
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Recipe:
     watch: dict[str, Any] | None
     launch: dict[str, Any]
     output: dict[str, Any]
+    rewards: dict[str, Any] | None = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
 
     def line(self, *path: str | int) -> int | None:
@@ -80,6 +81,7 @@ def from_document(document: Document, file: Path, base: Path) -> Recipe:
         training=dict(data.get("training") or {}),
         launch=dict(data.get("launch") or {}),
         output=dict(data.get("output") or {}),
+        rewards=_rewards(data.get("rewards"), base),
         lines={path: document.key_span(path).line for path, entry in document.entries.items() if entry.key is not None},
         **{name: None if section is None else dict(section) for name, section in sections.items()},
     )
@@ -131,6 +133,10 @@ def _tokenizer(section: Mapping[str, Any], base: Path) -> dict[str, Any]:
     if template:
         tokenizer["chat_template"] = str(resolve_path(template, base))
     return tokenizer
+
+
+def _rewards(section: Mapping[str, Any] | None, base: Path) -> dict[str, Any] | None:
+    return None if section is None else {**section, "file": str(resolve_path(section["file"], base))}
 
 
 def _source(section: Mapping[str, Any], base: Path) -> dict[str, Any]:

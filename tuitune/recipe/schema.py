@@ -21,6 +21,7 @@ from tuitune.recipe import sections
 from tuitune.recipe.aliases import HOMES, canonical_name, twin
 from tuitune.recipe.problems import KeyPath
 from tuitune.recipe.sections import FieldSpec
+from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
 from tuitune.versions import installed
 
@@ -71,6 +72,8 @@ class Schema:
         if fields is None:
             return None
         name = str(path[-1])
+        if path[-2:-1] == ("columns",) and name not in fields and task in PROMPTED:
+            return FieldSpec(name, "str", "A column for the reward functions, under this name.")
         return fields.get(name) or (fields.get(canonical_name(name)) if path[0] == "training" else None)
 
     def training_fields(self, task: str) -> Mapping[str, FieldSpec]:

@@ -7,6 +7,8 @@ bool, int, float, str, null, dict, any, list, list[str], list[int], list[float],
 from dataclasses import dataclass
 from typing import Any
 
+from tuitune.recipe.tasks import TASKS
+
 Pattern = tuple[str, ...]
 
 
@@ -39,13 +41,20 @@ _SOURCES = "Each entry: path (file or Hub id), columns (target: source), max_row
 OWN: dict[Pattern, dict[str, FieldSpec]] = {
     (): _table(
         FieldSpec("name", "str", "Name of the run; the file's name when absent."),
-        FieldSpec("task", "str", "Which TRL trainer: sft, dpo, kto or reward.", default="sft", required=True),
+        FieldSpec(
+            "task",
+            "str",
+            f"Which TRL trainer: {', '.join(TASKS[:-1])} or {TASKS[-1]}; orpo, cpo and online_dpo are experimental in TRL.",
+            default="sft",
+            required=True,
+        ),
         FieldSpec("model", "dict", "The model to start from; from_pretrained's own names.", required=True),
         FieldSpec("quantization", "dict | null", "BitsAndBytesConfig: load the base in 4 or 8 bits. Absent: not quantised."),
         FieldSpec("peft", "dict | null", "LoraConfig: train an adapter. Absent: full fine-tuning of all weights."),
         FieldSpec("tokenizer", "dict | null", "Padding token, added tokens, chat template."),
         FieldSpec("dataset", "dict", "What to train and evaluate on.", required=True),
         FieldSpec("training", "dict | null", "The fields of the installed TRL's config for this task (SFTConfig, DPOConfig, …)."),
+        FieldSpec("rewards", "dict | null", "What judges the answers of grpo, rloo and online_dpo: functions of a Python file of yours."),
         FieldSpec(
             "watch",
             "dict | null",
@@ -120,6 +129,22 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         FieldSpec("oom", "int", "After running out of GPU memory: with half the batch and twice the accumulation steps.", default=0),
         FieldSpec("crash", "int", "After any other crash.", default=0),
     ),
+    ("rewards",): _table(
+        FieldSpec(
+            "file",
+            "str",
+            "A Python file, relative to the recipe. It is your code and runs in the trainer, with all that you may do. It sees the "
+            "installed packages, not the files beside it.",
+            required=True,
+        ),
+        FieldSpec(
+            "functions",
+            "list[str]",
+            "Names of its functions: each takes prompts, completions and every other column of the data as lists, by keyword (**kwargs for "
+            "the rest), and returns a number for each completion, or None. Weights: training.reward_weights.",
+            required=True,
+        ),
+    ),
     ("watch",): _table(
         FieldSpec(
             "prompts",
@@ -157,11 +182,15 @@ _SOURCE = _table(
 _COLUMNS = _table(
     FieldSpec("messages", "str", "A list of turns with role and content: through the chat template."),
     FieldSpec("system", "str", "The system turn of a conversation."),
-    FieldSpec("user", "str", "The user's turn: through the chat template."),
+    FieldSpec(
+        "user",
+        "str",
+        "The user's turn: through the chat template. Alone, without assistant, where the model answers itself (grpo, rloo, online_dpo).",
+    ),
     FieldSpec("assistant", "str", "The assistant's turn, the one that is learnt."),
     FieldSpec("context", "str", "Text that follows the user's turn (alpaca's `input`)."),
     FieldSpec("reasoning", "str", "The assistant's thinking, where the template has a place for it."),
-    FieldSpec("prompt", "str", "Raw text before the completion, no chat template."),
+    FieldSpec("prompt", "str", "Raw text before the completion, no chat template (a list of turns: through it)."),
     FieldSpec("completion", "str", "Raw text that is learnt, no chat template."),
     FieldSpec("text", "str", "Raw text, learnt as a whole, no chat template."),
     FieldSpec("chosen", "str", "The preferred answer."),

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuitune.recipe.adapter_start import refused_starts
 from tuitune.recipe.problems import KeyPath, Severity
-
-TASKS = ("sft", "dpo", "kto", "reward")  # of TRL's trainers those that tuitune.trainer.methods builds
+from tuitune.recipe.tasks import TASKS, WHY_NOT
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,12 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
     """What of `recipe` (its sections by name, of any type: it may be wrong elsewhere) this version does not do."""
     task = recipe.get("task")
     if isinstance(task, str) and task not in TASKS:
-        yield Unbuilt(("task",), f"task {task}: this version trains {', '.join(TASKS[:-1])} and {TASKS[-1]}", "error")
+        because = f"{WHY_NOT[task]}; " if task in WHY_NOT else ""
+        yield Unbuilt(("task",), f"task {task}: {because}this version trains {', '.join(TASKS[:-1])} and {TASKS[-1]}", "error")
+    quantization = _section(recipe, "quantization")
+    quantized = quantization.get("load_in_4bit") is True or quantization.get("load_in_8bit") is True
+    for path, message in refused_starts(_section(recipe, "peft"), task, quantized):
+        yield Unbuilt(path, message, "error")
     yield from _tokenizer(_section(recipe, "tokenizer"))
     launch = _section(recipe, "launch")
     without = {

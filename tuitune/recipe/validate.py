@@ -10,6 +10,7 @@ from tuitune.recipe.keys import judge_key, problem_at_key, remove
 from tuitune.recipe.problems import Edit, Fix, KeyPath, Problem, Severity, dotted
 from tuitune.recipe.schema import Schema
 from tuitune.recipe.sections import AUTO, FieldSpec
+from tuitune.recipe.tasks import PAIRED, PROMPTED
 from tuitune.recipe.unbuilt import unbuilt
 from tuitune.recipe.values import as_yaml, expected, fits, nearest, out_of_choices, out_of_range, repaired, shown
 from tuitune.text import printable
@@ -20,7 +21,7 @@ def validate(document: Document, schema: Schema) -> list[Problem]:
     problems = list(document.problems)
     if document.data:
         found = [*_mapping(document, schema, (), (), document.data, task_of(document, schema))]
-        found += [*_contradictions(document), *_unbuilt(document, schema)]
+        found += [*_contradictions(document), *_unbuilt(document, schema), *_rewards(document, task_of(document, schema))]
         broken_from = document.broken_from
         problems += [problem for problem in found if broken_from is None or problem.end_line < broken_from]
     unique = {(problem.code, problem.line, problem.column, problem.message): problem for problem in problems}
@@ -208,6 +209,9 @@ _TOGETHER = (("assistant", ("user",)), ("completion", ("prompt",)), ("chosen", (
 def _columns(document: Document, path: KeyPath, columns: set[str], task: str) -> Iterator[Problem]:
     """Targets that make no row together."""
     targets = {target for target in columns if any(target in family for _, family in _FAMILIES)}
+    if task in PROMPTED:
+        yield from _prompts(document, path, targets, task)
+        return
     if not targets:
         return
     if not any(targets <= family for _, family in _FAMILIES):
@@ -215,7 +219,7 @@ def _columns(document: Document, path: KeyPath, columns: set[str], task: str) ->
         message = f"the columns {', '.join(sorted(targets))} do not go together: a row is one of {ways}"
         yield problem_at_key(document, "RCP021", message, path, None)
         return
-    if task in ("dpo", "reward") and "chosen" not in targets:
+    if task in PAIRED and "chosen" not in targets:
         yield problem_at_key(document, "RCP021", f"task {task} needs columns for `chosen` and `rejected`", path, None)
     for target, partners in _TOGETHER:
         for partner in partners:
@@ -225,6 +229,27 @@ def _columns(document: Document, path: KeyPath, columns: set[str], task: str) ->
         yield problem_at_key(
             document, "RCP021", "`user` needs a column for `assistant` beside it: there is nothing to learn", (*path, "user"), None
         )
+
+
+def _prompts(document: Document, path: KeyPath, targets: set[str], task: str) -> Iterator[Problem]:
+    """Prompts alone, and whatever else the reward functions are to see."""
+    if ("user" in targets) == ("prompt" in targets):
+        message = f"task {task} answers prompts: map `user` (a conversation), or `prompt` (raw text, or a list of turns)"
+        yield problem_at_key(document, "RCP021", message, path, None)
+    for target in sorted(targets & {"assistant", "completion", "chosen", "rejected", "messages", "text"}):
+        message = f"`{target}` makes a row of another task: {task} writes the answers itself; give the column another name for the rewards"
+        yield problem_at_key(document, "RCP021", message, (*path, target), None)
+
+
+def _rewards(document: Document, task: str) -> Iterator[Problem]:
+    """Answers have to be judged, and nothing else can be."""
+    there = bool(_section(document, "rewards"))
+    if task in PROMPTED and not there and document.readable and "task" in document.data:
+        message = f"task {task} needs a section `rewards:` with a file and its functions, which judge the answers"
+        yield _at_value(document, "RCP010", message, ("task",), None)
+    if there and task not in PROMPTED:
+        message = f"section `rewards:` has no effect on task {task}: only {', '.join(PROMPTED)} are rewarded"
+        yield problem_at_key(document, "RCP023", message, ("rewards",), remove(document, ("rewards",), "Remove `rewards:`"), "warning")
 
 
 def _contradictions(document: Document) -> Iterator[Problem]:

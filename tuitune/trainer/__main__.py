@@ -183,6 +183,8 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
 
     Written beside it and renamed, so that whoever finds run/adapter finds all of it.
     """
+    from tuitune.trainer.plain_adapter import save_plain
+
     partial = run.adapter.with_name(".adapter")
     with telemetry.phase("saving"):
         try:
@@ -192,6 +194,8 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
             if not built.trainer.args.should_save:
                 return {}
             built.trainer.processing_class.save_pretrained(str(partial))
+            shutil.rmtree(partial / "ref", ignore_errors=True)  # TRL's frozen copy of the adapter that preferences were measured against
+            save_plain(built.trainer.model, run.path, partial)
             (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle nobody should load
             shutil.rmtree(run.adapter, ignore_errors=True)
             partial.rename(run.adapter)

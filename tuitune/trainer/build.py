@@ -16,6 +16,7 @@ from tuitune.errors import UserError
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.new_tokens import written_tokens
 from tuitune.recipe.recipe import Recipe, canonical_training
+from tuitune.recipe.tasks import PROMPTED
 from tuitune.recipe.unbuilt import unbuilt
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
@@ -33,7 +34,9 @@ from tuitune.trainer.new_tokens import (
     join_types,
     make_rows,
 )
+from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
 from tuitune.trainer.ranks import this_rank
+from tuitune.trainer.rewards import load_rewards
 
 
 @dataclass
@@ -56,7 +59,7 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
     config, tokenizer = make_config(built, run.checkpoints), make_tokenizer(built)
     transformers.set_seed(config.seed)  # a reward model's new head is drawn while it is loaded; TRL seeds itself later
     model = _model(built, tokenizer, config.seed)
-    assemble(built, config, tokenizer, model, _peft_config(built, model), **_reference(built, config, model))
+    assemble(built, config, tokenizer, model, _peft_config(built, model), **_reference(built, config, model), **_rewards(recipe))
     if len(built.trainer.train_dataset) == 0:
         length = getattr(config, "max_length", None)
         raise UserError(
@@ -64,14 +67,28 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
             "remains; raise training.max_length, or look at what the columns make of the rows"
         )
     _set_adapter_dtype(built)
+    if this_rank().first:
+        keep_beginning(built.trainer.model, run.path)
     return built
 
 
 def _reference(built: Built, config: Any, model: Any) -> dict[str, Any]:
     """Where TRL would load the model a second time, as what preferences are measured against: that one would lack rows of new tokens."""
-    if not written_tokens(built.recipe.tokenizer) or not _is_full(built.recipe) or getattr(config, "precompute_ref_log_probs", True):
+    if not written_tokens(built.recipe.tokenizer) or not _is_full(built.recipe):
+        return {}
+    if built.recipe.task in ("grpo", "rloo") and config.beta:
+        raise UserError(
+            f"{built.method.trainer.__name__} loads its reference model from the Hub or the folder, without the rows of the new tokens; "
+            "write training.beta: 0.0, or train an adapter (peft:)"
+        )
+    if getattr(config, "precompute_ref_log_probs", True):
         return {}
     return {"ref_model": copy.deepcopy(model)}
+
+
+def _rewards(recipe: Recipe) -> dict[str, Any]:
+    """What judges the answers, of a task whose model answers while it trains."""
+    return {"reward_funcs": load_rewards(recipe.rewards)} if recipe.rewards and recipe.task in PROMPTED else {}
 
 
 def begin(recipe: Recipe) -> Built:
@@ -106,7 +123,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, RuntimeError) and not _in_template(error):
         return "assistant_only_loss" in str(error)  # other words are the GPU's, not TRL's
-    return isinstance(error, ValueError | TypeError | LookupError | OverflowError | TemplateError) or _in_template(error)
+    return isinstance(error, ValueError | TypeError | LookupError | OverflowError | ImportError | TemplateError) or _in_template(error)
 
 
 def reason_of(error: BaseException) -> str:
@@ -160,6 +177,9 @@ def make_config(built: Built, checkpoints: Path) -> Any:
         raise UserError(
             f"{recipe.file}:{line}: eval_strategy asks for evaluation, but dataset.eval names no data; add it or remove eval_strategy"
         )
+    if arguments.get("eval_strategy", "no") != "no" and not built.method.evaluates:
+        line = recipe.line("training", "eval_strategy")
+        raise UserError(f"{recipe.file}:{line}: {built.method.trainer.__name__} has no evaluation; remove eval_strategy and dataset.eval")
     _refuse_sparse_checkpoints(recipe, arguments)
     try:
         return config_class(**arguments)
@@ -252,6 +272,11 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
         except Exception as error:
             place = f"{recipe.file}:{recipe.line('model', 'adapter')}"
             raise UserError(f"{place}: {why_no_adapter(str(section['adapter']), error)}") from error
+        if base_is_changed(model):
+            raise UserError(
+                f"{recipe.file}:{recipe.line('model', 'adapter')}: this checkpoint's adapter (PiSSA or OLoRA) fits a changed base only; "
+                "name the `adapter` folder of its run, which fits the base as it is"
+            )
     return model
 
 

@@ -229,6 +229,8 @@ class ControlMixin(SavingMixin, ResumingMixin):
         self._refuse_at_the_end()
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:  # type: ignore[attr-defined]
             raise Refused("a sharded run takes no other batch while it lives; suspend it and resume with other sizes")
+        if hasattr(self.args, "num_generations"):
+            raise Refused("its batch is made of groups of answers to one prompt; suspend it and resume with other sizes")
         before = Shape.of(self.args)
         after = Shape(*(_size(arguments, name, getattr(before, name)) for name in Shape.__dataclass_fields__))
         if after == before:
@@ -267,7 +269,8 @@ class ControlMixin(SavingMixin, ResumingMixin):
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> "torch.Tensor":
         """The trainer's own step; counts the tokens that went in (padding apart) without waiting for the GPU."""
         if self.telemetry is not None:
-            self.telemetry.count(inputs)
+            if isinstance(inputs, dict):  # else they are prompts still: `_prepare_inputs` makes the tokens
+                self.telemetry.count(inputs)
             if self.orders is not None:
                 self._hear_signal()
                 self.orders.announce(self.state.global_step + 1)
@@ -276,6 +279,14 @@ class ControlMixin(SavingMixin, ResumingMixin):
             return self.watch.training_step(self, inherited.training_step, model, inputs, *args, **kwargs)
         result: torch.Tensor = inherited.training_step(model, inputs, *args, **kwargs)
         return result
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        """The trainer's own; where it writes the answers (GRPO, RLOO) these are the tokens of the step."""
+        inherited: Any = super()
+        prepared = inherited._prepare_inputs(inputs)
+        if self.telemetry is not None and not isinstance(inputs, dict) and self.model.training:
+            self.telemetry.count(prepared)
+        return prepared
 
     def train(self, resume_from_checkpoint: Any = None, **kwargs: Any) -> Any:
         """The trainer's own training, begun again where the batch is changed; returns when the last checkpoint is marked as well."""

@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from enum import Enum
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from tuitune.recipe.ledger import LedgerEntry, Source
@@ -26,12 +27,22 @@ def ledger(built: Built) -> list[LedgerEntry]:
     ]
     if built.eval is not None:
         entries.append(LedgerEntry("dataset", "eval", recipe.dataset["eval"], "recipe", recipe.line("dataset", "eval")))
-    entries += _model(built)
+    entries += _rewards(built) + _model(built)
     entries += _tokenizer(built) + _launch(built)
     entries += _section(built, "quantization", _quantization(trainer.model))
     entries += _section(built, "peft", _lora(trainer.model))
     arguments = {item.name: getattr(trainer.args, item.name) for item in fields(trainer.args) if item.name not in _LEFT_OUT}
     return entries + _section(built, "training", arguments)
+
+
+def _rewards(built: Built) -> list[LedgerEntry]:
+    """Which code judged the answers: the functions, and the hash of the file that they are in."""
+    section = built.recipe.rewards
+    if section is None or not built.method.rewarded:
+        return []
+    digest = sha256(Path(section["file"]).read_bytes()).hexdigest()
+    entries = [_entry(built, "rewards", key, value) for key, value in section.items()]
+    return [*entries, LedgerEntry("rewards", "file_sha256", digest, "adjusted", None, "of the file as it was when the run began")]
 
 
 def _model(built: Built) -> list[LedgerEntry]:

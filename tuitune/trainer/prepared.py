@@ -8,7 +8,10 @@ from typing import Any
 
 from tuitune.trainer.build import Built
 
-TOKENS = ("input_ids", "prompt_ids", "completion_ids", "chosen_ids", "rejected_ids")  # sft; kto; dpo and reward
+TOKENS = (  # sft; kto; dpo and reward; orpo and cpo
+    *("input_ids", "prompt_ids", "completion_ids", "chosen_ids", "rejected_ids"),
+    *("chosen_input_ids", "rejected_input_ids"),
+)
 IGNORED = -100  # the label of a position that is not in the loss
 
 
@@ -30,7 +33,7 @@ def describe(built: Built) -> dict[str, Any]:
         "trained_tokens": hashed.trained or None,
         "eval_rows": len(built.eval.rows) if built.eval else 0,
         "fingerprint": built.train.fingerprint(),
-        "sha256": hashed.sha256,
+        "sha256": hashed.sha256 if integer_columns(prepared) else built.train.fingerprint(),  # prompts become tokens within the step
         "trainable_sha256": _trainable_hash(built.trainer.model),
     }
 

@@ -16,11 +16,14 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from tuitune.errors import UserError
 from tuitune.trainer.build import reason_of
+from tuitune.trainer.plain_adapter import base_is_changed
 from tuitune.trainer.split_batch import free
 from tuitune.trainer.traceless import without_trace
 
+IGNORED = -100  # the label of a token that is not counted
 GRAM = 4  # tokens that repeat together
 FULL = "full fine-tuning keeps no base model in memory"
+CHANGED = "the adapter's way to begin (PiSSA, OLoRA) has changed the base in memory"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def sample(
     answers: list[Sample] = []
     with asked(trainer, base):
         for start in range(0, len(ids), size):
-            answers += _answers(trainer, prompts[start : start + size], ids[start : start + size], max_new_tokens, deadline)
+            part = slice(start, start + size)
+            answers += write_answers(trainer.model, tokenizer, prompts[part], ids[part], max_new_tokens, deadline)
     return answers
 
 
@@ -71,17 +75,19 @@ def text_losses(trainer: Any, texts: Sequence[str], longest: int, together: int)
     with asked(trainer, base=False):
         for start in range(0, len(texts), together):
             rows = [trainer.processing_class(text)["input_ids"][:longest] for text in texts[start : start + together]]
-            found += _row_losses(trainer.model, rows)
+            found += row_losses(trainer.model, [(row, row) for row in rows])
     return found
 
 
-def _row_losses(model: Any, rows: Sequence[list[int]]) -> list[tuple[float, int]]:
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=model.device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+def row_losses(model: Any, rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, int]]:
+    """Of each (ids, labels) of one batch: the sum of the losses in nats over its labels (-100: not counted), and over how many tokens."""
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([row + [0] * (width - len(row)) for row, _ in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row, _ in rows], device=model.device)
+    labels = torch.tensor([row + [IGNORED] * (width - len(row)) for _, row in rows], device=model.device)[:, 1:]
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none") * mask[:, 1:]
-    return [(float(loss.sum()), max(0, len(row) - 1)) for loss, row in zip(losses, rows, strict=True)]
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED).sum(1)
+    return list(zip(losses.tolist(), (labels != IGNORED).sum(1).tolist(), strict=True))
 
 
 def why_not_sampled(trainer: Any) -> str | None:
@@ -95,7 +101,9 @@ def why_not_sampled(trainer: Any) -> str | None:
 
 def why_no_base(trainer: Any) -> str | None:
     """Why there is no base model to ask, or None when the adapter can be left out."""
-    return None if hasattr(trainer.model, "peft_config") else FULL
+    if not hasattr(trainer.model, "peft_config"):
+        return FULL
+    return CHANGED if base_is_changed(trainer.model) else None
 
 
 def repetition(ids: Sequence[int]) -> float:
@@ -131,27 +139,27 @@ def _prompt_ids(tokenizer: Any, prompt: str, conversational: bool) -> list[int]:
     return rendered
 
 
-def _answers(trainer: Any, prompts: Sequence[str], ids: Sequence[list[int]], new: int, deadline: float) -> list[Sample]:
-    """Of one batch; in halves when memory runs out."""
+def write_answers(model: Any, tokenizer: Any, prompts: Sequence[str], ids: Sequence[list[int]], new: int, deadline: float) -> list[Sample]:
+    """The greedy answers of one batch, at most `new` tokens each and until `deadline` (time.monotonic); in halves when memory runs out.
+    `ids`: of each prompt, with what begins the answer. UserError when one alone does not fit into memory or the model's length."""
     try:
-        return _generate(trainer, prompts, ids, new, deadline)
+        return _generate(model, tokenizer, prompts, ids, new, deadline)
     except torch.OutOfMemoryError as error:
         if len(ids) == 1:
-            raise UserError(f"memory ran out over one answer of {new} tokens; ask for fewer (watch.max_new_tokens)") from error
+            raise UserError(f"memory ran out over one answer of {new} tokens; ask for fewer (max_new_tokens)") from error
     free()
     half = len(ids) // 2
     parts = (slice(None, half), slice(half, None))
-    return [answer for part in parts for answer in _answers(trainer, prompts[part], ids[part], new, deadline)]
+    return [answer for part in parts for answer in write_answers(model, tokenizer, prompts[part], ids[part], new, deadline)]
 
 
-def _generate(trainer: Any, prompts: Sequence[str], ids: Sequence[list[int]], new: int, deadline: float) -> list[Sample]:
-    model, tokenizer = trainer.model, trainer.processing_class
+def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], ids: Sequence[list[int]], new: int, deadline: float) -> list[Sample]:
     longest = max(map(len, ids))
-    room = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    room = positions(model)
     if room is not None and longest >= room:
         raise UserError(f"a prompt of {longest} tokens leaves no room for an answer: the model takes {room}")
     new = new if room is None else min(new, room - longest)
-    stops = _stop_ids(model, tokenizer)
+    stops = stop_ids(model, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops, default=0)
     rows = torch.tensor([[pad] * (longest - len(one)) + one for one in ids], device=model.device)
     mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in ids], device=model.device)
@@ -166,6 +174,11 @@ def _generate(trainer: Any, prompts: Sequence[str], ids: Sequence[list[int]], ne
     return [_sample(tokenizer, prompt, answer, stops, new) for prompt, answer in zip(prompts, answers, strict=True)]
 
 
+def positions(model: Any) -> int | None:
+    """How many tokens the model takes, prompt and answer together; None where its config does not say."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
 def _sample(tokenizer: Any, prompt: str, ids: list[int], stops: set[int], new: int) -> Sample:
     """What came before the first stop token; special tokens stay visible, as a turn that the model goes on with should be."""
     end = next((place for place, token in enumerate(ids) if token in stops), None)
@@ -175,7 +188,7 @@ def _sample(tokenizer: Any, prompt: str, ids: list[int], stops: set[int], new: i
     return Sample(prompt, text, len(said) + (end is not None), ended, repetition(said))
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> set[int]:
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
     """What ends an answer where the model is used: its generation settings and the tokenizer."""
     written = model.generation_config.eos_token_id
     stops = set(written) if isinstance(written, list | tuple) else {written}

@@ -70,6 +70,8 @@ def training_step(
 
     The error of the allocator goes on, with the reason as a note and in the `oom` event, where nothing can be split.
     """
+    if not _logs_by_piece(trainer):
+        return _whole(trainer, inner, model, inputs, num_items_in_batch, memory)
     begun_elsewhere = _note_micro_batch(trainer, memory)
     whole = Piece(memory.micro, inputs, num_items_in_batch, _layout(trainer, inputs))
     work = deque(_fitting(whole, memory))
@@ -95,6 +97,29 @@ def training_step(
         _tell(trainer, piece, memory, retry=_division(piece, [*memory.done, *work]))
         free()
     return _finish(trainer, memory)
+
+
+def _logs_by_piece(trainer: Any) -> bool:
+    """Whether its metrics and micro-batches are known here. ORPO, CPO and online DPO keep metrics elsewhere; GRPO's and RLOO's
+    micro-batches are prompts whose answers are written within the step."""
+    import trl
+
+    return isinstance(trainer, trl.SFTTrainer | trl.DPOTrainer | trl.KTOTrainer | trl.RewardTrainer)
+
+
+def _whole(trainer: Any, inner: Callable[..., torch.Tensor], model: Any, inputs: Any, items: Any, memory: SplitMemory) -> torch.Tensor:
+    """The trainer's own step; that memory ran out is told, with why nothing can be done about it here."""
+    memory.micro = memory.micro % max(1, trainer.args.gradient_accumulation_steps) + 1
+    try:
+        return inner(model, inputs, items)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        why = why_whole(trainer)
+        step = trainer.state.global_step + 1
+        memory.tell(step=step, micro=memory.micro, phase="step", tokens=0, peak=peak(), retry=None, why=why)
+        error.add_note(f"The micro-batch cannot be done in smaller parts: {why}.")
+        raise
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -14,6 +14,8 @@ from tuitune.trainer.orders import Link
 from tuitune.trainer.ranks import Silent
 
 HEARTBEAT_S = 1.0
+# What TRL's micro-batches mark their tokens with: one row each; pairs of ORPO and CPO; answers that were written while training.
+MASKS = (("attention_mask",), ("chosen_attention_mask", "rejected_attention_mask"), ("prompt_mask", "completion_mask"))
 
 
 class Telemetry:
@@ -52,10 +54,11 @@ class Telemetry:
 
     def count(self, inputs: dict[str, Any]) -> None:
         """Add a micro-batch's tokens, padding left out; stays on the device until a log needs the number."""
-        mask = inputs.get("attention_mask")
-        tokens = inputs.get("input_ids") if mask is None else mask
-        if isinstance(tokens, torch.Tensor):
-            self._own_tokens = self._own_tokens + (tokens.numel() if mask is None else tokens.sum())
+        masks = [inputs[name] for names in MASKS if all(name in inputs for name in names) for name in names]
+        if not masks and isinstance(inputs.get("input_ids"), torch.Tensor):
+            self._own_tokens = self._own_tokens + inputs["input_ids"].numel()
+        for mask in masks:
+            self._own_tokens = self._own_tokens + mask.sum()
 
     def boundary(self, step: int) -> None:
         """A step has ended, its log, evaluation and checkpoint included."""
@@ -83,7 +86,8 @@ class Telemetry:
             seconds = now - self._window_started - self._apart
             steps = step - self._window_steps
             if seconds > 0 and steps > 0:
-                speed, step_ms = (tokens - self._window_tokens) / seconds, 1000 * seconds / steps
+                step_ms = 1000 * seconds / steps
+                speed = (tokens - self._window_tokens) / seconds if tokens else None  # online DPO does not show its tokens
         self._window_started, self._window_tokens, self._window_steps, self._apart = now, tokens, step, 0.0
         own = {"step": step, "max_steps": max_steps, "epoch": epoch, "tokens": tokens, "tokens_per_second": speed, "step_ms": step_ms}
         self.journal.emit("metrics", **{**{key: _plain(value) for key, value in logs.items()}, **own, "mem": memory()})

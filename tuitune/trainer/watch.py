@@ -35,6 +35,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.samples = SampleRounds.of(built.recipe.watch, emit, run.samples, conversational=conversational)
         self.watching = Watching(scaled=bool(getattr(self.trainer.args, "fp16", False)))
         self.probe = probe_of(built.recipe.watch, built.recipe.base)
+        self.rewarded = built.method.rewarded
         self.learning_rate: float | None = None
         self.poisoned = False
         """Whether loss or gradients are no numbers: nothing may be saved."""
@@ -89,6 +90,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             return
         rate, norm = logs.get("learning_rate"), logs.get("grad_norm")
         self.learning_rate = None if rate is None else float(rate)
+        if self.rewarded:
+            return  # that loss is near 0 by its making and says nothing of how the training goes
         log = Log(state.global_step, float(logs["loss"]), None if norm is None else float(norm), self.learning_rate, self._newest())
         self._tell(self.watching.log(log))
 

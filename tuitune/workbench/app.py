@@ -50,6 +50,7 @@ from tuitune.workbench.problem_actions import ProblemActions
 from tuitune.workbench.problem_list import counted
 from tuitune.workbench.settings import load_settings
 from tuitune.workbench.terminal.cell_diff import CellDiffMixin
+from tuitune.workbench.terminal.repaint import PaintedScreen
 from tuitune.workbench.views.view import View
 from tuitune.workbench.watch import Seen, Watch
 from tuitune.workbench.workspace import kind_of
@@ -126,6 +127,9 @@ class Workbench(CellDiffMixin, ProblemActions):
         self.animation_level = "none"
 
     # Layout
+
+    def get_default_screen(self) -> PaintedScreen:
+        return PaintedScreen()
 
     def compose(self) -> ComposeResult:
         with self._main:

@@ -34,7 +34,7 @@ def screen_of(app: App[Any]) -> str:
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
-async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(pilot: Pilot[Any], condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for a condition."""
     deadline = monotonic() + seconds
     while not condition():
@@ -85,7 +85,7 @@ class Driver:
         await self.until(lambda: self.view.place == (line, column))
         return self
 
-    async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> "Driver":
+    async def until(self, condition: Callable[[], object], seconds: float = 60.0) -> "Driver":
         await until(self.pilot, condition, seconds)
         return self
 

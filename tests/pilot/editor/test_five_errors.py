@@ -40,7 +40,7 @@ def schema() -> Schema:
 
 
 async def until(pilot: Pilot[int], condition: Callable[[], object]) -> None:
-    deadline = monotonic() + 15
+    deadline = monotonic() + 60
     while not condition():
         assert monotonic() < deadline, "that never came true"
         await pilot.pause(0.02)

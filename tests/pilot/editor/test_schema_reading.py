@@ -27,7 +27,7 @@ async def test_leaving_ends_the_reading_of_the_options(tmp_path: Path, monkeypat
     monkeypatch.setattr(recipe_schema, "load_schema", slow)
     app = Workbench(tmp_path, recipe)
     async with app.run_test() as pilot:
-        deadline = monotonic() + 10
+        deadline = monotonic() + 60
         while not (begun.is_set() and isinstance(app.editor.active, RecipeEditor) and app.seen):
             assert monotonic() < deadline, "the editor never opened"
             await pilot.pause(0.02)

@@ -62,7 +62,7 @@ def screen_words(app: App[None]) -> str:
     return " ".join(screen_text(app).replace("│", " ").split())
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "it", seconds: float = 20) -> None:
+async def until(pilot: Pilot[None], condition: Callable[[], object], what: str = "it", seconds: float = 60) -> None:
     """Play the app until the condition holds."""
     deadline = monotonic() + seconds
     while not condition():

@@ -48,8 +48,8 @@ async def test_a_checkpoint_is_asked_for_confirmed_and_seen_to_be_applied(living
         await pilot.press("y")
         await until(pilot, lambda: [c.state for c in view.run_state.commands.values()] == ["applied"], "the trainer's answer")
         assert isinstance(pilot.app, Host)
-        await until(pilot, lambda: pilot.app.told)
-        assert pilot.app.told[-1].startswith("save applied by ")
+        told = pilot.app.told
+        await until(pilot, lambda: told and told[-1].startswith("save applied by "), "the toast")
         await pilot.press("e")
         await until(pilot, lambda: "save applied" in screen_text(pilot.app), "the event")
         assert "save asked for by" in screen_text(pilot.app)

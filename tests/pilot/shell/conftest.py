@@ -80,7 +80,7 @@ class Driver:
             await self.pilot.pause()
         return self
 
-    async def until(self, what: Callable[[], object] | str, timeout_s: float = 15.0) -> "Driver":
+    async def until(self, what: Callable[[], object] | str, timeout_s: float = 60.0) -> "Driver":
         """Wait for a condition, or for a text on screen."""
         condition = (lambda: what in self.text) if isinstance(what, str) else what
         deadline = monotonic() + timeout_s

@@ -345,7 +345,18 @@ async def test_the_reader_ends_with_the_workbench(folder: Path) -> None:
     async with opened(folder) as screen:
         process = reader_of(screen.app)._process
         assert process is not None
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+async def test_panes_that_become_wider_after_the_row_came_break_its_lines_anew(folder: Path) -> None:
+    """In a narrow terminal the panes are laid out a step later than the view: on a busy box the row has come by then."""
+    (folder / "data" / "long.jsonl").write_text(json.dumps({"question": "x" * 500, "answer": "2"}) + "\n")
+    async with opened(folder, "data/long.jsonl") as screen:
+        await screen.until(lambda: "xxx" in view_of(screen)._raw.text())
+        narrow = view_of(screen)._raw.size.width
+        view_of(screen).add_class("-narrow")
+        await screen.until(lambda: view_of(screen)._raw.size.width > narrow)
+        await screen.until(lambda: "x" * (view_of(screen)._raw.size.width - 1) in view_of(screen)._raw.text())

@@ -129,8 +129,8 @@ async def test_a_row_of_ten_million_characters_in_the_preview_of_a_data_file(tmp
     app = Recorded(tmp_path)
     async with session(app, (80, 24)) as pilot:
         await app.open_path(data)
-        await until(pilot, lambda: "x" * 30 in screen_of(app), 30)
+        await until(pilot, lambda: "x" * 30 in screen_of(app), 60)
         await pilot.press(*["pagedown"] * 4)
-        await until(pilot, lambda: "␛]52" in screen_of(app), 30)  # what was written may be pieces of it (cell diff)
+        await until(pilot, lambda: "␛]52" in screen_of(app), 60)  # what was written may be pieces of it (cell diff)
         assert len(app.written) < 1_000_000
         assert obeyed(app.written) == set()

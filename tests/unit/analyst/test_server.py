@@ -99,7 +99,7 @@ def test_what_is_to_be_remembered_keeps_nobody_waiting_and_is_done_all_the_same(
     assert not file.exists()
     if leaves:
         analyst.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert file.exists()

@@ -19,7 +19,7 @@ from tuitune.bus.journal import MAX_RECORD, Journal, JournalTail, read_records
 ROOT = Path(__file__).parents[3]
 
 
-def until(condition: Callable[[], object], seconds: float = 15.0) -> object:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> object:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():

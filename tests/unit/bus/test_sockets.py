@@ -36,7 +36,7 @@ SOMEBODY_ELSE = 65534
 only_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> object:
+def until(condition: Callable[[], object], seconds: float = 60.0) -> object:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
@@ -232,7 +232,7 @@ with context.socket(zmq.DEALER) as dealer:
 
 def stranger(endpoint: str, wait_ms: int) -> str:
     command = encode({"k": "cmd", "v": VERSION, "id": "x", "op": "kill"}).decode().strip()
-    done = subprocess.run([sys.executable, "-c", STRANGER, endpoint, command, str(wait_ms)], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", STRANGER, endpoint, command, str(wait_ms)], capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -125,4 +125,4 @@ def test_a_row_that_does_not_fit_is_named_by_file_and_line(columns: dict[str, st
 
 def test_targets_that_make_no_row_are_refused() -> None:
     with pytest.raises(UserError, match="make no training row"):
-        convert(row(q="x"), {"prompt": "q"})
+        convert(row(q="x"), {"rejected": "q"})

@@ -357,7 +357,7 @@ def test_a_second_hub_on_the_same_run_is_refused(hub: Start) -> None:
 
 def test_a_folder_that_is_no_run_is_refused_in_one_sentence(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tuitune.hub", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-m", "tuitune.hub", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
     )
     assert done.returncode == 1
     assert "no run" in done.stderr

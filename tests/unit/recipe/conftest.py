@@ -66,7 +66,7 @@ DOCUMENT = {
     "tasks": {
         "sft": {"config": "SFTConfig", "experimental": False, "fields": SFT},
         "dpo": {"config": "DPOConfig", "experimental": False, "fields": DPO},
-        "cpo": {"config": "CPOConfig", "experimental": True, "fields": {"cpo_alpha": _field("float", 1.0)}},
+        "tpo": {"config": "TPOConfig", "experimental": True, "fields": {"tpo_alpha": _field("float", 1.0)}},
     },
     "peft": {
         "r": _field("int", 8, "Lora attention dimension."),

@@ -41,7 +41,7 @@ def words(text: str, schema: Schema) -> list[str]:
         ("§", ["task: ", "model:", "dataset:"]),
         ("mo§", ["model:"]),
         ("ta§: sft", ["task"]),
-        ("task: §", ["sft", "dpo", "cpo"]),
+        ("task: §", ["sft", "dpo", "tpo"]),
         ("task: d§", ["dpo"]),
         (HEAD + "§", ["model:", "name: "]),
         (HEAD + "  §", ["num_train_epochs: ", "per_device_train_batch_size: "]),

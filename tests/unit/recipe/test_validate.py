@@ -151,7 +151,7 @@ def test_one_mistake_one_problem_one_fix(line: str, code: str, column: int, word
         (GOOD.replace("HuggingFaceTB/SmolLM2-135M-Instruct", "''"), "RCP010", 5, "`name_or_path` is empty"),
         (GOOD.replace("path: data/train.jsonl, ", ""), "RCP010", 15, "`path:` is missing in `dataset.train[0]`"),
         (GOOD.replace("task: sft", "task: sfft"), "RCP018", 3, "it has sft, dpo, and experimental ones"),
-        (GOOD.replace("task: sft", "task: cpo"), "RCP019", 3, "may change or go"),
+        (GOOD.replace("task: sft", "task: tpo"), "RCP019", 3, "may change or go"),
         (GOOD.replace("task: sft", "task: [sft]"), "RCP015", 3, "`task` must be text"),
         (GOOD.replace("name: gsm8k", "name: ../up"), "RCP024", 2, "names the run's folder"),
         (GOOD.replace("tokenizer:", "tokeniser:"), "RCP011", 11, "did you mean `tokenizer`?"),
@@ -213,7 +213,7 @@ def test_what_this_version_does_not_do_is_said(line: str, column: int, severity:
 def test_a_training_field_without_effect_and_a_task_that_nothing_trains_are_said(schema: Schema) -> None:
     (resumed,) = problems_of(TRAINING.replace("§", "resume_from_checkpoint: /nonexistent"), schema)
     assert (resumed.severity, "has no effect" in resumed.message) == ("warning", True)
-    found = {problem.code: problem.severity for problem in problems_of(TRAINING.replace("sft", "cpo").replace("  §\n", ""), schema)}
+    found = {problem.code: problem.severity for problem in problems_of(TRAINING.replace("sft", "tpo").replace("  §\n", ""), schema)}
     assert found == {"RCP019": "warning", "RCP025": "error"}
 
 

@@ -23,7 +23,7 @@ print(stop.asked, stop.save, stop.why)
 def after(*signals: str, begun: bool = True) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "BEGUN": str(int(begun))}
     command = [sys.executable, "-c", CODE, *signals]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=environment)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])

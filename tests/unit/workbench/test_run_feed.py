@@ -30,7 +30,7 @@ def feed_of(run: Path, notify: Callable[[], object] = lambda: None) -> Iterator[
         feed.stop()
 
 
-def until(feed: RunFeed, condition: Callable[[], object], seconds: float = 20) -> None:
+def until(feed: RunFeed, condition: Callable[[], object], seconds: float = 60) -> None:
     """Play the event loop until the condition holds."""
     deadline = monotonic() + seconds
     while not condition():

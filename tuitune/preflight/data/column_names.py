@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tuitune.preflight.data_steps import is_talk
+from tuitune.recipe.tasks import PROMPTED
 from tuitune.recipe.values import nearest
 
 # target → names that data sets give such a column, the usual ones first
@@ -36,6 +37,8 @@ PAIRS = {  # what each task's columns may be, in order of preference; optional o
     "dpo": ((("prompt", "chosen", "rejected"), ()), (("chosen", "rejected"), ())),
     "reward": ((("prompt", "chosen", "rejected"), ()), (("chosen", "rejected"), ())),
     "kto": ((("prompt", "completion", "label"), ()),),
+    **dict.fromkeys(("orpo", "cpo"), ((("prompt", "chosen", "rejected"), ()), (("chosen", "rejected"), ()))),
+    **dict.fromkeys(PROMPTED, ((("user",), ("system",)),)),
 }
 
 

@@ -183,7 +183,9 @@ def _shape(targets: set[str]) -> str:
         return "messages"
     if {"chosen", "rejected"} & targets:
         return "preference"
-    return "prompt-completion" if targets & {"user", "assistant", "completion", "prompt"} else "text"
+    if targets & {"assistant", "completion"}:
+        return "prompt-completion"
+    return "prompt" if targets & {"user", "prompt"} else "text"
 
 
 def _listed(names: Sequence[str]) -> str:

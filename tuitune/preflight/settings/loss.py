@@ -19,6 +19,8 @@ RATES: dict[tuple[str, bool], tuple[float, float, float]] = {
     ("kto", True): (0.0, 1e-5, 5e-6),
     ("kto", False): (0.0, 5e-6, 5e-7),
     ("reward", True): (0.0, 1e-3, 1e-4),
+    **{(task, True): (0.0, 1e-4, 5e-6) for task in ("orpo", "cpo", "grpo", "rloo", "online_dpo")},
+    **{(task, False): (0.0, 1e-5, 1e-6) for task in ("orpo", "cpo", "grpo", "rloo", "online_dpo")},
 }
 LITTLE = 0.2  # the assistant's share of the turns' tokens in the loss, without the template's, below which a run learns to write prompts
 POSITIONS = ("wpe.weight", "embed_positions.weight", "position_embeddings.weight")  # learned positions: a row for each
@@ -30,7 +32,8 @@ def learning_rate(context: DocumentContext) -> Iterator[Found]:
     """The learning rate is of another method: what LoRA needs destroys a model whose weights are all trained, and what full fine-tuning
     needs moves an adapter hardly at all.
 
-    Rule: SFT with an adapter 1e-5 to 1e-3, of all weights up to 5e-5; DPO and KTO up to 1e-5, of all weights 5e-6. Only of optimisers of
+    Rule: SFT with an adapter 1e-5 to 1e-3, of all weights up to 5e-5; DPO and KTO up to 1e-5, of all weights 5e-6;
+    ORPO, CPO and the rewarded methods up to 1e-4, of all weights 1e-5. Only of optimisers of
     Adam's kind: others have scales of their own.
     Do: 2e-4 for LoRA, 1e-5 for all weights, 5e-6 for DPO.
     Known from: the LoRA, QLoRA and DPO papers' settings; TRL's defaults.

@@ -289,7 +289,6 @@ class DatasetView(Scanning):
             self._show_titles()
         self._say_head(self._said, failed=self._failed)
         self._want_rows()
-        self._ask_row()
 
     def _show_titles(self) -> None:
         self._titles.show([((table.heading(self._lines.columns, self._lines.digits), "dim"),)])
@@ -337,6 +336,10 @@ class DatasetView(Scanning):
             self.say(f"there are {self.count:,} rows", "warn")
 
     # The row under the cursor
+
+    def on_line_pane_rewidened(self) -> None:
+        """The class -narrow lays the panes out in a later step than the view."""
+        self._ask_row()
 
     def _ask_row(self) -> None:
         if not self.names:

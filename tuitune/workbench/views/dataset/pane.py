@@ -11,6 +11,7 @@ from rich.segment import Segment
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -32,10 +33,14 @@ class LinePane(Widget, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = ROLE_CLASSES
     DEFAULT_CSS = "LinePane { height: 1fr; width: 1fr; }\n" + role_css("LinePane")
 
+    class Rewidened(Message):
+        """The pane has another width: lines that were broken for the one before do not fit it."""
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.lines: Sequence[Line] = ()
         self.top = 0
+        self._width = 0
         self._looks = Looks(self)
 
     def notify_style_update(self) -> None:
@@ -70,6 +75,11 @@ class LinePane(Widget, can_focus=True):
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
         event.stop()
         self.action_scroll_lines(-3)
+
+    def on_resize(self, event: events.Resize) -> None:
+        if event.size.width != self._width:
+            self._width = event.size.width
+            self.post_message(self.Rewidened())
 
     def on_focus(self) -> None:
         """The mark at the edge says that the keyboard is here."""

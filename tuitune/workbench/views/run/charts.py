@@ -10,6 +10,7 @@ from tuitune.workbench.views.run.arrangement import CHARTS, LOSS, MEMORY, TABLE,
 from tuitune.workbench.views.run.axis import SIGNS, Mark
 from tuitune.workbench.views.run.figures_of import figure_of, other_metrics
 from tuitune.workbench.views.run.memory import memory_lines, run_gpus
+from tuitune.workbench.views.run.method_figures import own_metrics
 from tuitune.workbench.views.run.pages import Page
 from tuitune.workbench.views.run.plot import SMOOTHING, Figure, Look, Memo, Window, plot
 
@@ -27,6 +28,7 @@ class ChartBox(RoleLines):
         self.active = self.log_values = False
         self.words = True  # of the marks under the cursor; in one chart of several
         self.smoothing = 0
+        self.chosen = False  # whether somebody has said what to show here
         self._memo = Memo()
 
     def draw(self) -> None:
@@ -46,8 +48,9 @@ class ChartBox(RoleLines):
 
     def set_metric(self, metric: str) -> None:
         """Show another metric in this place."""
-        self.metric = metric
-        self._memo = Memo()
+        if metric != self.metric:
+            self.metric = metric
+            self._memo = Memo()
 
     def on_resize(self, event: Resize) -> None:
         self.draw()
@@ -158,6 +161,8 @@ class ChartPage(Page):
         if self._state.events_seen != self._marks[0]:
             marks = [Mark(float(event.step), event.kind, event.words) for event in self._state.marks() if event.step is not None]
             self._marks = (self._state.events_seen, marks)
+        if not box.chosen:
+            box.set_metric(own_metrics(self._state.metrics).get(slot, slot))
         box.figure = figure_of(self._state, box.metric, self._marks[1], self.gpu)
         box.active = slot == self.slot and len(self._cells) > 1 and not self.maximised
         box.words = slot == self.slot
@@ -224,6 +229,7 @@ class ChartPage(Page):
         if self.slot in (LOSS, MEMORY) or not names:
             return None
         at = names.index(self.active.metric) if self.active.metric in names else -1
+        self.active.chosen = True
         self.active.set_metric(names[(at + 1) % len(names)])
         self._draw()
         return self.active.metric

@@ -1,6 +1,6 @@
 """What each chart of the dashboard shows of a RunState. Pure functions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tuitune.workbench import figures
 from tuitune.workbench.run_state import RunState
@@ -8,6 +8,7 @@ from tuitune.workbench.views.run.arrangement import LOSS, MEMORY, SPEED
 from tuitune.workbench.views.run.axis import Mark
 from tuitune.workbench.views.run.header import SHORT
 from tuitune.workbench.views.run.memory import run_gpus
+from tuitune.workbench.views.run.method_figures import GROUPS
 from tuitune.workbench.views.run.plot import Figure, PlotLine
 
 SHOWN_WITH_LOSS = ("loss", "eval_loss")
@@ -23,7 +24,7 @@ def figure_of(state: RunState, name: str, marks: Sequence[Mark] = (), gpu: int =
             PlotLine("eval loss", "two", state.metrics["eval_loss"], dotted=True) if "eval_loss" in state.metrics else None,
         ]
     else:
-        lines = [PlotLine("", "one", state.metrics[name])] if name in state.metrics else []
+        lines = list(_lines(state, name))
     title = SHORT.get(name, name.replace("_", " "))
     return Figure(
         title=title,
@@ -37,9 +38,23 @@ def figure_of(state: RunState, name: str, marks: Sequence[Mark] = (), gpu: int =
     )
 
 
+def _lines(state: RunState, name: str) -> Iterator[PlotLine | None]:
+    """A metric with its value in evaluations, or the metrics of a group."""
+    if name in GROUPS:
+        for (metric, word), role in zip(GROUPS[name].metrics, ("one", "two", "three")):
+            yield PlotLine(word, role, state.metrics[metric]) if metric in state.metrics else None
+        return
+    evaluated = state.metrics.get(f"eval_{name}")
+    if name in state.metrics:
+        yield PlotLine("train" if evaluated else "", "one", state.metrics[name])
+    if evaluated:
+        yield PlotLine("eval", "two", evaluated, dotted=True)
+
+
 def other_metrics(state: RunState) -> list[str]:
     """The metrics a chart can show, by name; the loss has its own chart."""
-    return sorted(name for name in state.metrics if name not in SHOWN_WITH_LOSS)
+    groups = [title for title, group in GROUPS.items() if all(metric in state.metrics for metric, _ in group.metrics)]
+    return groups + sorted(name for name in state.metrics if name not in SHOWN_WITH_LOSS)
 
 
 def _memory(state: RunState, gpu: int) -> Figure:

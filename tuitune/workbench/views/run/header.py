@@ -9,6 +9,7 @@ from tuitune.workbench.live_words import paused_words
 from tuitune.workbench.parts.role_lines import Line, Piece
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.signs import state_sign
+from tuitune.workbench.views.run import method_figures
 
 SHORT = {
     "learning_rate": "lr",
@@ -16,8 +17,9 @@ SHORT = {
     "tokens_per_second": "tok/s",
     "eval_loss": "eval loss",
     "mean_token_accuracy": "accuracy",
+    **method_figures.WORDS,
 }
-NEWEST = ("loss", "eval_loss", "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")
+NEWEST = ("loss", "eval_loss", *method_figures.NEWEST, "learning_rate", "grad_norm", "mean_token_accuracy", "entropy")
 
 
 def header_lines(state: RunState, now: float, width: int) -> list[Line]:
