@@ -85,9 +85,7 @@ def test_a_converter_that_loses_something_is_found_out(
     assert any(told in warning for warning in job.warnings), job.warnings
 
 
-def test_a_converter_that_fails_leaves_no_file_and_its_last_words(
-    lora: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_converter_that_fails_leaves_no_file_and_its_last_words(lora: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUITUNE_TEST_GGUF", "fail")
     with pytest.raises(UserError, match="the converter failed: Model ZorkForCausalLM is not supported"):
         export.run(Job(lora, tmp_path / "out" / "it.gguf"))  # type: ignore[arg-type]
@@ -131,5 +129,3 @@ def test_llama_cpps_own_converter_takes_what_a_merge_writes(tmp_path: Path) -> N
 class Log:
     def __init__(self, log: Path) -> None:
         self.log = log
-
-

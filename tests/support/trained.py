@@ -48,5 +48,7 @@ def train_and_save(folder: Path, more: str = LORA, model: Path | None = None) ->
     run = new_run_beside(folder / "recipe.yaml")
     trainer.save_model(str(run.adapter))
     trainer.processing_class.save_pretrained(str(run.adapter))
-    write_ledger(run.effective, [LedgerEntry("recipe", "task", "sft", "recipe"), LedgerEntry("model", "name_or_path", str(model), "recipe")])
+    write_ledger(
+        run.effective, [LedgerEntry("recipe", "task", "sft", "recipe"), LedgerEntry("model", "name_or_path", str(model), "recipe")]
+    )
     return Trained(trainer, run, folder / "work")

@@ -137,7 +137,9 @@ def judge(found: Difference, rounding: str, layers: int, effect: float | None = 
 
 def load_plain(name: str, device: str, **options: Any) -> Any:
     """A model as anybody would load it, in float32."""
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32, use_safetensors=None if "gguf_file" in options else True, **options)
+    model = AutoModelForCausalLM.from_pretrained(
+        name, dtype=torch.float32, use_safetensors=None if "gguf_file" in options else True, **options
+    )
     return model.to(device).eval()
 
 
@@ -162,13 +164,13 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted({stop for stop in (*(written if isinstance(written, list) else [written]), tokenizer.eos_token_id) if stop is not None})
 
 
-@torch.no_grad()
 def speak(model: Any, prompts: Sequence[Sequence[int]], stops: Sequence[int], given: Sequence[Sequence[int]] | None = None) -> Spoken:
     """Greedy answers to the prompts (token ids) up to one of `stops`, and the logits of `given` answers (None: of its own)."""
     answers: list[list[int]] = []
-    for start in range(0, len(prompts), BATCH):
-        answers += _greedy(model, prompts[start : start + BATCH], stops)
-    logits = [_logits(model, prompt, answer) for prompt, answer in zip(prompts, answers if given is None else given, strict=True)]
+    with torch.no_grad():
+        for start in range(0, len(prompts), BATCH):
+            answers += _greedy(model, prompts[start : start + BATCH], stops)
+        logits = [_logits(model, prompt, answer) for prompt, answer in zip(prompts, answers if given is None else given, strict=True)]
     return Spoken(answers, logits)
 
 
@@ -178,7 +180,9 @@ def difference(reference: Spoken, other: Spoken) -> Difference:
     count = tokens = 0
     for ours, theirs in zip(reference.logits, other.logits, strict=True):
         if ours.shape != theirs.shape:
-            raise UserError(f"the models have different vocabularies ({ours.shape[-1]} and {theirs.shape[-1]} tokens): no logit means the same")
+            raise UserError(
+                f"the models have different vocabularies ({ours.shape[-1]} and {theirs.shape[-1]} tokens): no logit means the same"
+            )
         apart = theirs - ours
         largest = max(largest, float(apart.abs().max()))
         total += float(apart.abs().sum())

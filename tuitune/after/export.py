@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitune.after.gguf_file import convert, find_converter, inspect
-from tuitune.after.merge import merge
+from tuitune.after.merge import merge, source_of
 from tuitune.after.merge_plan import RECORD, plan_merge, require_room
 from tuitune.after.prompts import prompts_of, token_ids
 from tuitune.after.snippets import Served, snippets
-from tuitune.after.source import Source, find_source
+from tuitune.after.source import Source
 from tuitune.after.turns import Turns, take_apart
 from tuitune.errors import UserError
 from tuitune.files import file_hash, write_atomically
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def run(job: "Job") -> dict[str, Any]:
     """The job: the merged model first where it is missing, then the file, the checks, the snippets."""
     args = job.args
-    source = find_source(args["source"], job.workspace)
+    source = source_of(job)
     command = find_converter(args.get("converter")) if args["to"] == "gguf" else []
     job.state("running")
     model = whole_model(source, job)

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 def run(job: "Job") -> dict[str, Any]:
     """The job: merge, and unless it is not wanted compare the result with the adapter."""
     args = job.args
-    source = find_source(args["source"], job.workspace)
-    if args.get("base"):
-        source = replace(source, base=args["base"], revision=None)
+    source = source_of(job)
     device = "cuda" if look(args.get("gpus") == "cpu").cuda else "cpu"
     plan = plan_merge(source, Path(args["out"]) if args.get("out") else None, args.get("dtype"), check=args["check"])
     require_room(plan, _free(device))
@@ -44,6 +42,12 @@ def run(job: "Job") -> dict[str, Any]:
     if not found["passed"]:
         job.warn(found["words"])
     return {**merged, "check": found}
+
+
+def source_of(job: "Job") -> Source:
+    """The source that a job names, over the base that it names besides."""
+    source = find_source(job.args["source"], job.workspace)
+    return replace(source, base=job.args["base"], revision=None) if job.args.get("base") else source
 
 
 def merge(source: Source, plan: MergePlan, max_shard_size: str = "5GB", device: str = "cpu") -> dict[str, Any]:
@@ -125,7 +129,9 @@ def _write(model: Any, tokenizer: Any, out: Path, max_shard_size: str, record: d
         reason = disk_refusal(error) or (error.strerror if isinstance(error, OSError) else None)
         if reason is None:
             raise
-        raise UserError(f"{printable(str(out))} cannot be written ({reason}): make room there, or name another folder with --out") from error
+        raise UserError(
+            f"{printable(str(out))} cannot be written ({reason}): make room there, or name another folder with --out"
+        ) from error
 
 
 def _sync(folder: Path) -> None:

@@ -36,7 +36,9 @@ def snippets(served: Served) -> dict[str, str]:
     if served.adapter is not None:
         files["serve-vllm-lora.sh"] = _vllm_lora(served)
     if served.merged is not None:
-        files["serve-vllm.sh"] = _script("The merged model with vLLM.", f"vllm serve {_q(served.merged)} --served-model-name {_name(served)}")
+        files["serve-vllm.sh"] = _script(
+            "The merged model with vLLM.", f"vllm serve {_q(served.merged)} --served-model-name {_name(served)}"
+        )
     if served.gguf is not None:
         context = f" -c {served.context}" if served.context else ""
         line = f"llama-server -m {_q(served.gguf)} --alias {_name(served)}{context} --jinja"
@@ -52,7 +54,7 @@ def modelfile(served: Served) -> str:
     template = None if served.pieces is None else go_template(served.pieces, served.bos)
     if template is None:
         lines += [
-            "# The trained template is more than fixed texts round the turns, so that none is written here: Ollama takes the one it knows for",
+            "# The trained template is more than fixed texts round the turns, so none is written here: Ollama takes the one it knows for",
             "# the template in the GGUF file. Compare its answers with `tuitune chat` before you rely on it.",
         ]
     else:

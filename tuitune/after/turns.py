@@ -88,4 +88,3 @@ def _split(text: str, at: str) -> tuple[str, str]:
     """What stands before and after; ValueError when it is not there exactly once."""
     before, after = text.split(at)
     return before, after
-
