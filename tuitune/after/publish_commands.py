@@ -32,7 +32,7 @@ def merge(args: argparse.Namespace) -> int:
     say(printable(plan.words()))
     if args.cpu:
         require_room(plan)  # of the GPU the job knows more
-    run = start_merge(source, args)
+    run = start_merge(source, args, Path.cwd())
     result = follow(run, args.json)
     check = result.get("check")
     if args.json:
@@ -45,30 +45,21 @@ def merge(args: argparse.Namespace) -> int:
     return 1 if check and not check["passed"] else 0
 
 
-def start_merge(source: "Source", args: argparse.Namespace) -> "RunDirectory":
+def start_merge(source: "Source", args: argparse.Namespace, workspace: Path) -> "RunDirectory":
     """The job of `tuitune merge`; `args` has its options."""
     from tuitune.after.start import start_job
 
     out = _folder(args.out)
     wanted = {"source": source.reference, "base": source.base if args.base else None, "out": out and str(out), "dtype": args.dtype}
     wanted |= {"max_shard_size": args.max_shard_size, "check": not args.no_check, **_device(args)}
-    return start_job("merge", wanted, source, Path.cwd())
+    return start_job("merge", wanted, source, workspace)
 
 
 def export(args: argparse.Namespace) -> int:
     """`tuitune export RUN|MODEL --to hf|gguf`: the whole model for others, checked, with how to serve it."""
     from tuitune.after.commands import follow
-    from tuitune.after.gguf_file import find_converter
-    from tuitune.after.start import start_job
 
-    source = _source(args)
-    if args.to == "gguf":
-        find_converter(args.converter)
-    out = _folder(args.out) or default_export(source, args.quant)
-    wanted = {"source": source.reference, "base": source.base if args.base else None, "to": args.to, "out": str(out), "quant": args.quant}
-    converter = args.converter and str(Path(args.converter).expanduser().resolve())
-    wanted |= {"converter": converter, "snippets": args.snippets, "check": not args.no_check, **_device(args)}
-    run = start_job("export", wanted, source, Path.cwd())
+    run = start_export(_source(args), args, Path.cwd())
     result = follow(run, args.json)
     check, problems = result.get("check"), (result.get("file") or {}).get("problems") or []
     if args.json:
@@ -80,8 +71,22 @@ def export(args: argparse.Namespace) -> int:
     return 1 if problems or (check and not check["passed"]) else 0
 
 
+def start_export(source: "Source", args: argparse.Namespace, workspace: Path) -> "RunDirectory":
+    """The job of `tuitune export`; `args` has its options. UserError when a GGUF file is wanted and its converter is not there."""
+    from tuitune.after.gguf_file import find_converter
+    from tuitune.after.start import start_job
+
+    if args.to == "gguf":
+        find_converter(args.converter)
+    out = _folder(args.out) or default_export(source, args.quant)
+    wanted = {"source": source.reference, "base": source.base if args.base else None, "to": args.to, "out": str(out), "quant": args.quant}
+    converter = args.converter and str(Path(args.converter).expanduser().resolve())
+    wanted |= {"converter": converter, "snippets": args.snippets, "check": not args.no_check, **_device(args)}
+    return start_job("export", wanted, source, workspace)
+
+
 def default_export(source: "Source", quant: str) -> Path:
-    """Where a GGUF file goes: `export/` in the run's directory, else in this folder."""
+    """Where a GGUF file goes: `export/` in the run's directory, else in the folder it is asked from."""
     place = source.run.path if source.run is not None else Path.cwd()
     return place / "export" / f"{source.name}-{quant}.gguf"
 
@@ -98,7 +103,7 @@ def push(args: argparse.Namespace) -> int:
         else:
             _print(shown(plan))
         return 0
-    run = start_push(folder, source, args)
+    run = start_push(folder, source, args, Path.cwd())
     if not args.json:
         _print(shown(plan))
     result = follow(run, args.json)
@@ -135,14 +140,14 @@ def push_plan(folder: Path, facts: "RunFacts | None", args: argparse.Namespace) 
     return plan_push(folder, args.repo, public=args.public, base=args.base, facts=facts)
 
 
-def start_push(folder: Path, source: "Source", args: argparse.Namespace) -> "RunDirectory":
+def start_push(folder: Path, source: "Source", args: argparse.Namespace, workspace: Path) -> "RunDirectory":
     """The job of `tuitune push`. No token in it: the job's process finds its own."""
     from tuitune.after.start import start_job
     from tuitune.runs.manifest import read_manifest
 
     run = source.run if source.run is not None and read_manifest(source.run).kind == "train" else None
     wanted = {"folder": str(folder), "run": run and str(run.path), "repo": args.repo, "public": args.public, "base": args.base}
-    return start_job("push", {**wanted, "message": args.message, "hub": [args.repo]}, source, Path.cwd())
+    return start_job("push", {**wanted, "message": args.message, "hub": [args.repo]}, source, workspace)
 
 
 def shown(plan: "PushPlan") -> str:
