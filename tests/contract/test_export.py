@@ -113,7 +113,7 @@ def test_without_a_converter_there_is_one_sentence_with_the_remedy(tmp_path: Pat
 def test_llama_cpps_own_converter_takes_what_a_merge_writes(tmp_path: Path) -> None:
     from tests.support.small_models import make_small_model
 
-    model = make_small_model(tmp_path / "model", "qwen25", hidden_size=64, intermediate_size=128)
+    model = make_small_model(tmp_path / "model", "smollm2", hidden_size=64, intermediate_size=64)
     out = tmp_path / "it.gguf"
 
     class Plain(Job):

@@ -1,6 +1,7 @@
 """GGUF files: made by llama.cpp's own converter, then read back to see that template and stop tokens have arrived. Job process only."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,8 +59,10 @@ def convert(command: list[str], model: Path, out: Path, quant: str, log: Path) -
                 check=False,
             )
         if done.returncode or not partial.is_file():
-            lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-            raise UserError(f"the converter failed: {printable(lines[-1], limit=300)} (all of it: {log})")
+            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            missing = re.search(r"No module named '([\w.]+)'", last)
+            remedy = f"; pip install {missing[1]} into the environment of tuitune" if missing else ""
+            raise UserError(f"the converter failed: {printable(last, limit=300)}{remedy} (all of it: {log})")
         partial.rename(out)
     except OSError as error:
         raise UserError(f"{error.filename or out}: {error.strerror}; is that llama.cpp's {SCRIPT}, and is there room?") from error
