@@ -193,12 +193,21 @@ def print_runs(found: list[RunSummary], root: Path) -> None:
         console.print(f"No runs in {root}. Start one: tuitune train RECIPE", markup=False)
         return
     table = Table(box=None, pad_edge=False)
-    for title, justify in (("run", "left"), ("kind", "left"), ("state", "left"), ("step", "right"), ("loss", "right"), ("started", "left")):
+    jobs = any(run.kind != "train" for run in found)
+    kind = [("kind", "left")] if jobs else []
+    for title, justify in (("run", "left"), *kind, ("state", "left"), ("step", "right"), ("loss", "right"), ("started", "left")):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
     for run in found:
         steps = f"{run.step or 0}/{run.max_steps}" if run.max_steps else str(run.step or "")
         started = strftime("%Y-%m-%d %H:%M", localtime(run.created)) if run.created else ""
-        table.add_row(printable(run.id), printable(run.kind), run.state, steps, _figure(run.loss) if run.loss is not None else "", started)
+        table.add_row(
+            printable(run.id),
+            *([printable(run.kind)] if jobs else []),
+            run.state,
+            steps,
+            _figure(run.loss) if run.loss is not None else "",
+            started,
+        )
     console.print(table)
 
 

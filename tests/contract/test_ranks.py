@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,60 +10,12 @@ from typing import Any
 import pytest
 
 from tests.support.living_hub import until
-from tests.support.runs import ONE_THREAD, ROOT, new_run
+from tests.support.runs import new_run
 from tests.support.tiny_model import write_rows
-from tuitune.bus.client import HubClient
-from tuitune.bus.journal import JournalTail
-from tuitune.bus.sockets import remove_sockets
-from tuitune.runs.directory import RunDirectory
+from tests.support.two_ranks import TwoRanks
 from tuitune.runs.manifest import read_manifest
 
 pytest.importorskip("transformers")
-
-# A box without GPUs: the hub starts two processes all the same.
-SUPERVISE = (
-    "import sys; from pathlib import Path; from tuitune.hub import torchrun; from tuitune.hub.supervisor import supervise;"
-    "one, several = torchrun.torchrun, torchrun.environment;"
-    "torchrun.torchrun, torchrun.environment = lambda command, _: one(command, 2), lambda _: several(2);"
-    "sys.exit(supervise(Path(sys.argv[1]), [sys.executable, '-P', '-m', 'tests.support.ranked_trainer', sys.argv[1]]))"
-)
-
-
-class TwoRanks:
-    """A run of two processes and its hub."""
-
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
-        self.start_hub()
-
-    def start_hub(self) -> None:
-        """The run's first hub, or the next one."""
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **ONE_THREAD}
-        command = [sys.executable, "-c", SUPERVISE, str(self.run.path)]
-        self.hub = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
-
-    def records(self, event: str) -> list[dict[str, Any]]:
-        return [record for record in JournalTail(self.run.journal).poll() if record["ev"] == event]
-
-    def order(self, op: str, **arguments: Any) -> dict[str, Any]:
-        return HubClient(self.run.path).send(op, arguments, until="applied", wait_s=60)
-
-    def wait_for_step(self, step: int) -> None:
-        until(lambda: any(record["step"] >= step for record in self.records("metrics")), 120)
-
-    def end(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Wait until it is over; what the two ranks have come to."""
-        self.hub.wait(120)
-        first, second = (json.loads((self.run.path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
-        return first, second
-
-    def close(self) -> None:
-        trainer = read_manifest(self.run).trainer
-        self.hub.kill()
-        self.hub.wait()
-        if trainer and trainer.alive():
-            os.killpg(trainer.pid, signal.SIGKILL)
-        remove_sockets(self.run.path)
 
 
 def recipe(model: Path, **training: Any) -> str:
@@ -152,7 +102,7 @@ def test_killed_both_end_and_the_next_attempt_goes_on_exactly(start: Callable[..
     until(lambda: any(record["step"] == 4 for record in two.records("checkpoint")), 120)
     torchrun = read_manifest(two.run).trainer
     assert torchrun is not None
-    workers = [int(pid) for pid in Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()]
+    workers = two.workers()
     assert len(workers) == 2
     os.kill(torchrun.pid, signal.SIGKILL)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 30)

@@ -217,14 +217,14 @@ class Chat:
         if not isinstance(top, int) or not 1 <= top <= 20:
             raise UserError("top is how many tokens to show at each place, 1 to 20")
         for side in self._chosen(args):
-            if (said := turn.answers.get(side.key)) is None or not said.ids:
+            if (said := turn.answers.get(side.key)) is None:
                 continue
             try:
                 tokens = probabilities(side, turn.prompts[side.key], said.ids, top)
             except torch.OutOfMemoryError:
                 _free()
                 raise UserError(f"{side.words}: the memory ran out over this: the conversation is too long for it") from None
-            for start in range(0, len(tokens), PORTION):
+            for start in range(0, max(1, len(tokens)), PORTION):
                 portion = tokens[start : start + PORTION]
                 last = start + PORTION >= len(tokens)
                 self.job.emit("probabilities", turn=turn.number, side=side.key, start=start, tokens=portion, last=last)

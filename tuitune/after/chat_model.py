@@ -112,6 +112,8 @@ def answer(side: Side, ids: Sequence[int], params: Params, seed: int, say: Calla
 def probabilities(side: Side, ids: Sequence[int], said: Sequence[int], top: int) -> list[dict[str, Any]]:
     """Of each token of an answer: how probable the model itself held it (temperature 1, nothing cut off), and the `top` likeliest ones
     there. torch.OutOfMemoryError when there is no room for it."""
+    if not said:
+        return []
     row = torch.tensor([[*ids, *said]], device=side.model.device)
     with side.using(), torch.inference_mode():
         logits = side.model(input_ids=row, attention_mask=torch.ones_like(row), use_cache=False).logits[0, len(ids) - 1 : -1]

@@ -69,7 +69,7 @@ class ChatSession:
         """Have the probabilities of a turn's tokens in `state`."""
         self.send("probabilities", turn=number, top=top)
         turn = self.turn(number)
-        asked = [spoken for spoken in turn.answers.values() if spoken.text]
+        asked = [spoken for spoken in turn.answers.values() if spoken.tokens]
         for _ in self._records(lambda: all(spoken.complete for spoken in asked)):
             pass
 

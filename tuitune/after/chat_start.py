@@ -53,10 +53,14 @@ def _other(source: Source, against: str, workspace: Path) -> tuple[dict[str, Any
     other = base_of(source) if against == "base" else find_source(against, workspace)
     if other.reference == source.reference:
         raise UserError(f"{source.words} would be beside itself: name another model, or `base`", exit_code=2)
-    same = (other.base, other.revision or "main") == (source.base, source.revision or "main")
-    if same and source.kind == "adapter" and other.kind == "model":
+    if _model(other) == _model(source) and source.kind == "adapter" and other.kind == "model":
         return {"source": source.reference, "adapter": False}, None
     return {"source": other.reference, "adapter": True}, other
+
+
+def _model(source: Source) -> tuple[str, str]:
+    """What is loaded as its base; a folder has no revisions."""
+    return source.base, "" if Path(source.base).is_absolute() else source.revision or "main"
 
 
 def needed_bytes(sources: list[Source], four_bit: bool | None) -> int | None:

@@ -31,7 +31,7 @@ def converse(session: ChatSession, params: Params, workspace: Path) -> None:
         import readline  # noqa: F401  line editing and history for input()
     talk = _Talk(session, params, workspace)
     for side in session.state.sides:
-        _aside(f"{_label(session, side.key)}{printable(side.words)}, {side.weights} on {side.device}" + _without_template(side))
+        _aside(f"{printable(side.words)}: {side.weights} on {side.device}{_without_template(side)}")
     _aside("Ask something. /help lists what else there is; Ctrl-D ends.")
     while True:
         try:
@@ -144,7 +144,7 @@ def _print_turn(session: ChatSession, records: Iterator[dict[str, Any]], *, quie
                 if record.get("side") != side:
                     side = str(record.get("side"))
                     if label := _label(session, side):
-                        print(label.strip())  # noqa: T201
+                        print(label)  # noqa: T201
                 if record["ev"] == "say":
                     print(printable(str(record.get("text")), newlines=True), end="", flush=True)  # noqa: T201
                 else:
@@ -197,7 +197,7 @@ def _label(session: ChatSession, key: str) -> str:
     sides = session.state.sides
     if len(sides) < 2:
         return ""
-    return next((f"── {printable(side.words)}: " for side in sides if side.key == key), "")
+    return next((f"── {printable(side.words)}" for side in sides if side.key == key), "")
 
 
 def _without_template(side: SideFacts) -> str:

@@ -62,15 +62,15 @@ def find_source(text: str, workspace: Path) -> Source:
     """The source that a person means: a folder, a run's name (or a unique beginning of one), or a Hub id. UserError with the remedy."""
     folder = workspace / Path(text).expanduser()
     if folder.is_dir():
-        return _of_folder(Path(os.path.normpath(folder)))
+        return _of_folder(Path(os.path.normpath(folder)), workspace)
     if text.startswith((".", "/", "~")):
         raise UserError(f"{printable(text)} does not exist; name a run, a folder with an adapter or a model, or a Hub id")
     runs = runs_folder(workspace)
     if any(run.id.startswith(text) for run in list_runs(runs)):
-        return _of_run(find_run(runs, text))
+        return _of_run(find_run(runs, text), workspace)
     if not _HUB_ID.fullmatch(text):
         raise UserError(f"{printable(text)} is no run here, no folder and no Hub id; `tuitune runs` lists the runs")
-    return _of_hub(text, runs)
+    return _of_hub(text, workspace)
 
 
 def base_of(source: Source) -> Source:
@@ -82,45 +82,51 @@ def base_of(source: Source) -> Source:
                 f"{source.words} is a base model itself, or its recipe is not here: name the other model by its folder or Hub id"
             )
         revision = source.recipe.model.get("revision") if source.recipe else None
-        return Source(printable(known), known, revision, None, source.recipe, None, "model", source.quantized)
-    return Source(printable(source.base), source.base, source.revision, None, source.recipe, None, "model", source.quantized)
+        return Source(_short(known), known, revision, None, source.recipe, None, "model", source.quantized)
+    return Source(_short(source.base), source.base, source.revision, None, source.recipe, None, "model", source.quantized)
 
 
-def _of_folder(folder: Path) -> Source:
+def _short(base: str) -> str:
+    """A model's name for people: a Hub id, or a folder's last part."""
+    return printable(Path(base).name if Path(base).is_absolute() else base)
+
+
+def _of_folder(folder: Path, workspace: Path) -> Source:
     if RunDirectory(folder).manifest.is_file():
-        return _of_run(RunDirectory(folder))
-    near = (RunDirectory(parent) for parent in (folder.parent, folder.parent.parent))
-    run = next((one for one in near if one.manifest.is_file()), None)
-    return _of_result(folder, run, printable(f"{run.name}/{folder.relative_to(run.path)}" if run else str(folder)))
+        return _of_run(RunDirectory(folder), workspace)
+    holders = (RunDirectory(parent) for parent in (folder.parent, folder.parent.parent))
+    run = next((one for one in holders if one.manifest.is_file()), None)
+    near = folder.relative_to(workspace) if folder.is_relative_to(workspace) else folder
+    return _of_result(folder, run, printable(f"{run.name}/{folder.relative_to(run.path)}" if run else str(near)), workspace)
 
 
-def _of_run(run: RunDirectory) -> Source:
+def _of_run(run: RunDirectory, workspace: Path) -> Source:
     """A run's result, or its newest whole checkpoint when that is newer or there is nothing else."""
     manifest = read_manifest(run)
     if manifest.kind != "train":
         path = (result_of(run, manifest) or {}).get("path")
         if not (isinstance(path, str) and Path(path).is_dir()):
             raise UserError(f"{run.name} is a job ({manifest.kind}) that has left no model; name the run itself")
-        return _of_result(Path(path), run, printable(run.name))
+        return _of_result(Path(path), run, printable(run.name), workspace)
     checkpoint = starting_point(run).checkpoint
     newest = run.checkpoints / checkpoint if checkpoint else None
     if run.adapter.is_dir() and (newest is None or newest.stat().st_mtime <= run.adapter.stat().st_mtime):
-        return _of_result(run.adapter, run, printable(run.name))
+        return _of_result(run.adapter, run, printable(run.name), workspace)
     if newest is not None:
-        return _of_result(newest, run, printable(f"{run.name}, {newest.name}"))
+        return _of_result(newest, run, printable(f"{run.name}, {newest.name}"), workspace)
     raise UserError(
         f"{run.name} has nothing to work on yet, neither a result nor a whole checkpoint: let it train on, or have it save one "
         f"(tuitune send {run.name} save)"
     )
 
 
-def _of_result(folder: Path, run: RunDirectory | None, words: str) -> Source:
+def _of_result(folder: Path, run: RunDirectory | None, words: str, workspace: Path) -> Source:
     """An adapter's or a model's folder, of a training or from elsewhere."""
     recipe = _recipe(run) if run is not None else None
     bits = (recipe.quantization if recipe else None) or {}
     quantized = bool(bits.get("load_in_4bit") or bits.get("load_in_8bit"))
     if (folder / ADAPTER).is_file():
-        base, revision = _base(folder, recipe)
+        base, revision = _base(folder, recipe, workspace)
         return Source(words, base, revision, folder, recipe, run, "adapter", quantized)
     if (folder / "config.json").is_file():
         return Source(words, str(folder), None, None, recipe, run, "model", False)
@@ -130,7 +136,7 @@ def _of_result(folder: Path, run: RunDirectory | None, words: str) -> Source:
     )
 
 
-def _base(folder: Path, recipe: Recipe | None) -> tuple[str, str | None]:
+def _base(folder: Path, recipe: Recipe | None, workspace: Path) -> tuple[str, str | None]:
     """The model that an adapter belongs to, and its revision: by the recipe, else by what peft has written."""
     if not (folder / WEIGHTS).is_file():
         raise UserError(
@@ -142,7 +148,7 @@ def _base(folder: Path, recipe: Recipe | None) -> tuple[str, str | None]:
     base = written.get("base_model_name_or_path")
     if not base:
         raise UserError(f"{printable(str(folder / ADAPTER))} does not say which model it belongs to: write it at base_model_name_or_path")
-    local = Path(str(base)).expanduser()
+    local = workspace / Path(str(base)).expanduser()
     return str(local.resolve()) if local.is_dir() else str(base), written.get("revision")
 
 
@@ -159,7 +165,7 @@ def _recipe(run: RunDirectory) -> Recipe | None:
         ) from error
 
 
-def _of_hub(name: str, runs: Path) -> Source:
+def _of_hub(name: str, workspace: Path) -> Source:
     """A model or adapter by its Hub id: what is in the cache decides, else the Hub is asked."""
     from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
 
@@ -174,10 +180,10 @@ def _of_hub(name: str, runs: Path) -> Source:
             adapter = hf_hub_download(name, ADAPTER)
         except Exception as error:
             if unreachable or "Repo" in type(error).__name__:
-                known = ", ".join(run.id for run in list_runs(runs)[:4]) or "none yet"
+                known = ", ".join(run.id for run in list_runs(runs_folder(workspace))[:4]) or "none yet"
                 reason = unreachable or "the Hub has no such model, or it is private (hf auth login)"
                 raise UserError(f"{printable(name)} is no run here ({known}), no folder, and not to be had: {reason}") from error
             return Source(name, name, None, None, None, None, "model", False)  # a model without an adapter; loading it says the rest
     folder = Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]))
-    base, revision = _base(folder, None)
+    base, revision = _base(folder, None, workspace)
     return Source(name, base, revision, folder, None, None, "adapter", False)

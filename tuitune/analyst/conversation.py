@@ -11,7 +11,8 @@ def messages_of(example: Mapping[str, Any], name: str) -> Turns | None:
     """The conversation behind a sequence ("input", "chosen" or "rejected"); None for plain text."""
     if "messages" in example:
         return list(example["messages"])
-    prompt, answer = example.get("prompt", []), example.get("completion" if name == "input" else name)
+    nothing: Turns | None = [] if "prompt" in example else None  # prompts that the model answers itself
+    prompt, answer = example.get("prompt", []), example.get("completion" if name == "input" else name, nothing)
     return [*prompt, *answer] if isinstance(prompt, list) and isinstance(answer, list) else None
 
 

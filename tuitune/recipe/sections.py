@@ -105,7 +105,8 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
         FieldSpec(
             "strategy",
             "str",
-            "How several GPUs share it: ddp, a copy on each. fsdp, deepspeed: not built yet.",
+            "How several GPUs share it. ddp: a copy on each. fsdp: weights, gradients and optimizer states spread over all (FSDP2). "
+            "deepspeed: the same by ZeRO, when that package is installed.",
             choices=("ddp", "fsdp", "deepspeed"),
             default="ddp",
         ),

@@ -6,6 +6,7 @@ from typing import Any
 
 from tuitune.recipe.adapter_start import refused_starts
 from tuitune.recipe.problems import KeyPath, Severity
+from tuitune.recipe.strategy import objections
 from tuitune.recipe.tasks import TASKS, WHY_NOT
 
 
@@ -30,8 +31,8 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
         yield Unbuilt(path, message, "error")
     yield from _tokenizer(_section(recipe, "tokenizer"))
     launch = _section(recipe, "launch")
+    yield from (Unbuilt(path, message, "error") for path, message in objections(recipe))
     without = {
-        ("launch", "strategy"): launch.get("strategy") not in (None, "auto", "ddp"),
         ("launch", "nodes"): launch.get("nodes") not in (None, 1),
         ("training", "resume_from_checkpoint"): bool(_section(recipe, "training").get("resume_from_checkpoint")),
     }

@@ -23,6 +23,7 @@ from tuitune.memory.allocator import choose
 from tuitune.network import hub_names, settle_network
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
+from tuitune.recipe.strategy import strategy_of
 from tuitune.runs.checkpoints import step_of
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest, Process, read_manifest
@@ -138,6 +139,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
         argv=sys.argv,
         versions=installed(),
         world=built.trainer.args.world_size,
+        strategy=strategy_of(recipe.launch),
         device=built.box.name,
         allocator=allocator,
         devices=_devices(),
@@ -145,7 +147,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
         loading_seconds=time.monotonic() - started,
     )
     data = describe(built)
-    if manifest.resume_from is not None:
+    if manifest.resume_from is not None and this_rank().first:  # the others wait for it with the first exchange
         verify(run.checkpoints / manifest.resume_from, manifest, data)
     seen, differs = compare(recipe, data["fingerprint"], data["sha256"])
     telemetry.journal.emit("data", **data, inspected=seen)

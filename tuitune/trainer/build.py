@@ -37,6 +37,7 @@ from tuitune.trainer.new_tokens import (
 from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
 from tuitune.trainer.ranks import this_rank
 from tuitune.trainer.rewards import load_rewards
+from tuitune.trainer.strategy import device_map, quantisation, settle_precision, strategy_fill_ins, verify_strategy
 
 
 @dataclass
@@ -67,6 +68,7 @@ def build(recipe: Recipe, run: RunDirectory) -> Built:
             "remains; raise training.max_length, or look at what the columns make of the rows"
         )
     _set_adapter_dtype(built)
+    verify_strategy(recipe, built.trainer)
     if this_rank().first:
         keep_beginning(built.trainer.model, run.path)
     return built
@@ -169,7 +171,9 @@ def make_config(built: Built, checkpoints: Path) -> Any:
     """The installed SFTConfig (DPOConfig …) with what the recipe says and what this box needs."""
     recipe, config_class = built.recipe, built.method.config
     arguments = canonical_training(recipe, {item.name for item in fields(config_class)})
-    for key, fill in training_fill_ins(arguments, built.box, checkpoints).items():
+    fills = training_fill_ins(arguments, built.box, checkpoints)
+    fills |= {key: fill for key, fill in strategy_fill_ins(recipe, this_rank().world).items() if key not in arguments}
+    for key, fill in fills.items():
         built.filled["training", key] = fill
         arguments[key] = fill.value
     if arguments.get("eval_strategy", "no") != "no" and built.eval is None:
@@ -182,11 +186,13 @@ def make_config(built: Built, checkpoints: Path) -> Any:
         raise UserError(f"{recipe.file}:{line}: {built.method.trainer.__name__} has no evaluation; remove eval_strategy and dataset.eval")
     _refuse_sparse_checkpoints(recipe, arguments)
     try:
-        return config_class(**arguments)
+        config = config_class(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"{recipe.file}:{recipe.line('training')}: {config_class.__name__} refuses this: {printable(str(error))}"
         ) from error
+    settle_precision(config)
+    return config
 
 
 def _refuse_sparse_checkpoints(recipe: Recipe, arguments: dict[str, Any]) -> None:
@@ -245,9 +251,11 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if chosen:
         arguments["attn_implementation"] = section["attn_implementation"]
     if recipe.quantization:
-        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**recipe.quantization)
-    if built.box.cuda:
-        arguments["device_map"] = {"": this_rank().local}
+        stored = quantisation(recipe)
+        built.filled |= {("quantization", key): fill for key, fill in stored.items()}
+        values = recipe.quantization | {key: fill.value for key, fill in stored.items()}
+        arguments["quantization_config"] = transformers.BitsAndBytesConfig(**values)
+    arguments |= device_map(recipe, built.box, this_rank().local)
     auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM
     if built.method.sequence_model:
         arguments["num_labels"] = 1

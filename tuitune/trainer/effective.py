@@ -8,6 +8,7 @@ from typing import Any
 
 from tuitune.recipe.ledger import LedgerEntry, Source
 from tuitune.recipe.new_tokens import written_tokens
+from tuitune.recipe.strategy import strategy_of
 from tuitune.trainer.build import Built
 from tuitune.trainer.proof import is_wanted
 
@@ -82,6 +83,7 @@ def _launch(built: Built) -> list[LedgerEntry]:
     device = LedgerEntry("launch", "device", built.box.name, "adjusted", None, "the device that this process computes on")
     entries = [
         _entry(built, "launch", "gpus", recipe.launch.get("gpus", "auto")),
+        _entry(built, "launch", "strategy", strategy_of(recipe.launch)),
         device,
         _entry(built, "launch", "proof", is_wanted(built)),
     ]

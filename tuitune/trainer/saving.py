@@ -10,23 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from tuitune.trainer.checkpoints import disk_refusal, mark_complete
 from tuitune.trainer.kept import Kept, Shape
+from tuitune.trainer.spread import SpreadMixin
 
 if TYPE_CHECKING:
+    from tuitune.trainer.orders import Orders
     from tuitune.trainer.telemetry import Telemetry
 
 _beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tuitune-mark")  # no thread before the first checkpoint
 
 
-class SavingMixin:
+class SavingMixin(SpreadMixin):
     """Without `telemetry` it is the plain trainer."""
 
     telemetry: "Telemetry | None" = None
     kept: Kept | None = None
+    orders: "Orders | None" = None
     saved_step = -1  # of the newest checkpoint that was written; its mark may be in the making
     _mark: "Future[None] | None" = None
     _batches_in_epoch = 0
     args: Any
     state: Any
+    accelerator: Any
 
     def checkpoint_folder(self, step: int) -> Path:
         """Where the checkpoint of a step is."""
@@ -37,6 +41,9 @@ class SavingMixin:
 
         The mark hashes every byte, half a minute for a full fine-tune of 1.5B, so it is made beside the training; the `checkpoint` event
         comes when it is there. One at a time: the next checkpoint waits, because it may take this one away (save_total_limit).
+
+        Where the model is spread over the ranks all of them gather it for each file, so none can leave in the middle: whether the disk has
+        room is asked before, and one that refuses all the same ends the attempt.
         """
         inherited: Any = super()
         if self.telemetry is None:
@@ -47,11 +54,16 @@ class SavingMixin:
         self._note_progress()
         with self.telemetry.phase("saving"):
             self.wait_for_mark()
+            if self.orders is not None and self.spread and (refusal := self.orders.agree(self.no_room())):
+                self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), complete=False, error=refusal)
+                return
             with self._disk_may_refuse(folder, step):
                 inherited._save_checkpoint(*args, **kwargs)
                 self.saved_step = step
-                if self.args.should_save:  # one process marks what all have written
-                    self._mark = _beside.submit(self._mark_checkpoint, folder, step, started)
+            if self.args.world_size > 1:
+                self.accelerator.wait_for_everyone()  # each rank writes its random state
+            if self.args.should_save and self.saved_step == step:  # one process marks what all have written
+                self._mark = _beside.submit(self._mark_checkpoint, folder, step, started)
 
     def _note_progress(self) -> None:
         """Bring what the checkpoint keeps up to date."""
@@ -86,7 +98,7 @@ class SavingMixin:
             yield
         except Exception as error:
             reason = disk_refusal(error)
-            if reason is None:
+            if reason is None or self.spread:
                 raise
             shutil.rmtree(folder, ignore_errors=True)
             self.telemetry.journal.emit("checkpoint", step=step, path=str(folder), complete=False, error=reason)

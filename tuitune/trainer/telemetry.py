@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,7 +68,7 @@ class Telemetry:
     @property
     def tokens(self) -> int:
         """Trained on so far, by all ranks; waits for the GPU. All ranks ask at the same place."""
-        return self._tokens_before + _of_all_ranks(self._own_tokens)
+        return self._tokens_before + sum(values[0] for values in of_all_ranks([self._own_tokens]))
 
     def begin(self, step: int, tokens: int) -> None:
         """The step after `step` is about to run; so many tokens are behind it."""
@@ -80,7 +80,9 @@ class Telemetry:
     def metrics(self, logs: dict[str, Any], step: int, max_steps: int, epoch: float | None) -> None:
         """One log of the trainer as a `metrics` event; tokens per second and step time are of the window since the last one."""
         self.step = step
-        now, tokens = time.monotonic(), self.tokens
+        now, mine = time.monotonic(), memory()
+        ranks = of_all_ranks([self._own_tokens, *(mine or {}).values()])
+        tokens = self._tokens_before + sum(values[0] for values in ranks)
         speed, step_ms = None, None
         if self._window_started is not None:
             seconds = now - self._window_started - self._apart
@@ -89,8 +91,18 @@ class Telemetry:
                 step_ms = 1000 * seconds / steps
                 speed = (tokens - self._window_tokens) / seconds if tokens else None  # online DPO does not show its tokens
         self._window_started, self._window_tokens, self._window_steps, self._apart = now, tokens, step, 0.0
-        own = {"step": step, "max_steps": max_steps, "epoch": epoch, "tokens": tokens, "tokens_per_second": speed, "step_ms": step_ms}
-        self.journal.emit("metrics", **{**{key: _plain(value) for key, value in logs.items()}, **own, "mem": memory()})
+        own: dict[str, Any] = {
+            "step": step,
+            "max_steps": max_steps,
+            "epoch": epoch,
+            "tokens": tokens,
+            "tokens_per_second": speed,
+            "step_ms": step_ms,
+        }
+        own["mem"] = mine
+        if mine and len(ranks) > 1:
+            own["mem_ranks"] = [dict(zip(mine, values[1:], strict=True)) for values in ranks]
+        self.journal.emit("metrics", **{**{key: _plain(value) for key, value in logs.items()}, **own})
 
     def start_heartbeat(self) -> None:
         """A record a second from a thread of its own: fresh while a step is stuck, silent when the process is."""
@@ -123,14 +135,16 @@ class TelemetryCallback(TrainerCallback):  # type: ignore[misc]
             self.telemetry.metrics(logs, state.global_step, state.max_steps, state.epoch)
 
 
-def _of_all_ranks(tokens: torch.Tensor | int) -> int:
-    """The sum over the run's processes, where there are several."""
+def of_all_ranks(values: Sequence[torch.Tensor | int]) -> list[list[int]]:
+    """These whole numbers of each of the run's processes, by rank. All ranks ask at the same place; waits for the GPU."""
+    own = [int(value) for value in values]
     if not (torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
-        return int(tokens)
-    on_gpu = torch.distributed.get_backend() == "nccl"
-    total = torch.as_tensor(tokens, dtype=torch.int64, device="cuda" if on_gpu else "cpu").clone()
-    torch.distributed.all_reduce(total)
-    return int(total)
+        return [own]
+    device = "cpu" if torch.distributed.get_backend() == "gloo" else "cuda"
+    mine = torch.tensor(own, dtype=torch.int64, device=device)
+    found = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(found, mine)
+    return [one.tolist() for one in found]
 
 
 def memory() -> dict[str, int] | None:

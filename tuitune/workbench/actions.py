@@ -95,6 +95,21 @@ class Actions(App[int]):
             return
         self.run_worker(work, group="run-stop", exclusive=True, exit_on_error=False)
 
+    def action_chat_open(self) -> None:
+        """A chat with a model that is asked for."""
+        self._chat("")
+
+    def action_chat_run(self) -> None:
+        """A chat with the run on screen, or the one under the cursor."""
+        view = self.editor.active
+        run = getattr(view, "current", None) if view is not None and view.kind == "runs" else view
+        self._chat(str(run.path) if run is not None else "")
+
+    def _chat(self, model: str) -> None:
+        from tuitune.workbench import chat_control
+
+        self.run_worker(chat_control.open_chat(self, model), group="chat", exclusive=True, exit_on_error=False)
+
     async def action_run_attach(self) -> None:
         """The dashboard of the newest living run, else of the newest run."""
         runs = (self.seen.living or self.seen.runs) if self.seen else ()

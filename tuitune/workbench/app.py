@@ -37,6 +37,7 @@ from tuitune.workbench.analysis import end_helpers
 from tuitune.workbench.commands import registry
 from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.drafts import keep_drafts
+from tuitune.workbench.evaluation_actions import EvaluationActions
 from tuitune.workbench.pace import Link
 from tuitune.workbench.parts.activity_bar import ActivityBar
 from tuitune.workbench.parts.editor_area import EditorArea
@@ -46,14 +47,13 @@ from tuitune.workbench.parts.status_bar import KeyHints, StatusBar, key_items, s
 from tuitune.workbench.parts.tabs import TabBar
 from tuitune.workbench.parts.welcome import Welcome
 from tuitune.workbench.parts_shown import NARROW, SIDE, Wishes, parts_shown
-from tuitune.workbench.problem_actions import ProblemActions
 from tuitune.workbench.problem_list import counted
 from tuitune.workbench.settings import load_settings
 from tuitune.workbench.terminal.cell_diff import CellDiffMixin
 from tuitune.workbench.terminal.repaint import PaintedScreen
 from tuitune.workbench.views.view import View
 from tuitune.workbench.watch import Seen, Watch
-from tuitune.workbench.workspace import kind_of
+from tuitune.workbench.workspace import kind_of, run_view
 
 if TYPE_CHECKING:
     from tuitune.workbench.gpu_feed import GpuFeed
@@ -73,7 +73,7 @@ def _bindings() -> list[Binding]:
     ]
 
 
-class Workbench(CellDiffMixin, ProblemActions):
+class Workbench(CellDiffMixin, EvaluationActions):
     """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder),
     `warm_up` whether the analyst is started before anything asks for it, `slow` whether the line to the terminal carries little."""
 
@@ -247,6 +247,8 @@ class Workbench(CellDiffMixin, ProblemActions):
 
     async def open_view(self, kind: str, path: Path) -> View | None:
         """Bring a file or run to the front; says so when that is not possible."""
+        if kind == "run":
+            kind = await asyncio.to_thread(run_view, path)
         try:
             view = await self.editor.open(kind, path)
         except (UserError, OSError) as error:

@@ -66,7 +66,7 @@ class RunFeed:
         waiting = self._waiting
         while waiting:
             for _ in range(min(64, len(waiting))):
-                run_reduce.reduce(self.state, waiting.popleft())
+                self.take(waiting.popleft())
             if monotonic() > deadline:
                 return True
         if self._fate == "lost" and not self.replaying:
@@ -74,6 +74,10 @@ class RunFeed:
         elif self.alive:
             run_reduce.found(self.state)
         return False
+
+    def take(self, record: dict[str, Any]) -> None:
+        """One record into the state."""
+        run_reduce.reduce(self.state, record)
 
     def _read(self) -> None:
         tail = JournalTail(self.run.journal)

@@ -135,6 +135,19 @@ def _mtime(folder: str) -> int | None:
         return None
 
 
+def run_view(run: Path) -> str:
+    """The kind of view for a run directory: "run" for a training, "chat" or "job" for a job. Reads its manifest."""
+    from tuitune.errors import UserError
+    from tuitune.runs.directory import RunDirectory
+    from tuitune.runs.manifest import read_manifest
+
+    try:
+        kind = read_manifest(RunDirectory(run)).kind
+    except UserError:
+        return "run"  # its dashboard says what is wrong with it
+    return "run" if kind == "train" else "chat" if kind == "chat" else "job"
+
+
 def kind_of(path: Path) -> str:
     """The kind of view that opens a file or folder: "recipe", "data", "run" or "text"."""
     if path.is_dir():

@@ -199,7 +199,7 @@ def test_a_recipe_may_keep_off_the_gpu(word: str, schema: Schema) -> None:
 @pytest.mark.parametrize(
     ("line", "column", "severity", "words"),
     [
-        ("launch: {strategy: fsdp}", 10, "warning", "launch.strategy is not built yet"),
+        ("launch: {strategy: fsdp}", 20, "error", "over several GPUs"),
         ("launch: {nodes: 2}", 10, "warning", "launch.nodes is not built yet"),
         ("tokenizer: {chat_template: chatml}", 28, "error", "a Jinja file is meant"),
     ],

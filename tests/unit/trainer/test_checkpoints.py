@@ -75,7 +75,7 @@ class Plain:
     """As much of a Trainer as saving needs."""
 
     def __init__(self, folder: Path) -> None:
-        self.args = SimpleNamespace(output_dir=str(folder), should_save=True)
+        self.args = SimpleNamespace(world_size=1, output_dir=str(folder), should_save=True)
         self.state = SimpleNamespace(global_step=1)
 
     def train(self, resume_from_checkpoint: None) -> None:

@@ -20,7 +20,7 @@ FORBIDDEN_KEYS = frozenset(
 )
 ALWAYS = "always"
 # of views; views/catalog.py says which class shows which
-KINDS = ("recipe", "tokens", "template", "alignment", "plan", "run", "runs", "compare", "data", "text")
+KINDS = ("recipe", "tokens", "template", "alignment", "plan", "run", "runs", "compare", "chat", "job", "data", "text")
 PROBLEMS = "problems"  # the panel's list: its plain keys count while the keyboard is there
 _FUNCTION_KEY = re.compile(r"(shift\+)?f\d+")
 MAX_FOOTER = 6
@@ -76,10 +76,10 @@ class Command:
 @cache
 def all_commands() -> tuple[Command, ...]:
     """Every command of the workbench: the app's, then each view's."""
-    from tuitune.workbench.commands import alignment, app, dataset, plan, problems, recipe, run, template, tokens
+    from tuitune.workbench.commands import alignment, app, chat, dataset, plan, problems, recipe, run, template, tokens
 
-    everywhere = app.COMMANDS + problems.COMMANDS + tokens.OPEN + template.OPEN + alignment.OPEN + plan.OPEN
-    views = tokens.COMMANDS + template.COMMANDS + alignment.COMMANDS + plan.COMMANDS + dataset.COMMANDS
+    everywhere = app.COMMANDS + problems.COMMANDS + tokens.OPEN + template.OPEN + alignment.OPEN + plan.OPEN + chat.OPEN
+    views = tokens.COMMANDS + template.COMMANDS + alignment.COMMANDS + plan.COMMANDS + dataset.COMMANDS + chat.COMMANDS
     return everywhere + recipe.COMMANDS + run.COMMANDS + views
 
 

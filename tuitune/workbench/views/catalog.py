@@ -14,6 +14,8 @@ KINDS: dict[str, str] = {
     "run": "tuitune.workbench.views.run_dashboard:RunDashboard",
     "runs": "tuitune.workbench.views.runs_table:RunsTable",
     "compare": "tuitune.workbench.views.compare_view:CompareView",
+    "chat": "tuitune.workbench.views.chat_view:ChatView",
+    "job": "tuitune.workbench.views.job_view:JobView",
     "data": "tuitune.workbench.views.dataset_view:DatasetView",
     "text": "tuitune.workbench.views.text_preview:TextPreview",
 }

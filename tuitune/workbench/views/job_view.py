@@ -1,0 +1,110 @@
+"""A job that is no chat (evaluation, merge, export, push, sweep): its state, progress, log and result in plain lines."""
+
+from pathlib import Path
+from typing import Any
+
+from textual.app import ComposeResult
+from textual.events import Resize
+from textual.message import Message
+
+from tuitune.text import printable
+from tuitune.workbench.pace import Pace
+from tuitune.workbench.parts.broken_text import broken_up
+from tuitune.workbench.parts.role_lines import Line, RoleLines
+from tuitune.workbench.parts.role_scroll import RoleScroll
+from tuitune.workbench.signs import state_sign
+from tuitune.workbench.views.chat.feed import JobFeed
+from tuitune.workbench.views.view import View
+
+DEPTH = 4  # levels of a result that are shown
+
+
+class JobView(View):
+    """`path` is the job's run directory."""
+
+    kind = "job"
+    DEFAULT_CSS = """
+    JobView { layout: vertical; }
+    JobView > RoleLines { height: auto; max-height: 6; padding: 0 1; }
+    JobView > RoleScroll { height: 1fr; padding: 0 1; }
+    """
+
+    class Arrived(Message):
+        """The reader thread has records."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.feed = JobFeed(path, lambda: self.post_message(self.Arrived()))
+        self.pace = Pace()
+        self.body = RoleScroll(follow=True)
+        self._paint_waits = False
+
+    def compose(self) -> ComposeResult:
+        yield RoleLines(id="job-head")
+        yield self.body
+
+    def on_mount(self) -> None:
+        self.pace.link = getattr(self.app, "link", self.pace.link)
+        self.feed.start()
+        self._paint()
+
+    def on_unmount(self) -> None:
+        self.feed.stop()
+
+    def focus_content(self) -> None:
+        self.body.focus()
+
+    def on_resize(self, event: Resize) -> None:
+        self.call_after_refresh(self._paint)
+
+    def on_job_view_arrived(self) -> None:
+        if self.feed.advance():
+            self.set_timer(0.004, self.on_job_view_arrived)
+        if not self._paint_waits:
+            self._paint_waits = True
+            self.set_timer(max(0.001, self.pace.wait()), self._paint)
+
+    def _paint(self) -> None:
+        self._paint_waits = False
+        if not self.is_attached:
+            return
+        self.pace.painted()
+        state, width = self.feed.state, max(20, self.size.width - 3)
+        sign, role = state_sign(state.state)
+        self.status = state.state
+        why = broken_up(printable(state.why), width, "dim")
+        self.query_one("#job-head", RoleLines).show(
+            [((f"{sign} {state.state}", role), ("  " + progress_words(self.feed.progress), "")), *why]
+        )
+        self.body.show(
+            [
+                *[line for text in state.log for line in broken_up(text, width)],
+                *[line for event in state.events if event.kind == "warning" for line in broken_up(event.text, width, "warn")],
+                *([(), (("Result", "title"),)] if self.feed.result else []),
+                *result_lines(self.feed.result or {}, width),
+            ]
+            or [(("It has printed nothing yet.", "dim"),)]
+        )
+
+
+def progress_words(record: dict[str, Any] | None) -> str:
+    """How far a job is, of its newest `progress`."""
+    if record is None:
+        return ""
+    return printable(f"{record.get('done')} of {record.get('total')} {record.get('what') or ''}", limit=120)
+
+
+def result_lines(result: Any, width: int, depth: int = 0) -> list[Line]:
+    """A result's names and values, nested ones indented."""
+    indent = "  " * depth
+    if isinstance(result, dict) and depth < DEPTH:
+        lines: list[Line] = []
+        for name, value in result.items():
+            if isinstance(value, dict | list) and value:
+                lines += [((f"{indent}{printable(str(name), limit=60)}", "dim"),), *result_lines(value, width, depth + 1)]
+            else:
+                lines += broken_up(f"{indent}{name}: {value}", width)
+        return lines
+    if isinstance(result, list) and depth < DEPTH:
+        return [line for item in result[:200] for line in result_lines(item, width, depth)]
+    return list(broken_up(f"{indent}{result}", width))
