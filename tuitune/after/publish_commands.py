@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tuitune.runs.directory import RunDirectory
 
 MIB = 1 << 20
+CONTEXT = 1 << 30  # bytes that CUDA itself and the products of a short prompt take beside the weights
 
 
 def merge(args: argparse.Namespace) -> int:
@@ -41,17 +42,22 @@ def merge(args: argparse.Namespace) -> int:
         _print(f"{result.get('path')}: {_size(result.get('bytes'))}, {result.get('dtype')}")
         _print(check["words"] if check else "not checked (--no-check)")
         if check and check.get("four_bit"):
-            _print(f"the adapter on the 4-bit base it was trained on: logits differ by {check['four_bit']['relative']:.2%}")
+            small = check["four_bit"]
+            _print(f"the adapter on the 4-bit base of its training: {small['relative']:.2%}, {small['agree']:.1%} of the tokens the same")
     return 1 if check and not check["passed"] else 0
 
 
 def start_merge(source: "Source", args: argparse.Namespace, workspace: Path) -> "RunDirectory":
     """The job of `tuitune merge`; `args` has its options."""
+    from tuitune.after.merge_plan import plan_merge
     from tuitune.after.start import start_job
 
     out = _folder(args.out)
+    peak = plan_merge(source, out, args.dtype, check=not args.no_check).peak
     wanted = {"source": source.reference, "base": source.base if args.base else None, "out": out and str(out), "dtype": args.dtype}
     wanted |= {"max_shard_size": args.max_shard_size, "check": not args.no_check, **_device(args)}
+    if peak is not None:
+        wanted["gpu_bytes"] = peak + CONTEXT  # so much of a card is enough, whoever else computes on it
     return start_job("merge", wanted, source, workspace)
 
 
