@@ -349,6 +349,27 @@ def sweep(args: argparse.Namespace) -> int:
     return command(args)
 
 
+def merge(args: argparse.Namespace) -> int:
+    """`tuitune merge RUN|ADAPTER`: an adapter into its base, in 16 bits, and the check that the result says the same."""
+    from tuitune.after.publish_commands import merge as command
+
+    return command(args)
+
+
+def export(args: argparse.Namespace) -> int:
+    """`tuitune export RUN|MODEL --to hf|gguf`: a result for others, checked, with how to serve it."""
+    from tuitune.after.publish_commands import export as command
+
+    return command(args)
+
+
+def push(args: argparse.Namespace) -> int:
+    """`tuitune push RUN|DIR REPO_ID`: adapter or merged model with a model card to the Hugging Face Hub."""
+    from tuitune.after.publish_commands import push as command
+
+    return command(args)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "open": open_workbench,
     "demo": demo,
@@ -367,6 +388,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "eval": after.evaluate,
     "chat": after.chat,
     "sweep": sweep,
+    "merge": merge,
+    "export": export,
+    "push": push,
     "doctor": doctor,
 }
 

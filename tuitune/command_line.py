@@ -100,6 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
     _eval_options(command("eval", "what a trained model makes of rows it has not learnt from, beside its base, with a report"))
     _chat(command("chat", "talk with a run's model or any other, two side by side; piped input: each line a question of its own"))
     _sweep_options(command("sweep", "runs of one recipe with different values, on free GPUs; the table with the best"))
+    _merge_options(command("merge", "an adapter into its base, in 16 bits, and the check that the result says the same"))
+    _export_options(command("export", "a result for others: a model's folder or a GGUF file, checked, with how to serve it"))
+    _push_options(command("push", "adapter or merged model with a model card to the Hugging Face Hub, private unless told otherwise"))
     sub = command("doctor", "this computer: GPU, driver, libraries, disk, limits, with the remedy for each fault")
     _json_option(sub)
     return parser
@@ -151,6 +154,48 @@ def _chat(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--cpu", action="store_true", help="keep off the GPUs")
     sub.add_argument("--idle", type=float, metavar="MINUTES", help="end after so long without a question (default: 30)")
     sub.add_argument("--whole", action="store_true", help="all of stdin is one question")
+    _json_option(sub)
+
+
+def _merge_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("source", metavar="RUN|ADAPTER", help="a run, a checkpoint's or adapter's folder, or a Hub id")
+    sub.add_argument("--out", metavar="DIR", help="where the model goes (default: merged/ in the run's directory)")
+    sub.add_argument(
+        "--dtype", choices=["bfloat16", "float16", "float32"], help="of the weights (default: the base's 16 bits, or bfloat16)"
+    )
+    sub.add_argument("--max-shard-size", default="5GB", metavar="SIZE", help="of one file (default: 5GB)")
+    _whole_model_options(sub)
+
+
+def _export_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("source", metavar="RUN|MODEL", help="a run, an adapter's or model's folder, or a Hub id")
+    sub.add_argument(
+        "--to", required=True, choices=["hf", "gguf"], help="a folder for transformers and vLLM, or a file for llama.cpp and Ollama"
+    )
+    sub.add_argument("--quant", default="Q8_0", choices=["F32", "F16", "BF16", "Q8_0"], help="of a GGUF file (default: Q8_0)")
+    sub.add_argument("--out", metavar="FILE", help="the GGUF file (default: export/ in the run's directory)")
+    sub.add_argument("--snippets", action="store_true", help="write how to serve it: vLLM, llama.cpp, Ollama's Modelfile")
+    sub.add_argument("--converter", metavar="PATH", help="llama.cpp's convert_hf_to_gguf.py (default: of LLAMA_CPP_DIR, or on the PATH)")
+    _whole_model_options(sub)
+
+
+def _whole_model_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--base", metavar="MODEL", help="the full-precision base, where the adapter names another (a 4-bit copy, say)")
+    sub.add_argument(
+        "--no-check", action="store_true", help="do not compare logits and greedy text of the result with what it is made from"
+    )
+    sub.add_argument("--cpu", action="store_true", help="keep off the GPUs")
+    _json_option(sub)
+
+
+def _push_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("source", metavar="RUN|DIR", help="a run, or an adapter's or model's folder")
+    sub.add_argument("repo", metavar="REPO_ID", help="the repository, e.g. your-name/gsm8k-lora; made if it is missing")
+    sub.add_argument("--merged", action="store_true", help="the merged model instead of the adapter")
+    sub.add_argument("--public", action="store_true", help="for everybody to see")
+    sub.add_argument("--dry-run", action="store_true", help="show every file that would go, and where it comes from; send nothing")
+    sub.add_argument("--message", metavar="TEXT", help="of the commit")
+    sub.add_argument("--base", metavar="HUB_ID", help="the base model's name on the Hub, where it is only a folder here")
     _json_option(sub)
 
 

@@ -33,6 +33,9 @@ CONTRACT = {
     | {"temperature", "top_p", "top_k", "max_new_tokens", "repetition_penalty", "seed"},
     "eval": {"source", "data", "columns", "metric", "answer_regex", "against", "rows", "max_new_tokens", "forgetting", "harness"}
     | {"four_bit", "cpu", "detach", "json"},
+    "merge": {"source", "out", "dtype", "max_shard_size", "base", "no_check", "cpu", "json"},
+    "export": {"source", "to", "quant", "out", "snippets", "converter", "base", "no_check", "cpu", "json"},
+    "push": {"source", "repo", "merged", "public", "dry_run", "message", "base", "json"},
     "sweep": {"target", "set", "parallel", "metric", "goal", "stop_rule", "table", "force", "detach", "json"},
 }
 ARGUMENTS = {
@@ -53,6 +56,9 @@ ARGUMENTS = {
     "runs": [],
     "send": ["r", "stop"],
     "compare": ["r", "s"],
+    "merge": ["r"],
+    "export": ["r", "--to", "hf"],
+    "push": ["r", "a/b"],
     "sweep": ["r"],
 }
 

@@ -13,6 +13,7 @@ from tuitune import __version__
 from tuitune.after.ledger_facts import RunFacts
 from tuitune.after.markdown import block, code, table
 from tuitune.after.private import is_hub_id, public, public_value, short
+from tuitune.after.report import between, number, signed
 
 Kind = Literal["adapter", "model"]
 METHODS = {"sft": "supervised fine-tuning (SFT)", "dpo": "direct preference optimisation (DPO)", "kto": "KTO", "reward": "reward modelling"}
@@ -168,19 +169,20 @@ def _figures(facts: RunFacts) -> str:
 
 
 def _evaluation(document: dict[str, Any]) -> str:
-    """The table of one report (tuitune eval): a row a metric."""
-    rows = []
-    for metric in document.get("metrics") or []:
-        if not isinstance(metric, dict):
-            continue
-        interval = metric.get("interval")
-        shown = f"{_figure(interval[0])} to {_figure(interval[1])}" if isinstance(interval, list) and len(interval) == 2 else "—"
-        cells = [_figure(metric.get(key)) for key in ("base", "adapter", "difference")]
-        rows.append((code(metric.get("name", "?")), *cells, shown, _figure(metric.get("rows"))))
-    if not rows:
-        return ""
-    data = code(short(str(document.get("data", "held-out rows"))))
-    return f"### Evaluation on {data}\n\n{table(('metric', 'base', 'trained', 'difference', '95 % interval', 'rows'), rows)}"
+    """The figures of one report (tuitune eval), without its rows: those are somebody's data."""
+    try:
+        sides, figures = list(document["sides"]), list(document["figures"])
+        rows = [_evaluated(figure, sides) for figure in figures]
+        files = ", ".join(code(short(str(file))) for file in (document["data"] or {}).get("files") or [])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ""  # a report of another version
+    head = ("metric", *map(code, sides), *(("difference", "95 % interval") if len(sides) == 2 else ()), "rows")
+    return f"### Evaluation on {files or 'held-out rows'}\n\n{table(head, rows)}" if rows else ""
+
+
+def _evaluated(figure: dict[str, Any], sides: list[str]) -> tuple[str, ...]:
+    both = (signed(figure["difference"], figure), between(figure["interval"], figure)) if len(sides) == 2 else ()
+    return (code(figure["title"]), *(number(figure["values"][side], figure) for side in sides), *both, f"{int(figure['rows']):,}")
 
 
 def _data(facts: RunFacts) -> str:

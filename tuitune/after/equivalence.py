@@ -28,8 +28,8 @@ from tuitune.errors import UserError
 if TYPE_CHECKING:
     from tuitune.after.source import Source
 
-ROUNDING = {"float32": 2**-24, "float16": 2**-12 / math.sqrt(3), "bfloat16": 2**-9 / math.sqrt(3), "Q8_0": 0.0055}
-TOLERANCE = 2.0
+ROUNDING = {"float32": 2**-20, "float16": 2**-12 / math.sqrt(3), "bfloat16": 2**-9 / math.sqrt(3), "Q8_0": 0.0055}
+TOLERANCE = 2.0  # float32 above: the arithmetic of the comparison itself
 PROMPTS = 20
 NEW_TOKENS = 32  # with 20 prompts and a vocabulary of 150,000 the logits that are kept take 400 MB
 BATCH = 10
@@ -38,7 +38,8 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Spoken:
-    """What a model says to the prompts: ids of its greedy answers, and float32 logits (on the CPU) for each token of the reference's."""
+    """What a model says to the prompts: ids of its greedy answers ([]: not asked for), and float32 logits (on the CPU) for each token of
+    the reference's."""
 
     answers: list[list[int]]
     logits: list[torch.Tensor]
@@ -47,17 +48,18 @@ class Spoken:
 @dataclass(frozen=True)
 class Parted:
     """Where a greedy answer leaves the reference's: prompt and token from 0; `margin`: by how much the reference prefers its own token, in
-    logits."""
+    logits (None: one of the answers just ends there)."""
 
     prompt: int
     token: int
-    margin: float
+    margin: float | None
 
 
 @dataclass(frozen=True)
 class Difference:
     """Logits: `largest` and `mean` absolute difference; `relative`: root mean square of the difference over that of the reference's, both
-    centred at each token. `kl`: mean of KL(reference ‖ other) in nats a token. `parted`: the answers that are not equal."""
+    centred at each token. `kl`: mean of KL(reference ‖ other) in nats a token. `agree`: share of the reference's tokens that the other
+    would have chosen too. `parted`: the answers that are not equal; None when none were asked for."""
 
     prompts: int
     tokens: int
@@ -66,16 +68,17 @@ class Difference:
     relative: float
     spread: float
     kl: float
-    parted: tuple[Parted, ...]
+    agree: float
+    parted: tuple[Parted, ...] | None
 
     @property
-    def same(self) -> int:
+    def same(self) -> int | None:
         """How many greedy answers are equal, token for token."""
-        return self.prompts - len(self.parted)
+        return None if self.parted is None else self.prompts - len(self.parted)
 
     def document(self) -> dict[str, Any]:
         """Plain data."""
-        parted = [vars(one) for one in self.parted]
+        parted = self.parted and [vars(one) for one in self.parted]
         return {**vars(self), "parted": parted, "same": self.same}
 
 
@@ -95,7 +98,7 @@ def check_merge(source: "Source", plan: MergePlan, device: str, progress: Progre
     reference = speak(model, ids, stops)
     stage(1, "the base without the adapter answers")
     with model.disable_adapter():
-        bare = difference(reference, speak(model, ids, stops, reference.answers))
+        bare = difference(reference, speak(model, ids, stops, reference.answers, greedy=False))
     layers = layer_count(model)
     del model
     stage(2, "the merged model answers")
@@ -106,7 +109,7 @@ def check_merge(source: "Source", plan: MergePlan, device: str, progress: Progre
     if source.quantized:
         stage(3, "the adapter on the 4-bit base answers")
         small, _ = load(source, adapter=True, four_bit=True, dtype="float32", device=device)
-        document["four_bit"] = difference(reference, speak(small, ids, stops, reference.answers)).document()
+        document["four_bit"] = difference(reference, speak(small, ids, stops, reference.answers, greedy=False)).document()
     progress(stages, stages, "checked")
     return document
 
@@ -115,8 +118,9 @@ def judge(found: Difference, rounding: str, layers: int, effect: float | None = 
     """Whether a difference is within what rounding to `rounding` explains, with a sentence. `effect`: the `relative` of doing without the
     adapter."""
     allowed = TOLERANCE * ROUNDING[rounding] * math.sqrt(2 * layers)
-    ties = [one for one in found.parted if one.margin <= 4 * allowed * found.spread]
-    passed = found.relative <= allowed and len(ties) == len(found.parted)
+    parted = found.parted or ()
+    ties = [one for one in parted if one.margin is not None and one.margin <= 4 * allowed * found.spread]
+    passed = found.relative <= allowed and len(ties) == len(parted)
     texts = f"{found.same} of {found.prompts} greedy answers are equal" + (f", {len(ties)} part at a tie" if ties else "")
     words = f"logits differ by {found.relative:.2%} of their spread ({allowed:.2%} allowed for {rounding}), KL {found.kl:.1e} nats; {texts}"
     weak = effect is not None and effect < 2 * found.relative
@@ -148,6 +152,11 @@ def load_tokenizer(name: str, **options: Any) -> Any:
     return AutoTokenizer.from_pretrained(name, **options)
 
 
+def rounding_of(quant: str) -> str:
+    """The name in ROUNDING of a GGUF type."""
+    return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(quant, quant)
+
+
 def layer_count(model: Any) -> int:
     """Transformer layers of a model."""
     return int(model.config.get_text_config().num_hidden_layers)
@@ -159,20 +168,23 @@ def stop_ids(model: Any, tokenizer: Any) -> list[int]:
     return sorted({stop for stop in (*(written if isinstance(written, list) else [written]), tokenizer.eos_token_id) if stop is not None})
 
 
-@torch.no_grad()
-def speak(model: Any, prompts: Sequence[Sequence[int]], stops: Sequence[int], given: Sequence[Sequence[int]] | None = None) -> Spoken:
-    """Greedy answers to the prompts (token ids) up to one of `stops`, and the logits of `given` answers (None: of its own)."""
+def speak(
+    model: Any, prompts: Sequence[Sequence[int]], stops: Sequence[int], given: Sequence[Sequence[int]] | None = None, *, greedy: bool = True
+) -> Spoken:
+    """Greedy answers to the prompts (token ids) up to one of `stops`, unless they are not wanted (4-bit weights take minutes over them on a
+    CPU), and the logits of `given` answers (None: of its own)."""
     answers: list[list[int]] = []
-    for start in range(0, len(prompts), BATCH):
-        answers += _greedy(model, prompts[start : start + BATCH], stops)
-    logits = [_logits(model, prompt, answer) for prompt, answer in zip(prompts, answers if given is None else given, strict=True)]
+    with torch.no_grad():
+        for start in range(0, len(prompts) if greedy else 0, BATCH):
+            answers += _greedy(model, prompts[start : start + BATCH], stops)
+        logits = [_logits(model, prompt, answer) for prompt, answer in zip(prompts, answers if given is None else given, strict=True)]
     return Spoken(answers, logits)
 
 
 def difference(reference: Spoken, other: Spoken) -> Difference:
     """How far `other`, which was given the reference's answers, is from it. UserError when their vocabularies differ."""
     largest = total = squares = spread = kl = 0.0
-    count = tokens = 0
+    count = tokens = agree = 0
     for ours, theirs in zip(reference.logits, other.logits, strict=True):
         if ours.shape != theirs.shape:
             raise UserError(
@@ -185,8 +197,9 @@ def difference(reference: Spoken, other: Spoken) -> Difference:
         spread += float((ours - ours.mean(-1, keepdim=True)).double().square().sum())
         p, q = ours.log_softmax(-1), theirs.log_softmax(-1)
         kl += float((p.exp() * (p - q)).sum())
+        agree += int((ours.argmax(-1) == theirs.argmax(-1)).sum())
         count, tokens = count + apart.numel(), tokens + len(apart)
-    parted = [one for at in range(len(reference.answers)) if (one := _parted(reference, other, at)) is not None]
+    parted = [one for at in range(len(other.answers)) if (one := _parted(reference, other, at)) is not None]
     return Difference(
         prompts=len(reference.answers),
         tokens=tokens,
@@ -195,7 +208,8 @@ def difference(reference: Spoken, other: Spoken) -> Difference:
         relative=math.sqrt(squares / spread) if spread else 0.0,
         spread=math.sqrt(spread / max(1, count)),
         kl=kl / max(1, tokens),
-        parted=tuple(parted),
+        agree=agree / max(1, tokens),
+        parted=tuple(parted) if other.answers else None,
     )
 
 
@@ -205,7 +219,7 @@ def _parted(reference: Spoken, other: Spoken, at: int) -> Parted | None:
         return None
     token = next((place for place, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
     if token >= min(len(ours), len(theirs)):  # one goes on where the other has ended: no token to compare with
-        return Parted(at, token, math.inf)
+        return Parted(at, token, None)
     logits = reference.logits[at][token]
     return Parted(at, token, float(logits[ours[token]] - logits[theirs[token]]))
 

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 def run(job: "Job") -> dict[str, Any]:
     """The job: merge, and unless it is not wanted compare the result with the adapter."""
     args = job.args
-    source = find_source(args["source"], job.workspace)
-    if args.get("base"):
-        source = replace(source, base=args["base"], revision=None)
+    source = source_of(job)
     device = "cuda" if look(args.get("gpus") == "cpu").cuda else "cpu"
     plan = plan_merge(source, Path(args["out"]) if args.get("out") else None, args.get("dtype"), check=args["check"])
     require_room(plan, _free(device))
@@ -46,6 +44,12 @@ def run(job: "Job") -> dict[str, Any]:
     return {**merged, "check": found}
 
 
+def source_of(job: "Job") -> Source:
+    """The source that a job names, over the base that it names besides."""
+    source = find_source(job.args["source"], job.workspace)
+    return replace(source, base=job.args["base"], revision=None) if job.args.get("base") else source
+
+
 def merge(source: Source, plan: MergePlan, max_shard_size: str = "5GB", device: str = "cpu") -> dict[str, Any]:
     """Merge into `plan.out`, which is replaced whole when everything is written. Returns what RECORD says.
 
@@ -55,12 +59,12 @@ def merge(source: Source, plan: MergePlan, max_shard_size: str = "5GB", device: 
     model, tokenizer = load(source, adapter=True, four_bit=False, dtype=plan.dtype, device=device)
     if not hasattr(model, "merge_and_unload"):
         raise UserError(f"{source.words} is an adapter of a kind that has no weights to merge (prompt tuning and its kin)")
+    tied = _tied(model)
     try:
         merged = model.merge_and_unload(safe_merge=True)
     except ValueError as error:
         raise UserError(f"{source.words} cannot be merged: {printable(str(error), limit=240)}") from error
     merged = merged.to(getattr(torch, plan.dtype))
-    untied = settle_ties(merged)
     settle_generation(merged, tokenizer)
     record = {
         "schema": 1,
@@ -70,28 +74,12 @@ def merge(source: Source, plan: MergePlan, max_shard_size: str = "5GB", device: 
         "adapter_sha256": file_hash(source.adapter / "adapter_model.safetensors") if source.adapter else None,
         "dtype": plan.dtype,
         "parameters": sum(weight.numel() for weight in merged.parameters()),
-        "untied": untied,
+        "untied": tied and not _tied(merged),  # two copies of one embedding were trained apart; peft notes it in the configuration
         "versions": installed(),
     }
     _write(merged, tokenizer, plan.out, max_shard_size, record)
     size = sum(path.stat().st_size for path in plan.out.rglob("*") if path.is_file())
     return {"path": str(plan.out), "kind": "model", "bytes": size, **{key: record[key] for key in ("dtype", "parameters", "untied")}}
-
-
-def settle_ties(model: Any) -> bool:
-    """Make the configuration say whether input and output embedding are one; whether they were driven apart by the training.
-
-    modules_to_save without ensure_weight_tying trains two copies of what was one; tied again, one of them would be lost in silence.
-    """
-    config, head = model.config.get_text_config(), model.get_output_embeddings()
-    weight = model.get_input_embeddings().weight
-    if head is None or not getattr(config, "tie_word_embeddings", False) or head.weight is weight:
-        return False
-    if head.weight.shape == weight.shape and torch.equal(head.weight, weight):
-        head.weight = weight
-        return False
-    config.tie_word_embeddings = model.config.tie_word_embeddings = False
-    return True
 
 
 def settle_generation(model: Any, tokenizer: Any) -> None:
@@ -113,6 +101,10 @@ def settle_generation(model: Any, tokenizer: Any) -> None:
         settings.validate(strict=True)
     except ValueError:
         settings.do_sample = True
+
+
+def _tied(model: Any) -> bool:
+    return bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -137,7 +129,9 @@ def _write(model: Any, tokenizer: Any, out: Path, max_shard_size: str, record: d
         reason = disk_refusal(error) or (error.strerror if isinstance(error, OSError) else None)
         if reason is None:
             raise
-        raise UserError(f"{printable(str(out))} cannot be written ({reason}): make room there, or name another folder with --out") from error
+        raise UserError(
+            f"{printable(str(out))} cannot be written ({reason}): make room there, or name another folder with --out"
+        ) from error
 
 
 def _sync(folder: Path) -> None:

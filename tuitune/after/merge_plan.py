@@ -60,7 +60,7 @@ def plan_merge(source: "Source", out: Path | None = None, dtype: str | None = No
     files = ModelFiles(folder)
     if files.config.get("quantization_config"):
         raise UserError(
-            f"the base {printable(source.base)} is quantised itself, and a merge into quantised weights loses the adapter in their rounding: "
+            f"the base {printable(source.base)} is quantised itself, and merged into it the adapter is lost in its rounding: "
             "name the full-precision model with --base"
         )
     shapes = [tensor.shape for tensor in files.tensors.values()]

@@ -341,3 +341,24 @@ class Actions(App[int]):
     def _keep_settings(self) -> None:
         if (told := save_settings(self.settings)) is not None:
             self.notify(told, severity="warning")
+
+    # What becomes of a run
+
+    def action_merge_run(self) -> None:
+        """Merge the adapter of the run at hand into its base."""
+        self._publish("merge")
+
+    def action_export_run(self) -> None:
+        """Export the model of the run at hand."""
+        self._publish("export")
+
+    def action_push_run(self) -> None:
+        """Push the result of the run at hand to the Hub."""
+        self._publish("push")
+
+    def _publish(self, what: str) -> None:
+        from tuitune.workbench import publish_control
+
+        run = publish_control.run_of(self)
+        if run is not None:
+            self.run_worker(getattr(publish_control, what)(self, run), group="publish", exit_on_error=False)

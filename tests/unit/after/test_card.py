@@ -8,11 +8,13 @@ from huggingface_hub import ModelCard
 
 from tests.support.results import ended_run
 from tuitune.after.card import Subject, model_card
+from tuitune.after.figures import Scores, figures
 from tuitune.after.ledger_facts import read_facts
 from tuitune.after.markdown import block, code
 from tuitune.after.private import public
 from tuitune.runs.directory import RunDirectory
 
+SIDES = (("base", 2.0), ("adapter", 1.0))
 BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
 
@@ -53,16 +55,21 @@ def test_the_figures_are_those_of_the_records(run: RunDirectory) -> None:
         assert line in text, line
 
 
-def test_evaluations_of_the_run_are_in_it(run: RunDirectory) -> None:
-    report = {
-        "data": "/home/jane/gsm8k/test.jsonl",
-        "metrics": [{"name": "exact", "base": 0.05, "adapter": 0.125, "difference": 0.075, "interval": [0.04, 0.11], "rows": 588}],
+def test_evaluations_of_the_run_are_in_it_without_their_rows(run: RunDirectory) -> None:
+    nats = {
+        side: [Scores(nats=value + at, tokens=2, exact=at > 2 - value, answer="secret row") for at in range(4)] for side, value in SIDES
     }
+    report = {"sides": ["base", "adapter"], "figures": [figure.as_dict() for figure in figures(nats)]}
+    report["data"] = {"files": ["/home/jane/gsm8k/test.jsonl"], "rows": 4}
+    report["rows"] = [{"asked": "secret row"}]
     (run.path / "evaluations").mkdir()
     (run.path / "evaluations" / "1.json").write_text(json.dumps(report))
+    (run.path / "evaluations" / "2.json").write_text('{"figures": 3}')
     text = card(run)
     assert "### Evaluation on `test.jsonl`" in text
-    assert "| `exact` | 0.05 | 0.125 | 0.075 | 0.04 to 0.11 | 588 |" in text
+    assert "| metric | `base` | `adapter` | difference | 95 % interval | rows |" in text
+    assert "| 1.750 | 1.250 | -0.500 |" in text
+    assert "secret row" not in text
 
 
 def test_without_a_run_it_says_no_more_than_is_known() -> None:

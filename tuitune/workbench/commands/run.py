@@ -62,6 +62,11 @@ DASHBOARD_COMMANDS: tuple[Command, ...] = (
     Command("run.snapshot", "GPU memory snapshot", (), "run", "snapshot", "Write every allocation on the GPU into the run directory"),
     Command("run.stacks", "Dump stacks", (), "run", "stacks", "Write where each of the trainer's threads is into its log"),
     Command("run.kill", "Kill the run", (), "run", "kill_run", "End trainer and hub at once; nothing is saved"),
+    Command("run.merge", "Merge the adapter …", (), "run runs", "merge_run", "The adapter in 16 bits into its base, and the check of it"),
+    Command("run.export", "Export the model …", (), "run runs", "export_run", "A model's folder or a GGUF file, and how to serve it"),
+    Command(
+        "run.push", "Push to the Hub …", (), "run runs", "push_run", "Adapter and model card to the Hub, private, after a look at the files"
+    ),
 )
 TABLE_COMMANDS: tuple[Command, ...] = (
     Command("runs.open", "Open the run", ("enter",), "runs", "open_run", "The dashboard of the run under the cursor", True),

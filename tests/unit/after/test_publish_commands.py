@@ -1,0 +1,94 @@
+"""What merge, export and push say before anything starts: in this process, without a job."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.results import ended_run
+from tuitune import cli
+from tuitune.runs.directory import RunDirectory
+
+Ran = tuple[int, str, str]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LLAMA_CPP_DIR", raising=False)
+    return ended_run(tmp_path)
+
+
+@pytest.fixture
+def tuitune(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    def command(*words: str) -> Ran:
+        code = cli.main(list(words))
+        return (code, *capsys.readouterr())
+
+    return command
+
+
+def test_a_dry_run_lists_every_file_with_size_and_origin_and_starts_nothing(run: RunDirectory, tuitune: Callable[..., Ran]) -> None:
+    code, out, _ = tuitune("push", run.name, "jane/log", "--dry-run")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("jane/log (private): 6 files, ")
+    (weights,) = [line for line in lines if line.startswith("  adapter_model.safetensors")]
+    file = run.adapter / "adapter_model.safetensors"
+    assert weights.split()[1:] == [f"{file.stat().st_size:,}", "B", str(file)]
+    assert "stays here: " in lines[-1]
+    assert "training_args.bin" in lines[-1]
+    assert [path.name for path in run.path.parent.iterdir()] == [run.name]
+
+
+def test_public_is_said_aloud(run: RunDirectory, tuitune: Callable[..., Ran]) -> None:
+    assert tuitune("push", run.name, "jane/log", "--dry-run", "--public")[1].startswith("jane/log (PUBLIC)")
+
+
+def test_the_document_of_a_dry_run_has_the_card(run: RunDirectory, tuitune: Callable[..., Ran]) -> None:
+    document = json.loads(tuitune("push", run.name, "jane/log", "--dry-run", "--json")[1])
+    assert (document["schema"], document["dry_run"], document["kind"]) == (1, True, "adapter")
+    assert document["card"].startswith("---\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["push", "{run}", "jane/log", "--merged", "--dry-run"], "is not merged yet: tuitune merge"),
+        (["push", "{run}", "log", "--dry-run"], "say whose repository it is"),
+        (["push", "nobody/nothing-here", "jane/log", "--dry-run"], "nobody/nothing-here"),
+        (["export", "{run}", "--to", "gguf"], "set LLAMA_CPP_DIR to it or name its convert_hf_to_gguf.py"),
+        (["merge", "{run}", "--out", "data"], "holds something that is no merged model"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_and_no_job(
+    run: RunDirectory, tuitune: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, words: list[str], why: str
+) -> None:
+    monkeypatch.setenv("PATH", str(run.path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    Path("data").mkdir()
+    (Path("data") / "thesis.tex").write_text("x")
+    code, out, err = tuitune(*[run.name if word == "{run}" else word for word in words])
+    assert code in (1, 2)
+    assert out == ""
+    assert why in err
+    assert [path.name for path in run.path.parent.iterdir()] == [run.name]
+
+
+def test_a_merged_folder_is_pushed_as_a_model_of_its_base(run: RunDirectory, tuitune: Callable[..., Ran]) -> None:
+    merged = run.path / "merged"
+    merged.mkdir()
+    (merged / "config.json").write_text('{"model_type": "llama", "dtype": "bfloat16"}')
+    shutil.copy(run.adapter / "adapter_model.safetensors", merged / "model.safetensors")
+    record = {"base": "/home/jane/models/SmolLM2-135M-Instruct", "check": {"words": "20 of 20 greedy answers are equal"}}
+    (merged / "merge.json").write_text(json.dumps(record))
+    document = json.loads(tuitune("push", run.name, "jane/log", "--merged", "--dry-run", "--json")[1])
+    assert (document["kind"], sorted(file["name"] for file in document["files"])) == (
+        "model",
+        ["README.md", "config.json", "model.safetensors"],
+    )
+    assert "merge.json" in document["left"]
+    assert "20 of 20 greedy answers are equal" in document["card"]
+    assert "/home/jane" not in document["card"]
