@@ -51,8 +51,7 @@ def take(job: Job, command: dict[str, Any], asked: list[str], keys: tuple[str, .
             job.emit("probabilities", turn=args["turn"], side=key, start=0, last=True, tokens=[{"text": "cat", "p": 0.5, "top": top}])
         job.answer(command)
     else:
-        if op == "reset":
-            asked.clear()
+        if op == "reset":  # turns are numbered on, as in a real chat
             job.emit("reset", system=args.get("system", ""))
         job.answer(command)
 
