@@ -21,6 +21,7 @@ from tuitune.recipe.aliases import canonical_name
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.recipe.schema import Schema, load_schema
+from tuitune.recipe.strategy import gpus_of, strategy_of
 from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
 from tuitune.trainer.box import Box, model_dtype, training_fill_ins
@@ -139,6 +140,8 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
         if training.get("eval_strategy", "no") != "no" and recipe.dataset["eval"]
         else 0,
         expandable=expandable(os.environ),
+        gpus=gpus_of(recipe.launch),
+        spread=strategy_of(recipe.launch) == "fsdp",
     )
     return settings if lengths is None else _with_lengths(settings, recipe, training, lengths)
 
@@ -151,7 +154,7 @@ def _training(recipe: Recipe, schema: Schema, box: Box) -> dict[str, Any]:
 
 
 def _steps(recipe: Recipe, schema: Schema, settings: Settings, lengths: Lengths | None) -> int | None:
-    """Optimizer steps of the whole run on one GPU, as transformers' Trainer counts them; None without the data's lengths."""
+    """Optimizer steps of the whole run, as transformers' Trainer counts them; None without the data's lengths."""
     training = _training(recipe, schema, Box(True, CPU.name, (8, 0)))
     most, epochs = training.get("max_steps"), training.get("num_train_epochs")
     if isinstance(most, int) and most > 0:
@@ -159,6 +162,7 @@ def _steps(recipe: Recipe, schema: Schema, settings: Settings, lengths: Lengths 
     if lengths is None or not isinstance(epochs, int | float):
         return None
     batches = lengths.sequences // settings.batch if training.get("dataloader_drop_last") else -(-lengths.sequences // settings.batch)
+    batches = -(-batches // settings.gpus)
     return math.ceil(epochs * max(-(-batches // settings.accumulation), 1))
 
 
@@ -172,10 +176,13 @@ def _refuse_unplanned(recipe: Recipe) -> None:
     if recipe.task in UNCOUNTED:
         place = f"{printable(str(recipe.file))}:{recipe.line('task')}"
         raise UserError(f"{place}: no memory plan for task {recipe.task}: it does not count {UNCOUNTED[recipe.task]}; {TRY}")
+    if strategy_of(recipe.launch) == "deepspeed":
+        place = f"{printable(str(recipe.file))}:{recipe.line('launch', 'strategy')}"
+        raise UserError(f"{place}: no memory plan with launch.strategy deepspeed yet; plan with fsdp, which spreads the same")
     for section, names in UNPLANNED.items():
         values: dict[str, Any] = getattr(recipe, section) or {}
         for name in names:
-            if values.get(name):
+            if values.get(name) and not (name == "bnb_4bit_quant_storage" and strategy_of(recipe.launch) == "fsdp"):  # as many bytes
                 place = f"{printable(str(recipe.file))}:{recipe.line(section, name)}"
                 raise UserError(f"{place}: no memory plan with {section}.{name} yet; plan without it, or {TRY}")
     if (recipe.quantization or {}).get("load_in_4bit") and recipe.model.get("dtype") == "float32":

@@ -264,6 +264,52 @@ def test_what_cannot_be_measured_is_a_sentence(adapter: Trained, tmp_path: Path,
         evaluate(tmp_path, **{**args, "source": source})
 
 
+def test_the_command_runs_it_as_a_job_with_a_hub_and_prints_one_document(
+    adapter: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tuitune import cli
+    from tuitune.runs.listing import list_runs
+
+    rows_of(tmp_path, 4)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = ["--data", "held-out.jsonl", "--columns", "user=question,assistant=answer", "--metric", "nll,exact", "--max-new-tokens", "4"]
+    capsys.readouterr()
+    assert cli.main(["eval", str(adapter.run.path), *words, "--cpu", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["sides"], document["data"]["done"]) == (1, ["base", "adapter"], 4)
+    assert {figure["name"] for figure in document["figures"]} == {"nll", "perplexity", "exact", "stopped"}
+    assert Path(document["report"]).read_text() == Path(document["copy"]).read_text()
+    assert Path(document["copy"]).parent == adapter.run.path / "evaluations"
+    (job,) = list_runs(tmp_path / "runs")
+    assert (job.kind, job.state, job.step, job.max_steps) == ("eval", "done", 8, 8)
+
+
+TASK = """\
+task: toy
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {rows}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: ["{{{{answer}}}}", "sea"]
+doc_to_target: 0
+metric_list: [{{metric: acc}}]
+"""
+
+
+def test_public_benchmarks_run_in_the_harness_on_both_sides(adapter: Trained, tmp_path: Path) -> None:
+    """With the real package where it is installed (pip install lm_eval), on a task of our own: none of the public ones is on this box."""
+    pytest.importorskip("lm_eval")
+    rows_of(tmp_path, 6)
+    (tmp_path / "toy.yaml").write_text(TASK.format(rows=tmp_path / "held-out.jsonl"))
+    document = evaluate(tmp_path, str(adapter.run.path), harness=[str(tmp_path / "toy.yaml")], rows=4, forgetting="none")
+    assert [(one["task"], one["metric"], one["side"]) for one in document["harness"]["results"]] == [
+        ("toy", "acc", "base"),
+        ("toy", "acc", "adapter"),
+    ]
+
+
 def test_public_benchmarks_without_the_harness_name_the_line_that_installs_it(
     adapter: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,12 @@ class ChatSession:
         """A turn of the conversation."""
         return next(turn for turn in reversed(self.state.turns) if turn.number == number)
 
+    def reset(self, **args: Any) -> None:
+        """Begin anew, with another `system` prompt if one is given."""
+        self.send("reset", **args)
+        for _ in self._records(lambda: not self.state.turns):
+            pass
+
     def interrupt(self) -> None:
         """End the answer that is being given; nothing when there is none, or nobody listens any more."""
         with suppress(UserError):

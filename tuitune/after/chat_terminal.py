@@ -103,7 +103,7 @@ class _Talk:
         _aside(self.params.words())
 
     def _begin_anew(self, **args: str) -> None:
-        self.session.send("reset", **args)
+        self.session.reset(**args)
         _aside("a new conversation" + (f" with the system prompt: {printable(args['system'])}" if args.get("system") else ""))
 
     def _probabilities(self) -> None:

@@ -75,7 +75,7 @@ def job_arguments(args: argparse.Namespace, workspace: Path) -> dict[str, Any]:
         "data": [_source(text, columns, workspace) for text in args.data] if args.data else None,
         "metrics": list(wanted.names) if wanted else None,
         "pattern": wanted.pattern if wanted else None,
-        "harness": [task.strip() for task in args.harness.split(",") if task.strip()] if args.harness else None,
+        "harness": _tasks(args.harness, workspace) if args.harness else None,
         "forgetting": forgetting,
         **{name: getattr(args, name) for name in ("against", "rows", "max_new_tokens", "four_bit")},
         "gpus": "cpu" if args.cpu else None,
@@ -91,6 +91,12 @@ def _source(text: str, columns: dict[str, str] | None, workspace: Path) -> dict[
     is_file = local.exists() or data_format(local) is not None or text.startswith((".", "/", "~"))
     source = {"path": str(_file(text, workspace)) if is_file else text}
     return {**source, "columns": columns} if columns else source
+
+
+def _tasks(text: str, workspace: Path) -> list[str]:
+    """Names of the harness's tasks, or YAML files of one's own."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return [str(_file(name, workspace)) if name.endswith((".yaml", ".yml")) else name for name in names]
 
 
 def _file(text: str, workspace: Path) -> Path:

@@ -1,6 +1,7 @@
 """Public benchmarks through EleutherAI's lm-evaluation-harness, when it is installed; nothing of it is a dependency of tuitune."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -28,8 +29,9 @@ def require() -> str:
 
 
 def measure(model: Any, tokenizer: Any, tasks: Sequence[str], rows: int | None) -> list[dict[str, Any]]:
-    """What the harness says of a loaded model: task, metric, value and standard error (None where it has none); at most `rows` rows a task.
-    Through the model's own chat template where it has one. UserError for a task that it does not know or data it cannot get."""
+    """What the harness says of a loaded model on `tasks` (names, or paths of YAML files): task, metric, value and standard error (None
+    where it has none); at most `rows` rows a task, through the model's own chat template where it has one. UserError for a task that it
+    does not know or data that it cannot get."""
     require()
     import lm_eval
     from lm_eval.models.huggingface import HFLM
@@ -37,7 +39,12 @@ def measure(model: Any, tokenizer: Any, tasks: Sequence[str], rows: int | None) 
     wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH)
     try:
         found = lm_eval.simple_evaluate(
-            model=wrapped, tasks=list(tasks), limit=rows, apply_chat_template=bool(tokenizer.chat_template), log_samples=False
+            model=wrapped,
+            tasks=list(tasks),
+            limit=rows,
+            apply_chat_template=bool(tokenizer.chat_template),
+            log_samples=False,
+            task_manager=_task_manager(),
         )
     except (ValueError, KeyError, OSError, ConnectionError) as error:
         reason = printable(str(error).strip().partition("\n")[0], limit=200)
@@ -45,6 +52,14 @@ def measure(model: Any, tokenizer: Any, tasks: Sequence[str], rows: int | None) 
             f"lm-evaluation-harness cannot run {printable(', '.join(tasks))}: {reason}; `lm-eval ls tasks` lists them"
         ) from error
     return list(_flat(found["results"]))
+
+
+@cache
+def _task_manager() -> Any:
+    """Its table of thousands of tasks, which takes a minute to read: once for both sides."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
 
 
 def _flat(results: dict[str, dict[str, Any]]) -> Iterable[dict[str, Any]]:

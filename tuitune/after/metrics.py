@@ -114,11 +114,11 @@ class Meaning:
 
 
 MEANINGS = {
-    "nll": Meaning("NLL of what counts for the loss, nats a token", "lower", False),
+    "nll": Meaning("NLL, nats a token", "lower", False),
     "perplexity": Meaning("perplexity", "lower", False),
     "exact": Meaning("exact match", "higher", True),
     "regex": Meaning("same answer by the pattern", "higher", True),
     "choice": Meaning("right choice by NLL", "higher", True),
     "choice_bytes": Meaning("right choice by NLL a byte", "higher", True),
-    "stopped": Meaning("answers that the model ended itself", "higher", True),
+    "stopped": Meaning("answers the model ended", "higher", True),
 }

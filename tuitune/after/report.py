@@ -92,9 +92,10 @@ def _table(figures: Sequence[Mapping[str, Any]], sides: Sequence[str]) -> str:
 
 
 def _reading(sides: Sequence[str]) -> str:
+    what = "NLL is of what counts for the loss in training, as a rule the gold answer. "
     if len(sides) < 2:
-        return "Interval: bootstrap over rows (NLL, perplexity), Wilson (shares)."
-    return (
+        return what + "Interval: bootstrap over rows (NLL, perplexity), Wilson (shares)."
+    return what + (
         "Interval: of the difference, paired bootstrap over rows, 10,000 draws; one that leaves out 0 (perplexity: × 1) is more than "
         "chance among such rows."
     )
@@ -146,7 +147,13 @@ def _forgetting(forgetting: Mapping[str, Any]) -> str:
 
 def _harness(results: Mapping[str, Any]) -> str:
     rows = [
-        [_cell(one["task"]), _cell(one["metric"]), one["side"], f"{one['value']:.4f}", f"± {one['stderr']:.4f}" if one["stderr"] else "–"]
+        [
+            _cell(one["task"]),
+            _cell(one["metric"]),
+            one["side"],
+            f"{one['value']:.4f}",
+            f"± {one['stderr']:.4f}" if one["stderr"] is not None else "–",
+        ]
         for one in results["results"]
     ]
     return _lines(["task", "metric", "model", "value", "standard error"], rows) + f"\n\nlm_eval {_inline(results['version'])}."
@@ -170,7 +177,7 @@ def _examples(document: Mapping[str, Any]) -> list[str]:
         became = {
             verdict: [row for row in rows if _verdicts(row, first, last, judged) == verdict] for verdict in ((False, True), (True, False))
         }
-        shown = [row for verdict in became for row in became[verdict][:EXAMPLES]]
+        shown = [row for verdict in became for row in became[verdict][:EXAMPLES]] or shown
         blocks.append(f"{len(became[False, True])} became right, {len(became[True, False])} became wrong.")
     for row in shown:
         parts = [f"{_inline(Path(row['file']).name)}:{row['line']}", _code("gold", row["gold"] or "")]

@@ -6,7 +6,7 @@ The plan's phases are finer than what can be measured: the highest of those that
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tuitune.memory import loss, static
+from tuitune.memory import loss
 from tuitune.memory.advice import advise
 from tuitune.memory.plan import Plan, has_usual_share, plan, unused_share
 from tuitune.memory.settings import Device, Settings
@@ -68,7 +68,14 @@ def expect(shape: Shape, settings: Settings, device: Device, train: Batch, evalu
     idle = loss.idle_bytes(shape, settings)
     unused = int(max(phases.values()) * unused_share(settings, device)) + idle
     return Expected(
-        phases, components, process, static.state_bytes(shape, settings)[0], device.context, unused, idle, has_usual_share(settings)
+        phases,
+        components,
+        process,
+        made.parts["optimizer step"]["optimizer states"],
+        device.context,
+        unused,
+        idle,
+        has_usual_share(settings),
     )
 
 

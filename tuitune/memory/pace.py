@@ -33,7 +33,8 @@ class Pace:
 
 def key_of(shape: Shape, settings: Settings) -> str:
     """What has to be the same for a run's pace to be another's: the model's sizes, the method, and the micro-batch."""
-    method = {name: value for name, value in asdict(settings).items() if name not in APART}
+    apart = APART if settings.gpus > 1 else (*APART, "gpus", "spread")  # of one GPU as it was before there were several
+    method = {name: value for name, value in asdict(settings).items() if name not in apart}
     said = [shape.family, shape.parameters, shape.layers, method]
     digest = sha256(json.dumps(said, sort_keys=True, default=list).encode()).hexdigest()[:16]
     return f"{shape.family} {shape.parameters} {settings.task} {settings.batch} × {settings.length} {digest}"

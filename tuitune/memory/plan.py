@@ -5,7 +5,7 @@
 
 from dataclasses import dataclass, replace
 
-from tuitune.memory import activations, backward, loss, static, working
+from tuitune.memory import activations, backward, loss, several, static, working
 from tuitune.memory.settings import Device, Settings
 from tuitune.memory.shape import Shape
 
@@ -63,6 +63,7 @@ def plan(shape: Shape, settings: Settings, device: Device) -> Plan:
     }
     phases = {name: stays | parts for name, parts in _moving(shape, settings).items()}
     phases["load"] = {key: stays[key] for key in ("weights", "adapter", "reference")}
+    phases = several.on_each(phases, shape, settings)
     totals = {name: sum(parts.values()) for name, parts in phases.items()}
     peak = max(totals, key=lambda name: totals[name])
     unused = int(totals[peak] * unused_share(settings, device)) + loss.idle_bytes(shape, settings)
@@ -91,6 +92,7 @@ def has_usual_share(settings: Settings) -> bool:
 
 def _moving(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
     """Phase → what is there beside what stays."""
+    updated, settings = static.gradient_bytes(shape, settings), several.computed(settings)
     gradients = static.gradient_bytes(shape, settings)
     accumulated = gradients if settings.accumulation > 1 else 0
     kept = backward.kept(shape, settings)
@@ -103,7 +105,7 @@ def _moving(shape: Shape, settings: Settings) -> dict[str, dict[str, int]]:
         },
         "loss": {**kept, "gradients": accumulated, "loss": loss.backward_bytes(shape, settings)},
         **backward.phases(shape, settings),
-        "optimizer step": {"gradients": gradients, "optimizer's copies": static.optimizer(settings).copies * gradients},
+        "optimizer step": {"gradients": updated, "optimizer's copies": static.optimizer(settings).copies * updated},
     }
     if settings.reference != "none":
         phases["reference"] = {**kept, "gradients": accumulated, **_reference(shape, settings)}

@@ -19,6 +19,9 @@ def print_plan(found: dict[str, Any], console: Console) -> None:
     tokens, settings = found["length"]["tokens"], found["settings"]
     rows = settings["batch"] * (2 if settings["task"] in ("dpo", "reward") else 1)
     console.print(Text(_planned_for(found, rows), "dim"))
+    if settings["gpus"] > 1:
+        how = "weights, gradients and states are spread over them (fsdp)" if settings["spread"] else "each has a copy (ddp)"
+        console.print(f"on each of {settings['gpus']} GPUs: {how}")
     if found["seconds_per_step"]:
         console.print(Text(words(StepTime(**found["seconds_per_step"]))))
     if found["basis"] != "formula":

@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Settings:
-    """One run on one GPU. `length` in tokens, `batch` in rows a micro-batch (pairs for DPO and reward).
+    """One run as one GPU sees it. `length` in tokens, `batch` in rows a micro-batch (pairs for DPO and reward).
 
     `weights`: how the base model lies in memory ("nf4 double": scales quantised too). `amp`: products in 16 bits under autocast.
     `targets`: as LoraConfig.target_modules; `adapter_bytes` a LoRA weight. `checkpoint_every`: 0 none, 1 every layer, n every n-th.
@@ -24,7 +24,7 @@ class Settings:
     it), "model" (a copy of everything).
     `eval_batch` 0: no evaluation; `eval_length`: its longest row where that is known by itself, else 0. `sums`: where the data's lengths
     are known, tokens of its 1, 2, 4, … longest sequences together; `length` is then the longest one. `expandable`: torch's allocator lets
-    its segments grow (tuitune.memory.allocator).
+    its segments grow (tuitune.memory.allocator). `gpus` train together, each with its own batches; `spread`: by FSDP, else each has a copy.
     """
 
     length: int
@@ -50,6 +50,8 @@ class Settings:
     eval_length: int = 0
     sums: tuple[int, ...] = ()
     expandable: bool = True
+    gpus: int = 1
+    spread: bool = False
 
     @property
     def rows_each(self) -> int:

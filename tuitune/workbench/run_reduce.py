@@ -97,7 +97,7 @@ def _metrics(state: RunState, record: Mapping[str, Any], time: float) -> None:
     state.boundary = max(time, state.boundary or time)
     _progress(state, record)
     _numbers(state, record, step)
-    take_torch_memory(state, record.get("mem"), now)
+    take_torch_memory(state, record.get("mem_ranks") or record.get("mem"), now)
 
 
 def _eval(state: RunState, record: Mapping[str, Any], time: float) -> None:

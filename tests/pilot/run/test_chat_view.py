@@ -140,6 +140,16 @@ async def test_a_job_that_is_no_chat_shows_progress_log_and_result(tmp_path: Pat
         assert run_view(job.run.path) == "job"
 
 
+async def test_a_job_is_ended_from_its_page(tmp_path: Path) -> None:
+    with living_job(tmp_path, {"story": "talk"}) as job:
+        view = JobView(job.run.path)
+        async with Host(view).run_test(size=(100, 24)) as pilot:
+            await until(pilot, lambda: view.status == "running", "starting", SECONDS)
+            view.action_run_stop()
+            await until(pilot, lambda: view.status == "stopped", "ending", SECONDS)
+        assert job.ends().state == "stopped"
+
+
 async def test_the_runs_table_says_what_is_a_job(tmp_path: Path) -> None:
     journals.write_run(tmp_path, "gsm-20261120-101500")
     run = journals.write_run(tmp_path, "eval-gsm-20261120-101600")

@@ -34,6 +34,19 @@ async def test_the_whole_history_of_a_run_is_on_screen(tmp_path: Path) -> None:
         assert "◇" in text, "an evaluation is marked"
 
 
+async def test_two_gpus_have_a_row_each_their_sum_and_the_slowest_named(tmp_path: Path) -> None:
+    run = journals.write_run(tmp_path, gpus=2, final=None)
+    sample = journals.gpu_record(journals.START + 60, 2)
+    sample["devices"][1] |= {"sm_clock": 1410, "reasons": ["thermal"]}
+    journals.append(run, "hub", [{"v": 1, "n": 10_000, **sample}])
+    async with dashboard(run, (200, 50)) as (pilot, _):
+        await until(pilot, lambda: "slowest: GPU 1 at 1,410 MHz" in screen_text(pilot.app), "the slowest card")
+        text = screen_text(pilot.app)
+        assert "2 GPUs 42.0/280 GiB used" in text
+        for card in (0, 1):
+            assert re.search(rf" {card} +21\.0/140 GiB  util  97%   61°C   540 W", text)
+
+
 async def test_the_memory_table_has_the_plan_and_alone_with_its_chart_every_phase(tmp_path: Path) -> None:
     run = journals.write_run(tmp_path, gpus=1)
     records = [*journals.trainer_records(gpus=1)]

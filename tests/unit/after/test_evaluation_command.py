@@ -88,7 +88,7 @@ def test_the_figures_are_printed_as_tables_and_foreign_words_stay_words(capsys: 
     told = warning(found)
     print_document(document(forgetting=forgetting, warnings=[told]), Console(highlight=False, soft_wrap=True, width=160))
     out = capsys.readouterr().out
-    assert re.search(r"NLL of what counts.* 2\.350 +1\.350 +-1\.000 +-1\.000 to -1\.000 +8", out)
+    assert re.search(r"NLL, nats a token +2\.350 +1\.350 +-1\.000 +-1\.000 to -1\.000 +8", out)
     assert re.search(r"\[red\]code␛ \(forgotten\) +1\.000 +1\.400 +\+0\.400", out)
     assert "warning: the model has forgotten" in out
     assert "\x1b" not in out

@@ -125,7 +125,7 @@ class TestPage:
     def test_it_has_a_line_a_metric_with_both_sides_difference_interval_and_rows(self) -> None:
         page = markdown(document())
         assert "| metric | base | adapter | difference | 95 % interval | rows |" in page
-        assert re.search(r"\| NLL .* \| 2\.350 \| 1\.350 \| -1\.000 \| -1\.000 to -1\.000 \| 8 \|", page)
+        assert re.search(r"\| NLL, nats a token \| 2\.350 \| 1\.350 \| -1\.000 \| -1\.000 to -1\.000 \| 8 \|", page)
         assert re.search(r"\| perplexity \| 10\.49 \| 3\.857 \| × 0\.368 \|", page)
         assert re.search(r"\| same answer by the pattern \| 0\.0 % \| 12\.5 % \| \+12\.5 \|", page)
         assert "1 became right, 0 became wrong" in page

@@ -1,9 +1,14 @@
 """The three memory numbers of a run and the names of the gaps between them."""
 
+from dataclasses import replace
+
 from tests.support import journals
 from tests.unit.workbench.test_run_state import from_files, state_of
+from tuitune.workbench.gpu_reading import GpuReading
+from tuitune.workbench.run_reduce import reduce
 from tuitune.workbench.run_state import RunState
 from tuitune.workbench.views.run.memory import gaps, memory_lines, run_gpus
+from tuitune.workbench.views.run.several import together_lines
 
 GIB = journals.GIB
 
@@ -65,3 +70,36 @@ def test_only_the_cards_the_run_is_on_are_its_own() -> None:
     record["devices"][0]["proc_mem"] = None
     state = state_of({"src": "hub", **record})
     assert [entry.gpu.now.index for entry in run_gpus(state)] == [1]
+
+
+def cards(*clocks: float | None, reasons: tuple[str, ...] = ()) -> list[GpuReading]:
+    """A card for each clock; `reasons` limit the last one."""
+    made = [
+        GpuReading(index, f"GPU-{index}", "H200", 90.0, 20 * GIB, 140 * GIB, power=500.0, sm_clock=clock)
+        for index, clock in enumerate(clocks)
+    ]
+    return [*made[:-1], replace(made[-1], reasons=reasons)]
+
+
+def words_of(found: list[GpuReading]) -> list[str]:
+    return ["".join(text for text, _ in line) for line in together_lines(found)]
+
+
+def test_several_gpus_have_their_sums_and_the_slowest_is_named() -> None:
+    sums, slowest, *rows = words_of(cards(1980, 1980, 1410, reasons=("thermal",)))
+    assert sums == "3 GPUs 60.0/420 GiB used, util 90%, 1,500 W"
+    assert slowest == "slowest: GPU 2 at 1,410 MHz, the others 1,980 (limited by: thermal)"
+    assert [row.split()[:3] for row in rows] == [[str(index), "20.0/140", "GiB"] for index in range(3)]
+
+
+def test_what_is_not_known_is_left_out_and_like_clocks_name_nobody() -> None:
+    assert words_of(cards(1980, 1965))[1] == "all at the same clock"
+    assert words_of(cards(None, None))[:1] == ["2 GPUs 40.0/280 GiB used, util 90%, 1,000 W"]
+    assert words_of(cards(1980)) == []
+
+
+def test_torchs_figures_of_every_rank_stand_at_its_own_card() -> None:
+    state = run_on(2)
+    each = [{"alloc": GIB, "reserved": 2 * GIB, "peak_alloc": 3 * GIB, "peak_reserved": 4 * GIB}, {"alloc": 5 * GIB, "reserved": 6 * GIB}]
+    reduce(state, {"src": "trainer-1", "ev": "metrics", "t": journals.START + 99, "step": 61, "mem": each[0], "mem_ranks": each})
+    assert [entry.torch and entry.torch.allocated.last for entry in run_gpus(state)] == [GIB, 5 * GIB]

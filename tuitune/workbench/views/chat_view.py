@@ -170,29 +170,28 @@ class ChatView(View):
         return self.params or Params().with_values(self.feed.chat.params)
 
     @work(group="chat-send")
-    async def _send(self, op: str, args: dict[str, Any], clear: bool = False) -> None:
-        """A command to the job, in a thread; what is refused is said. clear: the question, once it was taken."""
-        reply = await self._ask_job(op, args)
+    async def _send(self, op: str, args: dict[str, Any], clear: bool = False, quiet: bool = False) -> None:
+        """A command to the job, in a thread; what is refused is said unless `quiet`. clear: the question, once it was taken."""
+        reply = await self._ask_job(op, args, quiet)
         if reply is not None and clear:
             self.question.value = ""
 
-    async def _ask_job(self, op: str, args: dict[str, Any]) -> dict[str, Any] | None:
+    async def _ask_job(self, op: str, args: dict[str, Any], quiet: bool = False) -> dict[str, Any] | None:
         try:
             reply = await asyncio.to_thread(lambda: HubClient(self.path).send(op, args, until="applied", wait_s=30))
         except UserError as error:
             self.notify(printable(str(error), newlines=True), severity="error", markup=False)
             return None
-        if reply.get("error"):
+        if reply.get("error") and not quiet:
             self.notify(printable(str(reply["error"]), newlines=True), severity="error", markup=False)
-            return None
-        return reply
+        return None if reply.get("error") else reply
 
     # Commands of commands/chat.py
 
     def action_interrupt(self) -> None:
         """Escape: end the answer; from the probabilities, back to the text; else the keyboard to the question."""
         if self.feed.chat.busy:
-            self._send("interrupt", {})
+            self._send("interrupt", {}, quiet=True)  # it may just have ended by itself
         elif self.probabilities:
             self.action_show_probabilities()
         self.focus_content()

@@ -1,12 +1,16 @@
 """A job that is no chat (evaluation, merge, export, push, sweep): its state, progress, log and result in plain lines."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+from textual import work
 from textual.app import ComposeResult
 from textual.events import Resize
 from textual.message import Message
 
+from tuitune.bus.client import HubClient
+from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.broken_text import broken_up
@@ -53,6 +57,18 @@ class JobView(View):
 
     def focus_content(self) -> None:
         self.body.focus()
+
+    @work(group="job-stop")
+    async def action_run_stop(self) -> None:
+        """Shift+F5: end the job; what it has done so far is its result."""
+        if self.feed.state.over:
+            self.notify(f"{self.title} has ended.")
+            return
+        try:
+            reply = await asyncio.to_thread(lambda: HubClient(self.path).send("stop"))
+            self.notify(printable(f"{self.title}: {reply.get('error') or 'it ends with what it has done so far'}"), markup=False)
+        except UserError as error:
+            self.notify(printable(str(error), newlines=True), severity="error", markup=False)
 
     def on_resize(self, event: Resize) -> None:
         self.call_after_refresh(self._paint)

@@ -10,6 +10,7 @@ from tuitune.workbench.parts.role_lines import Line, bar
 from tuitune.workbench.proof_reading import ProofReading
 from tuitune.workbench.run_state import GpuHistory, RunState, TorchMemory
 from tuitune.workbench.views.run.planned import peak_pieces, plan_lines, proof_lines
+from tuitune.workbench.views.run.several import together_lines
 
 LABELS = {
     "allocated": ("█", "three", "allocated"),
@@ -131,11 +132,12 @@ def cpu_memory_lines(state: RunState, width: int) -> list[Line]:
 
 
 def memory_lines(state: RunState, width: int, first: int = 0) -> list[Line]:
-    """What the memory table of the dashboard says: the run's `first`-th card, then the others."""
+    """What the memory table of the dashboard says: all cards together, the run's `first`-th card, then the others."""
     entries = run_gpus(state)
     first = first % len(entries) if entries else 0
     alone = state.proof if len(entries) == 1 else None  # one process proves one card
-    lines = [line for entry in (*entries[first:], *entries[:first]) for line in gpu_memory_lines(entry, width, alone)]
+    lines = together_lines([entry.gpu.now for entry in entries])
+    lines += [line for entry in (*entries[first:], *entries[:first]) for line in gpu_memory_lines(entry, width, alone)]
     return [*lines, *(proof_lines(alone) if alone else [])] or cpu_memory_lines(state, width)
 
 

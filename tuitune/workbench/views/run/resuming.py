@@ -45,6 +45,10 @@ def refusal(ended: Ended) -> str:
         return f"{printable(run.name)} is {run.state}: it goes on by itself."
     if run.state == "unreadable":
         return printable(run.why or f"{run.id} cannot be read.", limit=300)
+    if run.kind == "chat":
+        return "A chat's turns are gone with its process: start another one."
+    if run.kind != "train" and run.state == "done":
+        return f"This {run.kind} is done: start another one."
     if run.state == "done" and run.step is not None and run.max_steps is not None and run.step >= run.max_steps:
         return f"{printable(run.name)} is done: all {run.max_steps} steps are trained."
     return ""
@@ -57,6 +61,8 @@ def words(ended: Ended) -> list[str]:
         return ["Its hub was killed and its trainer trains on: it gets another hub, which looks after it."]
     of = f" of {run.max_steps}" if run.max_steps else ""
     why = f": {printable(run.why, limit=200)}" if run.why else ""
+    if run.kind != "train":
+        return [f"It {ENDS.get(run.state, 'ended')}{why}", "It starts again, from its beginning."]
     lines = [f"It {ENDS.get(run.state, 'ended')} at step {run.step or 0}{of}{why}"]
     if step is None:
         return [*lines, "It has no whole checkpoint, so it starts from the beginning."]
