@@ -142,7 +142,7 @@ class Bench:
         self.tell(seconds_until_it_trained_again=round(time.monotonic() - started, 1))
         before = {record["step"]: record["loss"] for record in ranks.records("metrics") if record["src"] == "trainer-1"}
         both = {record["step"]: [before[record["step"]], record["loss"]] for record in again if record["step"] in before}
-        self.tell(trained_twice=both)
+        self.tell(trained_twice=both, resumed={record["step"]: record["loss"] for record in again})
         self.check("it goes on from the checkpoint", again[0]["step"] == answer["step"] + 1)
         self.check("with the same losses (1 %)", all(abs(new / old - 1) < 0.01 for old, new in both.values()))
 

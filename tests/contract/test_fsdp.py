@@ -2,16 +2,15 @@
 resume, every order on both ranks."""
 
 import json
-import os
-import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.living_hub import until
-from tests.support.runs import new_run
+from tests.support.runs import ROOT, new_run
 from tests.support.short_training import train_steps
 from tests.support.tiny_model import write_rows
 from tests.support.two_ranks import TwoRanks
@@ -31,7 +30,7 @@ SETTINGS = {
     "save_steps": 4,
     "save_total_limit": 2,
 }
-STEPS = 7  # of which the losses are compared
+STEPS = 8  # of which the losses are compared
 
 
 def recipe(model: Path, launch: dict[str, Any], sections: dict[str, Any] | None = None, **training: Any) -> str:
@@ -63,56 +62,42 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], TwoRanks]]:
         one.close()
 
 
-def of_one_process(folder: Path, model: Path) -> list[float]:
+def of_one_process(folder: Path, text: str) -> list[float]:
     """The losses of one process with the same rows in each update: twice as many in a micro-batch."""
-    alone = folder / "alone"
-    alone.mkdir()
-    write_rows(alone / "train.jsonl")
-    (alone / "recipe.yaml").write_text(recipe(model, {}, per_device_train_batch_size=4))
-    return train_steps(alone / "recipe.yaml", STEPS).each("loss")
+    folder.mkdir()
+    wanted = json.loads(text)
+    wanted["launch"] = {"gpus": "cpu"}
+    wanted["training"]["per_device_train_batch_size"] *= 2
+    (folder / "recipe.yaml").write_text(json.dumps(wanted))
+    return train_steps(folder / "recipe.yaml", STEPS).each("loss")
 
 
-def test_a_spread_model_learns_as_a_whole_one_survives_a_kill_and_takes_orders(
-    start: Callable[[str], TwoRanks], tiny_model: Path, tmp_path: Path
-) -> None:
-    two = start(recipe(tiny_model, {"strategy": "fsdp"}, per_device_train_batch_size=2))
-    until(lambda: any(record["complete"] for record in two.records("checkpoint")), 120)
-    os.kill(two.workers()[1], signal.SIGKILL)
-    two.hub.wait(120)
-    assert read_manifest(two.run).state == "failed"
+@pytest.mark.timeout(600)
+def test_a_spread_model_learns_as_a_whole_one_survives_a_kill_and_takes_orders(tmp_path: Path) -> None:
+    """The bench that is meant for several GPUs, in the mode that spreads all there is: what it checks is in tests/bench/multi_gpu.py."""
+    work, out = tmp_path / "work", tmp_path / "multi.json"
+    words = ["--cpu", "--only", "full-fsdp", "--work", str(work), "--out", str(out), "--seconds", "500"]
+    ended = subprocess.run([sys.executable, "-m", "tests.bench.multi_gpu", *words], cwd=ROOT, capture_output=True, text=True, timeout=570)
+    found = json.loads(out.read_text())["modes"]["full-fsdp"]
+    assert ended.returncode == 0, {key: found.get(key) for key in ("error", "checks")}
+    assert (found["world"], found["strategy"], found["passed"]) == (2, "fsdp", True)
+    refused = {order["op"]: order["error"] for order in found["orders"] if order["s"] == "failed"}
+    assert list(refused) == ["sample"]
+    assert "spread over the ranks" in refused["sample"]
 
-    two.start_hub()
-    until(lambda: any(record["step"] >= STEPS and record["src"] == "trainer-2" for record in two.records("metrics")), 180)
-    assert two.records("seam")[0]["step"] in (4, 8, 12), "from the checkpoint that both had written"
-    answers = [
-        two.order("pause"),
-        two.order("set", key="learning_rate", value=2e-3, kind="hold"),
-        two.order("save"),
-        two.order("resume"),
-        two.order("evaluate"),
-        two.order("sample", prompt="the cat"),
-        two.order("reshape", per_device_train_batch_size=1),
-        two.order("stop"),
-    ]
-    assert [answer["s"] for answer in answers] == ["applied"] * 5 + ["failed"] * 2 + ["applied"]
-    assert "spread over the ranks" in answers[5]["error"]
-    assert "sharded" in answers[6]["error"]
-    first, second = two.end()
-    assert first == second
-    assert (first["fsdp"], first["rate"][0]) == (True, 2e-3)
-    assert two.records("hello")[-1]["strategy"] == "fsdp"
-
-    expected = of_one_process(tmp_path, tiny_model)
-    for attempt in ("trainer-1", "trainer-2"):
-        losses = {record["step"]: record["loss"] for record in two.records("metrics") if record["src"] == attempt}
-        compared = [step for step in losses if step <= STEPS]
-        assert [losses[step] for step in compared] == pytest.approx([expected[step - 1] for step in compared], rel=1e-5)
-    assert two.records("metrics")[0]["step"] == 1
-    saved = _weights(two.run.adapter)
-    assert "lm_head.weight" not in saved, "a tied weight is written once"
-    assert saved["model.embed_tokens.weight"] == [448, 64], "whole, not a shard of it"
+    (run,) = (work / "full-fsdp-all" / "runs").iterdir()
+    expected = of_one_process(tmp_path / "alone", (run / "recipe.yaml").read_text())
+    compared = {step + 1: loss for step, loss in enumerate(found["all_gpus"]["losses"])}
+    compared |= {int(step): loss for step, loss in found["resumed"].items()}
+    compared = {step: loss for step, loss in compared.items() if step <= STEPS}
+    assert len(compared) >= 6, "of both attempts"
+    assert list(compared.values()) == pytest.approx([expected[step - 1] for step in compared], rel=1e-5)
+    checkpoint = _weights(next((run / "checkpoints").glob("checkpoint-*")))
+    assert "lm_head.weight" not in checkpoint, "a tied weight is written once"
+    assert checkpoint["model.embed_tokens.weight"] == [448, 64], "whole, not a shard of it"
 
 
+@pytest.mark.timeout(400)
 def test_an_adapter_on_spread_4_bit_weights_is_saved_alone(start: Callable[[str], TwoRanks], tmp_path: Path) -> None:
     """With a head of its own, which TRL's loss reads without calling it."""
     model = _untied(tmp_path / "untied")

@@ -1,7 +1,6 @@
 """A merged model says what the adapter says, in 16 bits, tied or not, with new tokens; and the check tells when it does not."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support.tiny_model import make_tiny_model
 from tests.support.trained import LORA, NF4, Trained, train_and_save
+from tuitune import cli
 from tuitune.after import equivalence
 from tuitune.after.merge import merge, settle_generation
 from tuitune.after.merge_plan import MergePlan, plan_merge, require_room
 from tuitune.after.source import Source, find_source
 from tuitune.errors import UserError
+from tuitune.runs.listing import list_runs
 
 NEW = "tokenizer: {add_special_tokens: ['<|tool|>']}\n"
 
@@ -113,20 +114,16 @@ def test_embeddings_that_were_trained_apart_stay_apart(tmp_path: Path) -> None:
     assert checked(trained, plan)["passed"]
 
 
-def damage(name: str, factor: float) -> Callable[[Path], None]:
-    def spoil(folder: Path) -> None:
-        model = AutoModelForCausalLM.from_pretrained(folder)
-        with torch.no_grad():
-            dict(model.named_parameters())[name].mul_(factor)
-        model.save_pretrained(folder)
-
-    return spoil
+def damage(folder: Path, name: str, factor: float) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        dict(model.named_parameters())[name].mul_(factor)
+    model.save_pretrained(folder)
 
 
-@pytest.mark.parametrize("weight", ["model.layers.0.self_attn.v_proj.weight", "model.layers.1.mlp.down_proj.weight"])
-def test_a_wrong_weight_is_found(qlora: Trained, tmp_path: Path, weight: str) -> None:
+def test_a_wrong_weight_is_found(qlora: Trained, tmp_path: Path) -> None:
     plan = merged(qlora, tmp_path / "merged")
-    damage(weight, 1.5)(plan.out)
+    damage(plan.out, "model.layers.1.mlp.down_proj.weight", 1.5)
     found = checked(qlora, plan)
     assert not found["passed"]
     assert found["words"].startswith("it does not say what the reference says")
@@ -189,3 +186,18 @@ def test_generation_stops_where_the_training_ended_its_answers(qlora: Trained) -
     settle_generation(model, qlora.trainer.processing_class)
     assert model.generation_config.eos_token_id == [0, qlora.trainer.processing_class.eos_token_id]
     model.generation_config.validate(strict=True)
+
+
+@pytest.mark.timeout(420)
+def test_the_command_merges_in_a_job_and_prints_one_document(
+    qlora: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(qlora.workspace)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cli.main(["merge", str(qlora.run.path), "--cpu", "--dtype", "float16", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["path"], document["dtype"]) == (1, str(qlora.run.path / "merged"), "float16")
+    assert document["check"]["passed"], document["check"]["words"]
+    assert {weight.dtype for weight in AutoModelForCausalLM.from_pretrained(document["path"]).parameters()} == {torch.float16}
+    (job,) = [run for run in list_runs(qlora.workspace / "runs") if run.id.startswith("merge-")]
+    assert (job.state, document["run"]) == ("done", job.id)

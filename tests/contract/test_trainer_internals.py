@@ -32,6 +32,15 @@ def test_checkpoints_go_through_one_method_into_a_folder_named_by_the_step() -> 
     assert transformers.trainer_utils.PREFIX_CHECKPOINT_DIR == "checkpoint"
 
 
+def test_fsdp_wraps_the_model_in_one_method_and_saves_through_another() -> None:
+    """What tuitune.trainer.spread overrides, and how the loop is told to exchange gradients at every micro-batch (trainer.strategy)."""
+    assert "accelerator.prepare" in inspect.getsource(transformers.Trainer._prepare_for_training)
+    assert parameters(transformers.Trainer.save_model) == ["self", "output_dir", "_internal_call"]
+    assert parameters(transformers.Trainer._save) == ["self", "output_dir", "state_dict"]
+    assert "sync_each_batch" in inspect.getsource(transformers.Trainer._run_epoch)
+    assert "fsdp_plugin_args" in inspect.getsource(transformers.Trainer)
+
+
 @pytest.mark.parametrize("name", ["SFTTrainer", "DPOTrainer", "KTOTrainer", "RewardTrainer"])
 def test_a_training_step_takes_model_and_inputs_first(name: str) -> None:
     assert {*parameters(getattr(trl, name).training_step)} >= {"self"}, "called as training_step(model, inputs, …) by the training loop"

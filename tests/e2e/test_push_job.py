@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.hub_server import TOKEN, WritableHub
 from tests.support.results import ended_run
 from tests.support.runs import ROOT
@@ -24,6 +26,7 @@ def tuitune(workspace: Path, environment: dict[str, str], *words: str) -> subpro
     )
 
 
+@pytest.mark.timeout(420)
 def test_what_the_dry_run_shows_is_what_arrives_and_no_token_stays_behind(tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     workspace.mkdir()

@@ -156,12 +156,14 @@ def start_push(folder: Path, source: "Source", args: argparse.Namespace, workspa
     return start_job("push", {**wanted, "message": args.message, "hub": [args.repo]}, source, workspace)
 
 
-def shown(plan: "PushPlan") -> str:
-    """The plan for people: every file with its size and where it comes from."""
+def shown(plan: "PushPlan", *, origins: bool = True) -> str:
+    """The plan for people: every file with its size, where it comes from (`origins`), and last what stays here."""
     visible = "private" if plan.private else "PUBLIC"
     lines = [f"{plan.repo} ({visible}): {len(plan.files)} files, {_size(plan.bytes)}"]
     width = max(len(file.name) for file in plan.files)
-    lines += [f"  {file.name:<{width}}  {_size(file.size):>10}  {printable(file.origin)}" for file in plan.files]
+    for file in plan.files:
+        origin = f"  {printable(file.origin)}" if origins else ""
+        lines.append(f"  {file.name:<{width}}  {_size(file.size):>10}{origin}")
     if plan.left:
         lines.append(f"  stays here: {printable(', '.join(plan.left), limit=400)}")
     return "\n".join(lines)

@@ -74,7 +74,7 @@ class ProofCallback(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The whole run's own figures take the place of the proof's: a proof has one batch, whose blocks are all used again."""
-        if self.built.box.cuda and state.global_step:
+        if self.built.box.cuda and state.global_step and args.process_index == 0:
             card = on_card()
             context = None if card.process is None else card.process - torch.cuda.memory_reserved()
             peaks = torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
@@ -89,9 +89,9 @@ class ProofCallback(TrainerCallback):  # type: ignore[misc]
                 keep_pace(box, self.run, key_of(plan.shape, plan.settings), seconds / accumulation)
 
     def _keep(self, card: OnCard, context: int | None, unused: float | None) -> None:
-        """Into this box's calibration, for later plans."""
+        """Into this box's calibration, for later plans; not of several GPUs, where NCCL's buffers would count as every run's context."""
         box = box_of(card.card, card.driver)
-        if box is None:
+        if box is None or self.built.trainer.args.world_size > 1:
             return
         try:
             keep_measured(box, self.run, Measured(context, unused))

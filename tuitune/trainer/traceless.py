@@ -77,7 +77,8 @@ def stepped(optimizer: Any) -> Iterator[None]:
     Only for an optimizer that `why_not_stepped` lets pass. (The gradient scaler of float16 takes no part, so that its scale stays.)
     """
     inner = _inner(optimizer)
-    kept = [weight.detach().to("cpu", copy=True) for weight in _weights(inner)]
+    with torch.no_grad():
+        kept = [_own(weight).to("cpu", copy=True) for weight in _weights(inner)]
     groups = [{name: copy.deepcopy(value) for name, value in group.items() if name != "params"} for group in inner.param_groups]
     attributes = _simple(inner)
     try:
@@ -87,7 +88,7 @@ def stepped(optimizer: Any) -> Iterator[None]:
         inner.state.clear()
         with torch.no_grad():
             for weight, values in zip(_weights(inner), kept, strict=True):
-                weight.copy_(values)
+                _own(weight).copy_(values)
         for group, values in zip(inner.param_groups, groups, strict=True):
             for name in set(group) - set(values) - {"params"}:
                 del group[name]
@@ -102,6 +103,11 @@ def _inner(optimizer: Any) -> Any:
 
 def _weights(optimizer: Any) -> list[torch.nn.Parameter]:
     return [weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad]
+
+
+def _own(weight: Any) -> Any:
+    """The weight, or this rank's share of one that is spread (a DTensor)."""
+    return weight.to_local() if hasattr(weight, "to_local") else weight
 
 
 def _simple(owner: Any) -> dict[str, Any]:

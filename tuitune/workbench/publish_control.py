@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tuitune.workbench.actions import Actions
 
 PERIOD = 1.0  # seconds between looks at the job
-FILES = 12  # lines of a push's files in the question
+FILES = 8  # lines of a push's files in the question
 _WHOLE: dict[str, Any] = {"base": None, "no_check": False, "cpu": False, "out": None}
 
 
@@ -72,8 +72,7 @@ def push_words(plan: PushPlan) -> list[str]:
     """The files of a push with their sizes, cut to what a question can show."""
     from tuitune.after.publish_commands import shown
 
-    head, *files = shown(plan).splitlines()
-    named = [line.partition(" /")[0].rstrip() for line in files if not line.startswith("  stays here")]
+    head, *named = shown(plan, origins=False).splitlines()[: 1 + len(plan.files)]
     more = [f"  and {len(named) - FILES} more"] if len(named) > FILES else []
     return [head, *named[:FILES], *more, "tuitune push --dry-run shows where each comes from."]
 
