@@ -28,7 +28,9 @@ TWO_ON_THE_CPU = AS_LEASED.replace(
 
 
 class TwoRanks:
-    """A run of two processes and its hub; with `leased` as many as its recipe leases GPUs."""
+    """A run of two processes and its hub; with `leased` as many as its recipe leases GPUs. `patience`: seconds for an answer."""
+
+    patience = 60.0
 
     def __init__(self, run: RunDirectory, *, leased: bool = False) -> None:
         self.run, self.leased = run, leased
@@ -52,7 +54,7 @@ class TwoRanks:
 
     def order(self, op: str, **arguments: Any) -> dict[str, Any]:
         """What became of a command."""
-        return HubClient(self.run.path).send(op, arguments, until="applied", wait_s=60)
+        return HubClient(self.run.path).send(op, arguments, until="applied", wait_s=self.patience)
 
     def wait_for_step(self, step: int) -> None:
         """Until that step is logged."""

@@ -1,7 +1,7 @@
 """FSDP2 and DeepSpeed as transformers and accelerate configure them: what goes into the arguments, and what is looked at afterwards.
 
-Checkpoints of FSDP keep whole tensors, gathered by rank 0 (FULL_STATE_DICT): they are read with weights_only, resume exactly and with
-another number of GPUs; torch's sharded ones begin with a pickle that is loaded as it comes. Rank 0 needs the RAM for it.
+Checkpoints of FSDP keep whole tensors, gathered by rank 0 (FULL_STATE_DICT): they are read with weights_only and resume
+exactly; torch's sharded ones begin with a pickle that is loaded as it comes. Rank 0 needs the RAM for it.
 
 Each process reads the model into RAM by itself (cpu_ram_efficient_loading off): with it the other ranks would build trainer, adapter and
 proof on empty weights. 4-bit weights are made on each GPU whole and spread then.
