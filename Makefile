@@ -27,7 +27,7 @@ test: lint
 
 screenshots: install
 	$(BIN)/python -m tests.support.screenshots screenshots --run tests/support/recorded/gsm8k-qlora-20261124-132627 \
-		--steered tests/support/recorded/captains-log-20261127-192416
+		--steered tests/support/recorded/captains-log-20261127-192416 --chat tests/support/recorded/chat-captains-log-20261127-230731
 
 bench: install
 	$(BIN)/python -m tests.bench

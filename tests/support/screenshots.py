@@ -352,7 +352,9 @@ SHOTS = (
     Shot("runs", _runs),
     Shot("memory", _memory),
     *(Shot(name, prepare) for name, prepare in steering_shots.SCENES.items()),
+    Shot("chat", steering_shots.ended_chat),
 )
+RECORDED = {**dict.fromkeys(steering_shots.SCENES, "steered"), "chat": "chat"}  # pictures and the option that names what they show
 
 
 def workspace(root: Path, run: Path) -> Path:
@@ -414,19 +416,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--run", type=Path, required=True, help="a recorded run directory: pictures do not show made-up figures")
     parser.add_argument("--steered", type=Path, help="a recorded run that was steered while it trained, for the pictures of that")
+    parser.add_argument("--chat", type=Path, help="a recorded chat, for the picture of one")
     parser.add_argument("names", nargs="*", metavar="NAME", help="of pictures; all of them when none is named")
     options = parser.parse_intermixed_args(arguments)
     options.directory.mkdir(parents=True, exist_ok=True)
     for shot in SHOTS:
-        steered = shot.name in steering_shots.SCENES
-        if (options.names and shot.name not in options.names) or (steered and options.steered is None):
+        needed = RECORDED.get(shot.name)
+        recorded = getattr(options, needed) if needed else None
+        if (options.names and shot.name not in options.names) or (needed and recorded is None):
             continue
         for size in SIZES:
             with tempfile.TemporaryDirectory() as scratch:
                 os.environ["XDG_CONFIG_HOME"] = str(Path(scratch) / "config")  # nobody's own settings
                 folder = workspace(Path(scratch), options.run)
-                if steered:
-                    steering_shots.take_along(options.steered, folder)
+                if recorded is not None:
+                    steering_shots.take_along(recorded, folder)
                 sys.stdout.write(f"{asyncio.run(take(shot, folder, size, options.directory))}\n")
                 sys.stdout.flush()
     return 0

@@ -1,4 +1,4 @@
-"""Pictures of live tuning: a recorded run (screenshots.py's `--steered`) that is shown as it was while it trained.
+"""Pictures of recorded runs: one that was steered (screenshots.py's `--steered`), shown as it was while it trained; a chat after its end.
 
 Its journals are cut where the picture is to be taken, and this very process counts as its hub and trainer; every figure is the run's own.
 """
@@ -90,6 +90,11 @@ def dashboard(until: Callable[[dict[str, object]], bool], *keys: str) -> Prepare
 async def comparison(pilot: Pilot[None], folder: Path) -> None:
     """Every run of the workspace beside the others."""
     await _view(pilot, "compare", comparison_path(folder / "runs", sorted(run.name for run in (folder / "runs").iterdir())))
+
+
+async def ended_chat(pilot: Pilot[None], folder: Path) -> None:
+    """The recorded chat, as it is opened again."""
+    await _view(pilot, "chat", steered_run(folder))
 
 
 LAST = 10**9
