@@ -12,8 +12,6 @@ from typing import Any
 from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
-from textual.events import Resize
-from textual.message import Message
 from textual.widgets import Input
 
 from tuitune.after.chat_params import Params, parse
@@ -23,14 +21,13 @@ from tuitune.errors import UserError
 from tuitune.text import printable
 from tuitune.workbench.commands import chat as commands
 from tuitune.workbench.commands.registry import key_of
-from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.ask import Ask
 from tuitune.workbench.parts.confirm import Choice, Confirm
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.parts.role_scroll import RoleScroll
 from tuitune.workbench.views.chat.feed import ChatFeed
 from tuitune.workbench.views.chat.lines import conversation, head, params_line, probability_lines, side_title
-from tuitune.workbench.views.view import View
+from tuitune.workbench.views.following import Following
 
 STACKED = 84  # cells of the view below which the two sides stand one below the other
 PERIOD = 0.15  # seconds between paints of a growing answer; slower by itself where the line is slow
@@ -61,7 +58,7 @@ class Column(Vertical):
         self._resized()
 
 
-class ChatView(View):
+class ChatView(Following):
     """`path` is the run directory of the chat job."""
 
     kind = "chat"
@@ -76,34 +73,22 @@ class ChatView(View):
     ChatView > Input, ChatView > Input:focus { border: none; height: 1; padding: 0 1; background: $panel; }
     """
 
-    class Arrived(Message):
-        """The reader thread has records."""
-
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.feed = ChatFeed(path, lambda: self.post_message(self.Arrived()))
-        self.pace = Pace()
+        self.feed = ChatFeed(path, self.arrived)
+        self.feeds = [self.feed]
         self.pace.period = PERIOD
         self.params: Params | None = None  # what the user has set for the next question
         self.probabilities = False
         self.question = Input(placeholder="ask something, Enter sends")
         self.question.cursor_blink = False
         self.sides = Container(id="chat-columns")
-        self._paint_waits = False
 
     def compose(self) -> ComposeResult:
         yield RoleLines(id="chat-head")
         yield self.sides
         yield RoleLines([()], id="chat-params")
         yield self.question
-
-    def on_mount(self) -> None:
-        self.pace.link = getattr(self.app, "link", self.pace.link)
-        self.feed.start()
-        self._paint()
-
-    def on_unmount(self) -> None:
-        self.feed.stop()
 
     def focus_content(self) -> None:
         self.question.focus()
@@ -115,27 +100,9 @@ class ChatView(View):
 
     # Painting
 
-    def on_chat_view_arrived(self) -> None:
-        self._advance()
-
-    def on_resize(self, event: Resize) -> None:
-        self._repaint()
-
     def _repaint(self) -> None:
         """Paint when everything has its size."""
         self.call_after_refresh(self._paint)
-
-    def _advance(self) -> None:
-        if self.feed.advance():
-            self.set_timer(0.004, self._advance)
-        if self._paint_waits:
-            return
-        wait = self.pace.wait()
-        if wait <= 0:
-            self._paint()
-        else:
-            self._paint_waits = True
-            self.set_timer(wait, self._paint)
 
     def _paint(self) -> None:
         """Show the state as it is; each part redraws only what differs."""

@@ -10,23 +10,20 @@ from time import monotonic
 
 from textual import work
 from textual.app import ComposeResult
-from textual.events import Resize, Show
-from textual.message import Message
 
 from tuitune.runs.compare import Difference, differ
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
 from tuitune.workbench import figures
 from tuitune.workbench.commands import run as commands
-from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.parts.role_scroll import RoleScroll
 from tuitune.workbench.run_feed import RunFeed
+from tuitune.workbench.views.following import Following
 from tuitune.workbench.views.run.charts import ChartBox
 from tuitune.workbench.views.run.compared import difference_lines, letter_of, role_of, run_lines
 from tuitune.workbench.views.run.header import SHORT
 from tuitune.workbench.views.run.plot import Figure, PlotLine, Window
-from tuitune.workbench.views.view import View
 
 JOIN = "+"  # no run's name has it
 FIRST = ("loss", "eval_loss")  # the metrics that are shown first
@@ -38,7 +35,7 @@ def comparison_path(folder: Path, names: Sequence[str]) -> Path:
     return folder / JOIN.join(names)
 
 
-class CompareView(View):
+class CompareView(Following):
     """`path`: the folder of the runs and their names joined by "+"."""
 
     kind = "compare"
@@ -50,20 +47,15 @@ class CompareView(View):
     CompareView > RoleScroll { height: 2fr; padding: 0 1; }
     """
 
-    class Arrived(Message):
-        """A reader thread has records."""
-
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.names = path.name.split(JOIN)
         self.runs = [(path.parent / name).resolve() for name in self.names]
-        self.feeds = [RunFeed(run, lambda: self.post_message(self.Arrived())) for run in self.runs]
+        self.feeds = [RunFeed(run, self.arrived) for run in self.runs]
         self.metric = FIRST[0]
         self.differences: tuple[list[Difference], list[str]] | None = None
         self.chart = ChartBox("compare", Window())
         self.table = RoleScroll()
-        self.pace = Pace()
-        self._paint_waits = False
         self._differed = -DIFFER_EVERY
 
     @property
@@ -77,39 +69,6 @@ class CompareView(View):
 
     def focus_content(self) -> None:
         self.table.focus()  # up and down scroll it; the other keys are the chart's
-
-    def on_mount(self) -> None:
-        self.pace.link = getattr(self.app, "link", self.pace.link)
-        for feed in self.feeds:
-            feed.start()
-        self._paint()
-
-    def on_unmount(self) -> None:
-        for feed in self.feeds:
-            feed.stop()
-
-    def on_resize(self, event: Resize) -> None:
-        self.call_after_refresh(self._paint)
-
-    def on_show(self, event: Show) -> None:
-        self.call_after_refresh(self._paint)
-
-    def on_compare_view_arrived(self) -> None:
-        self._advance()
-
-    def _advance(self) -> None:
-        """Take records for some milliseconds; what is left waits behind the keys that were pressed meanwhile."""
-        waiting = [feed.advance(0.008 / len(self.feeds)) for feed in self.feeds]  # of all of them, so no generator
-        if any(waiting):
-            self.set_timer(0.004, self._advance)
-        if self._paint_waits:
-            return
-        wait = self.pace.wait()
-        if wait <= 0:
-            self._paint()
-        else:
-            self._paint_waits = True
-            self.set_timer(wait, self._paint)
 
     @property
     def metrics(self) -> list[str]:

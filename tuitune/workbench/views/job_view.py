@@ -6,24 +6,21 @@ from typing import Any
 
 from textual import work
 from textual.app import ComposeResult
-from textual.events import Resize
-from textual.message import Message
 
 from tuitune.bus.client import HubClient
 from tuitune.errors import UserError
 from tuitune.text import printable
-from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.broken_text import broken_up
 from tuitune.workbench.parts.role_lines import Line, RoleLines
 from tuitune.workbench.parts.role_scroll import RoleScroll
 from tuitune.workbench.signs import state_sign
 from tuitune.workbench.views.chat.feed import JobFeed
-from tuitune.workbench.views.view import View
+from tuitune.workbench.views.following import Following
 
 DEPTH = 4  # levels of a result that are shown
 
 
-class JobView(View):
+class JobView(Following):
     """`path` is the job's run directory."""
 
     kind = "job"
@@ -33,27 +30,15 @@ class JobView(View):
     JobView > RoleScroll { height: 1fr; padding: 0 1; }
     """
 
-    class Arrived(Message):
-        """The reader thread has records."""
-
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.feed = JobFeed(path, lambda: self.post_message(self.Arrived()))
-        self.pace = Pace()
+        self.feed = JobFeed(path, self.arrived)
+        self.feeds = [self.feed]
         self.body = RoleScroll(follow=True)
-        self._paint_waits = False
 
     def compose(self) -> ComposeResult:
         yield RoleLines(id="job-head")
         yield self.body
-
-    def on_mount(self) -> None:
-        self.pace.link = getattr(self.app, "link", self.pace.link)
-        self.feed.start()
-        self._paint()
-
-    def on_unmount(self) -> None:
-        self.feed.stop()
 
     def focus_content(self) -> None:
         self.body.focus()
@@ -69,16 +54,6 @@ class JobView(View):
             self.notify(printable(f"{self.title}: {reply.get('error') or 'it ends with what it has done so far'}"), markup=False)
         except UserError as error:
             self.notify(printable(str(error), newlines=True), severity="error", markup=False)
-
-    def on_resize(self, event: Resize) -> None:
-        self.call_after_refresh(self._paint)
-
-    def on_job_view_arrived(self) -> None:
-        if self.feed.advance():
-            self.set_timer(0.004, self.on_job_view_arrived)
-        if not self._paint_waits:
-            self._paint_waits = True
-            self.set_timer(max(0.001, self.pace.wait()), self._paint)
 
     def _paint(self) -> None:
         self._paint_waits = False

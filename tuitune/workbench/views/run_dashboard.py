@@ -8,17 +8,15 @@ from time import monotonic, time
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.events import Resize, Show
-from textual.message import Message
 from textual.widgets import ContentSwitcher
 
 from tuitune.workbench.commands import run as commands
 from tuitune.workbench.gpu_feed import GpuFeed, GpuNow
-from tuitune.workbench.pace import Pace
 from tuitune.workbench.parts.gpu_panel import wrapped
 from tuitune.workbench.parts.role_lines import RoleLines
 from tuitune.workbench.run_feed import RunFeed
 from tuitune.workbench.run_state import RunState
+from tuitune.workbench.views.following import Following
 from tuitune.workbench.views.run.charts import ChartPage
 from tuitune.workbench.views.run.command_bar import CommandBar
 from tuitune.workbench.views.run.header import banner, header_lines, summary
@@ -29,7 +27,7 @@ from tuitune.workbench.views.run.pages import ConfigPage, EventsPage, LogPage, P
 STATUS_PERIOD = 2.0  # seconds between news for the status bar: each redraws tabs and bars
 
 
-class RunDashboard(LiveCommands):
+class RunDashboard(LiveCommands, Following):
     """The dashboard of one run directory."""
 
     kind = "run"
@@ -43,14 +41,11 @@ class RunDashboard(LiveCommands):
     """
     pages: ClassVar[tuple[str, ...]] = ("charts", "log", "config", "events", "queue", "samples")
 
-    class Arrived(Message):
-        """The reader thread has records."""
-
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.feed = RunFeed(path, lambda: self.post_message(self.Arrived()))
-        self.pace = Pace()
-        self._paint_waits = self._caught_up = self._status_waits = False
+        self.feed = RunFeed(path, self.arrived)
+        self.feeds = [self.feed]
+        self._caught_up = self._status_waits = False
         self._told_status = -STATUS_PERIOD
         self._told_news = (0, 0)
 
@@ -70,39 +65,6 @@ class RunDashboard(LiveCommands):
             yield QueuePage(id="queue")
             yield SamplesPage(id="samples")
         yield CommandBar(lambda: self.run_state)
-
-    def on_mount(self) -> None:
-        self.pace.link = getattr(self.app, "link", self.pace.link)
-        self.feed.start()
-        self._paint()
-
-    def on_unmount(self) -> None:
-        self.feed.stop()
-
-    def on_resize(self, event: Resize) -> None:
-        self.call_after_refresh(self._paint)
-
-    def on_show(self, event: Show) -> None:
-        self.call_after_refresh(self._paint)
-
-    def on_run_dashboard_arrived(self) -> None:
-        self._advance()
-
-    def _advance(self) -> None:
-        """Take records for some milliseconds; what is left waits behind the keys that were pressed meanwhile."""
-        if self.feed.advance():
-            self.set_timer(0.004, self._advance)
-        self._paint_soon()
-
-    def _paint_soon(self) -> None:
-        if self._paint_waits:
-            return
-        wait = self.pace.wait()
-        if wait <= 0:
-            self._paint()
-        else:
-            self._paint_waits = True
-            self.set_timer(wait, self._paint)
 
     def _paint(self) -> None:
         """Show the state as it is; each part redraws only what differs."""
