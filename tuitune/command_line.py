@@ -98,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     _runs_option(sub)
     _json_option(sub)
     _eval_options(command("eval", "what a trained model makes of rows it has not learnt from, beside its base, with a report"))
-    _chat(command("chat", "talk with a run's model or any other, two side by side; piped input: each line a question of its own"))
+    _chat_options(command("chat", "talk with a run's model or any other, two side by side; piped input: each line a question of its own"))
     _sweep_options(command("sweep", "runs of one recipe with different values, on free GPUs; the table with the best"))
     _merge_options(command("merge", "an adapter into its base, in 16 bits, and the check that the result says the same"))
     _export_options(command("export", "a result for others: a model's folder or a GGUF file, checked, with how to serve it"))
@@ -127,15 +127,12 @@ def _eval_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--harness", metavar="TASKS", help="public benchmarks, comma separated, through lm-evaluation-harness (pip install lm_eval)"
     )
-    precision = sub.add_mutually_exclusive_group()
-    precision.add_argument("--4bit", dest="four_bit", action="store_const", const=True, help="the base in 4 bits (default: as trained)")
-    precision.add_argument("--16bit", dest="four_bit", action="store_const", const=False, help="the base in its own type")
-    sub.add_argument("--cpu", action="store_true", help="on the CPU, whatever the recipe says")
+    _loading_options(sub)
     sub.add_argument("--detach", action="store_true", help="return as soon as it has started")
     _json_option(sub)
 
 
-def _chat(sub: argparse.ArgumentParser) -> None:
+def _chat_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("model", metavar="RUN|MODEL", help="a run, a folder with a checkpoint, an adapter or a model, or a Hub id")
     sub.add_argument("--against", metavar="OTHER", help="a second model beside it: base (what it was trained from), or as above")
     sub.add_argument("--system", default="", metavar="TEXT", help="the system prompt")
@@ -148,13 +145,17 @@ def _chat(sub: argparse.ArgumentParser) -> None:
         ("seed", int, "the same seed draws the same answer (default: another one each time)"),
     ):
         sub.add_argument(f"--{name}", type=kind, metavar="N", help=text)
+    _loading_options(sub)
+    sub.add_argument("--idle", type=float, metavar="MINUTES", help="end after so long without a question (default: 30)")
+    sub.add_argument("--whole", action="store_true", help="all of stdin is one question")
+    _json_option(sub)
+
+
+def _loading_options(sub: argparse.ArgumentParser) -> None:
     bits = sub.add_mutually_exclusive_group()
     bits.add_argument("--4bit", dest="four_bit", action="store_const", const=True, help="weights in 4 bits (default: as it was trained)")
     bits.add_argument("--16bit", dest="four_bit", action="store_const", const=False, help="weights in 16 bits")
     sub.add_argument("--cpu", action="store_true", help="keep off the GPUs")
-    sub.add_argument("--idle", type=float, metavar="MINUTES", help="end after so long without a question (default: 30)")
-    sub.add_argument("--whole", action="store_true", help="all of stdin is one question")
-    _json_option(sub)
 
 
 def _merge_options(sub: argparse.ArgumentParser) -> None:
