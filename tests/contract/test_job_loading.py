@@ -8,7 +8,7 @@ import torch
 
 from tests.support.short_training import new_run_beside, train_steps
 from tests.support.tiny_model import make_tiny_model, write_rows
-from tuitune.after.loading import load
+from tuitune.after.loading import load, quantisation
 from tuitune.after.source import Source, base_of, find_source
 from tuitune.errors import UserError
 from tuitune.runs.directory import RunDirectory
@@ -118,3 +118,22 @@ def test_what_is_damaged_or_missing_is_a_sentence(adapter: Trained, tmp_path: Pa
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no CUDA device"):
             load(adapter.source, adapter=True, four_bit=False, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("written", "four", "eight", "kind"),
+    [
+        ("quantization: {load_in_4bit: true, bnb_4bit_quant_type: fp4}", True, False, "fp4"),
+        ("quantization: {load_in_8bit: true}", False, True, "fp4"),  # bitsandbytes' default, which 8 bits do not use
+        ("", True, False, "nf4"),
+    ],
+)
+def test_a_quantised_base_is_what_it_was_in_training(tmp_path: Path, written: str, four: bool, eight: bool, kind: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE.format(more=f"{written}\npeft: {{r: 4}}"))
+    make_tiny_model(tmp_path / "model")
+    run = new_run_beside(tmp_path / "recipe.yaml")
+    run.adapter.mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (run.adapter / name).write_text("{}")
+    found = quantisation(find_source(str(run.path), tmp_path), "bfloat16")
+    assert (found.load_in_4bit, found.load_in_8bit, found.bnb_4bit_quant_type) == (four, eight, kind)

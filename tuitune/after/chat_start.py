@@ -80,7 +80,13 @@ def needed_bytes(sources: list[Source], four_bit: bool | None) -> int | None:
                 count *= size
             small = len(tensor.shape) == 2 and not any(part in name for part in EMBEDDINGS)
             packed = small and (source.quantized if four_bit is None else four_bit)
-            found += int(count * (NF4 if packed else 2))
+            found += int(count * (_packed(source) if packed else 2))
         if source.adapter is not None:
             found += 2 * (source.adapter / WEIGHTS).stat().st_size  # kept in 32 bits, whatever the file has
     return found + BESIDE
+
+
+def _packed(source: Source) -> float:
+    """Bytes a quantised weight takes: as the recipe quantised it, else in 4 bits."""
+    written = (source.recipe.quantization if source.recipe else None) or {}
+    return 1 if written.get("load_in_8bit") else NF4

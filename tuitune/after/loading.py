@@ -21,9 +21,9 @@ NF4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}  # where
 def load(source: Source, *, adapter: bool, four_bit: bool, dtype: str | None = None, device: str | None = None) -> tuple[Any, Any]:
     """(model, tokenizer) in evaluation mode.
 
-    adapter: with the source's adapter over its base (False: the base alone, with its own tokenizer). four_bit: the base in 4 bits, as the
-    recipe quantised it or in NF4; else in `dtype` (None: as trained, 16 bits on a GPU). device: "cpu", "cuda" or None for the best there
-    is. UserError for whatever the user can put right.
+    adapter: with the source's adapter over its base (False: the base alone, with its own tokenizer). four_bit: the base as its recipe
+    quantised it (8 bits too), in NF4 where none says how; else in `dtype` (None: as trained, 16 bits on a GPU). device: "cpu", "cuda" or
+    None for the best there is. UserError for whatever the user can put right.
     """
     box = look(device == "cpu")
     if device == "cuda" and not box.cuda:
@@ -50,7 +50,7 @@ def _base(source: Source, four_bit: bool, dtype: str | None, box: Box) -> Any:
     if section.get("attn_implementation") not in (None, "auto"):
         arguments["attn_implementation"] = section["attn_implementation"]
     if four_bit:
-        arguments["quantization_config"] = _four_bit(source, wanted)
+        arguments["quantization_config"] = quantisation(source, wanted)
     if box.cuda:
         arguments["device_map"] = {"": 0}
     if source.recipe is not None and method_for(source.recipe.task).sequence_model:
@@ -58,9 +58,10 @@ def _base(source: Source, four_bit: bool, dtype: str | None, box: Box) -> Any:
     return _from_pretrained(transformers.AutoModelForCausalLM, source, source.base, **arguments)
 
 
-def _four_bit(source: Source, dtype: str) -> Any:
+def quantisation(source: Source, dtype: str) -> Any:
+    """What the source was trained on, or NF4. dtype: of the computation, unless the recipe names one."""
     written = (source.recipe.quantization if source.recipe else None) or {}
-    options = written if written.get("load_in_4bit") else {**NF4, "load_in_4bit": True}
+    options = written if source.quantized else {**NF4, "load_in_4bit": True}
     return transformers.BitsAndBytesConfig(**{"bnb_4bit_compute_dtype": dtype, **options})
 
 
