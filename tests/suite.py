@@ -33,7 +33,13 @@ def failures(results: Path) -> list[str]:
     """The tests that failed, as pytest takes them: file::test[parameters]. results: a junit file of the family xunit1."""
     cases = ElementTree.parse(results).iter("testcase")
     broken = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
-    return [f"{case.get('file')}::{case.get('name')}" for case in broken]
+    return [f"{case.get('file')}::{name_of(case)}" for case in broken]
+
+
+def name_of(case: ElementTree.Element) -> str:
+    """A test's name without the group that pytest-xdist writes behind it (test[parameters]@group)."""
+    plain, bracket, rest = (case.get("name") or "").rpartition("]")
+    return plain + bracket + rest.partition("@")[0]
 
 
 def say(words: str, tests: Sequence[str]) -> None:

@@ -173,7 +173,7 @@ def test_documentation_reads_without_markup(schema: Schema) -> None:
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_shipped_recipes_have_no_problem_and_say_how_to_launch(file: Path, schema: Schema) -> None:
-    assert validate_file(file, schema) == []
+    assert {problem.code for problem in validate_file(file, schema)} <= {"RCP019"}, "it may say that TRL calls the task experimental"
     comment = file.read_text().split("\n\n")[0]
     assert all(line.startswith("#") for line in comment.splitlines())
     for word in ("# Card: ", "# Memory: ", "# Launch: "):
@@ -185,9 +185,9 @@ _BUILD = """
 import json, sys
 from peft import LoraConfig
 from transformers import BitsAndBytesConfig
-import trl
-for name, (config, training, peft, quantization) in json.load(sys.stdin).items():
-    built = getattr(trl, config)(**{**training, "output_dir": "/tmp/unused", "use_cpu": True})
+from tuitune.trainer.methods import method_for
+for name, (task, training, peft, quantization) in json.load(sys.stdin).items():
+    built = method_for(task).config(**{**training, "output_dir": "/tmp/unused", "use_cpu": True})
     for key, value in training.items():
         now = getattr(built, key)
         assert getattr(now, "value", now) in (value, [value]), (name, key, now)
@@ -203,7 +203,7 @@ def test_the_real_config_classes_take_what_validates(schema: Schema) -> None:
         recipe = load_recipe(file, schema=schema)
         installed = {**schema.training, **schema.tasks_training[recipe.task]}
         arguments = canonical_training(recipe, installed)
-        wanted[file.stem] = (schema.tasks[recipe.task].config, arguments, recipe.peft, recipe.quantization)
+        wanted[file.stem] = (recipe.task, arguments, recipe.peft, recipe.quantization)
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [*HEAVY, "-W", "ignore", "-c", _BUILD],

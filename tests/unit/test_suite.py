@@ -9,7 +9,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # a test that fails the first time it is run, as one does that was late; one that always fails
-LATE = "def test_late():\n    mark = Path(__file__).with_suffix('.mark')\n    seen = mark.exists()\n    mark.touch()\n    assert seen\n"
+LATE = """
+import pytest
+
+@pytest.mark.xdist_group("one")
+def test_late():
+    mark = Path(__file__).with_suffix(".mark")
+    seen = mark.exists()
+    mark.touch()
+    assert seen
+"""
 WRONG = "def test_wrong():\n    assert False\n"
 RIGHT = "def test_right():\n    pass\n"
 
@@ -17,7 +26,7 @@ RIGHT = "def test_right():\n    pass\n"
 def suite(folder: Path, *texts: str) -> tuple[int, str]:
     for number, text in enumerate(texts):
         (folder / f"test_{number}.py").write_text("from pathlib import Path\n" + text)
-    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = xdist_group\n")
     command = [sys.executable, "-m", "tests.suite"]
     done = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300)
     return done.returncode, done.stdout

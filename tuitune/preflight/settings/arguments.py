@@ -113,6 +113,7 @@ def several_gpus(context: BoxContext) -> Iterator[Found]:
 
     Rule: launch.gpus > the GPUs that the driver shows and CUDA_VISIBLE_DEVICES leaves.
     Do: launch.gpus: as many as there are.
+    Known from: tuitune.hub.lease.
     """
     context.gpu_wanted()
     wanted = context.asked.recipe.launch.get("gpus") if context.asked else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitune.errors import UserError
+from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
 from tuitune.workbench import quick_open
 from tuitune.workbench.parts.picker import Box
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from tuitune.workbench.app import Workbench
     from tuitune.workbench.views.dataset.scanning import Scanning
     from tuitune.workbench.views.dataset_view import DatasetView
+
+
+LEARNT = frozenset({"completion", "chosen", "text", "messages"})  # what a row holds besides a prompt
 
 
 class Chooser(Box):
@@ -57,7 +61,10 @@ async def map_columns(view: DatasetView, app: Workbench) -> None:
     shown = view.shown_row
 
     def preview(mapping: dict[str, str]) -> list[Mapping[str, Any]]:
-        return [{"row": row, **view.asking.ask("row", row=row, columns=mapping, room=20_000)} for row in _samples(shown, view.count)]
+        answers: list[dict[str, Any]] = [
+            {"row": row, **view.asking.ask("row", row=row, columns=mapping, room=20_000)} for row in _samples(shown, view.count)
+        ]
+        return [unless_learnt(answer, naming.task) if naming else answer for answer in answers]
 
     mapping = naming.columns if naming and naming.columns else view.mapping
     chosen = await app.push_screen_wait(MappingBox(view.names, mapping, naming.words if naming else "", preview))
@@ -71,6 +78,14 @@ async def map_columns(view: DatasetView, app: Workbench) -> None:
     elif await app.in_thread(lambda: write(app, naming, chosen), failed="Not written"):
         view.use_mapping(chosen, naming.words)
         view.say(f"written into {naming.words}")
+
+
+def unless_learnt(answer: dict[str, Any], task: str) -> dict[str, Any]:
+    """A row that has come out, as a misfit when it is a prompt alone and the task does not answer that itself."""
+    if task in PROMPTED or not answer.get("made") or answer["made"].keys() & LEARNT:
+        return answer
+    rest = {name: value for name, value in answer.items() if name != "made"}
+    return {**rest, "misfit": f"assistant is nothing: {task} learns from answers, and this row would be a prompt alone"}
 
 
 def _samples(row: int, count: int) -> list[int]:

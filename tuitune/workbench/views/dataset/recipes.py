@@ -15,11 +15,12 @@ from tuitune.text import printable
 
 @dataclass(frozen=True)
 class Naming:
-    """A source of a recipe that names the file: ("dataset", "train", 0), with the columns written there."""
+    """A source of a recipe that names the file: ("dataset", "train", 0), with the columns written there and the recipe's task."""
 
     recipe: Path
     place: KeyPath
     columns: dict[str, str] | None
+    task: str = "sft"
 
     @property
     def words(self) -> str:
@@ -32,16 +33,17 @@ def namings(path: Path, recipes: Iterable[Path]) -> list[Naming]:
     found = []
     for recipe in recipes:
         try:
-            data = read_document(recipe).data.get("dataset")
+            document = read_document(recipe).data
         except UserError:
             continue
+        data = document.get("dataset")
         for split in ("train", "eval"):
             sources = data.get(split) if isinstance(data, dict) else None
             for index, source in enumerate(sources if isinstance(sources, list) else ()):
                 if isinstance(source, dict) and _same(source.get("path"), recipe.parent, path):
                     columns = source.get("columns")
                     named = {str(key): str(value) for key, value in columns.items()} if isinstance(columns, dict) and columns else None
-                    found.append(Naming(recipe, ("dataset", split, index), named))
+                    found.append(Naming(recipe, ("dataset", split, index), named, str(document.get("task", "sft"))))
     return found
 
 
