@@ -196,6 +196,11 @@ def test_what_cannot_be_asked_is_a_sentence_and_changes_nothing(talk: Talk, op: 
     assert (talk.chat.turns, talk.job.told) == ([], [])
 
 
+def test_a_question_that_no_record_can_hold_is_refused_and_not_waited_for(talk: Talk) -> None:
+    assert "shorten them" in talk.do("ask", text="x" * 70_000)["error"]
+    assert "turn" not in {record["ev"] for record in talk.job.told}
+
+
 def test_what_the_template_refuses_is_told_in_its_words(adapted: tuple[Any, Any]) -> None:
     import copy
 

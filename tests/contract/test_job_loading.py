@@ -137,3 +137,11 @@ def test_a_quantised_base_is_what_it_was_in_training(tmp_path: Path, written: st
         (run.adapter / name).write_text("{}")
     found = quantisation(find_source(str(run.path), tmp_path), "bfloat16")
     assert (found.load_in_4bit, found.load_in_8bit, found.bnb_4bit_quant_type) == (four, eight, kind)
+
+
+def test_a_checkpoint_that_fits_a_changed_base_is_refused(tmp_path: Path) -> None:
+    """PiSSA takes part of the base into the adapter: without the adapter that base is no base to compare with."""
+    trained = Trained(tmp_path / "pissa", "peft: {r: 4, target_modules: all-linear, init_lora_weights: pissa}")
+    mark_complete(trained.save(trained.run.checkpoints / "checkpoint-2"), 2)
+    with pytest.raises(UserError, match="take the result of the run"):
+        load(trained.source, adapter=True, four_bit=False)

@@ -19,12 +19,14 @@ from tuitune.after.chat_params import Params
 from tuitune.after.job import Command, Job
 from tuitune.after.loading import load
 from tuitune.after.source import Source, base_of, find_source
+from tuitune.bus.envelope import encode
 from tuitune.errors import UserError
 
 OPS = ("ask", "interrupt", "regenerate", "reset", "probabilities")
 SAY_S = 0.1  # between two pieces of an answer
 LOOK_S = 0.05  # between looks at commands while it answers
 PORTION = 64  # tokens of a `probabilities` record, which has to stay below 64 KiB
+LONGEST = 48 << 10  # bytes of a question and the system prompt, which go into one record of the journal
 KEYS = ("left", "right")
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -143,6 +145,8 @@ class Chat:
             text = last["content"]
         if not isinstance(text, str) or not text.strip():
             raise UserError("ask takes `text`, or `messages` that end with a user's")
+        if (size := len(encode({"text": text, "system": system}))) > LONGEST:
+            raise UserError(f"question and system prompt take {size:,} bytes, and a chat can tell {LONGEST:,}: shorten them")
         turn = Turn(self.count + 1, text)
         turns = [] if fresh else self.turns
         for side in self._chosen(args):

@@ -81,10 +81,13 @@ class ChatState:
         return self.ready and self.state == "running" and bool(self.turns) and not self.turns[-1].over
 
     def messages(self, side: str) -> list[dict[str, str]]:
-        """The conversation as this side had it, for a training row; [] when it has answered nothing."""
+        """The conversation as this side had it, for a training row, up to the first answer that it did not end itself: what is cut off
+        teaches to stop there. [] when there is none."""
         rows: list[dict[str, str]] = []
         for turn in self.turns:
             if (spoken := turn.answers.get(side)) is not None and spoken.text:
+                if spoken.ended != "stop token":
+                    break
                 rows += [{"role": "user", "content": turn.text}, {"role": "assistant", "content": spoken.text}]
         return [{"role": "system", "content": self.system}, *rows] if rows and self.system else rows
 

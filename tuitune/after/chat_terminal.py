@@ -121,7 +121,7 @@ class _Talk:
         side, _, file = rest.partition(" ") if rest.split(" ")[0] in ("left", "right") else ("left", "", rest)
         messages = self.session.state.messages(side)
         if not messages:
-            raise UserError("that side has answered nothing")
+            raise UserError("that side has no answer that ended by itself; one that is cut off is no row to learn from")
         path = self.workspace / Path(file.strip() or DEFAULT_FILE).expanduser()
         rows = append_row(path, messages)
         count = "1 row" if rows == 1 else f"{rows} rows"

@@ -9,6 +9,8 @@ import transformers
 from tuitune.after.source import Source
 from tuitune.errors import UserError
 from tuitune.preflight.model_files import AdapterFiles
+from tuitune.recipe.adapter_start import changes_base
+from tuitune.text import printable
 from tuitune.trainer.box import Box, model_dtype
 from tuitune.trainer.build import why_no_adapter, why_not_loaded
 from tuitune.trainer.device import look
@@ -69,7 +71,14 @@ def _adapted(model: Any, folder: Path, tokenizer: Any) -> Any:
     """The model with the adapter over it; it grows first when the adapter brings rows of new tokens."""
     import peft
 
-    rows = grown_to(model.get_input_embeddings().weight.shape[0], AdapterFiles(folder), tokenizer)
+    files = AdapterFiles(folder)
+    start = files.config.get("init_lora_weights")
+    if changes_base(start):
+        raise UserError(
+            f"{printable(str(folder))} is a checkpoint whose adapter began as {printable(str(start))}: it fits a base that is on no disk; "
+            "take the result of the run (its `adapter` folder), which is an adapter of the unchanged base"
+        )
+    rows = grown_to(model.get_input_embeddings().weight.shape[0], files, tokenizer)
     if rows is not None:
         model.resize_token_embeddings(rows, mean_resizing=False)  # the adapter holds all of them
     try:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,9 @@ def run(job: "Job") -> dict[str, Any]:
     job.state("loading", f"loading {printable(source.base)}")
     merged = merge(source, plan, args["max_shard_size"], device)
     job.state("running")
+    if source.recipe is not None and source.recipe.task == "reward":
+        job.warn("a reward model writes no text, so the merged one was not compared with the adapter")
+        return merged
     if not args["check"]:
         return merged
     from tuitune.after.equivalence import check_merge
@@ -47,7 +49,7 @@ def run(job: "Job") -> dict[str, Any]:
 def source_of(job: "Job") -> Source:
     """The source that a job names, over the base that it names besides."""
     source = find_source(job.args["source"], job.workspace)
-    return replace(source, base=job.args["base"], revision=None) if job.args.get("base") else source
+    return source.over(job.args["base"]) if job.args.get("base") else source
 
 
 def merge(source: Source, plan: MergePlan, max_shard_size: str = "5GB", device: str = "cpu") -> dict[str, Any]:

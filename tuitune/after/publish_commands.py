@@ -6,7 +6,6 @@ Imports no torch; the work is in the job's process. A push's dry run needs no pr
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,9 +133,25 @@ def subject_of(text: str, *, merged: bool, workspace: Path | None = None) -> tup
         folder = (source.run.path / "merged") if source.run is not None else source.adapter.with_name(f"{source.adapter.name}-merged")
         if not folder.is_dir():
             raise UserError(f"{source.words} is not merged yet: tuitune merge {printable(text)}")
+        require_merge_of(source, folder, text)
     if not folder.is_dir():
         raise UserError(f"{source.words} is a model of the Hub already; name a run or a folder of this box")
     return folder, source, facts
+
+
+def require_merge_of(source: "Source", folder: Path, text: str) -> None:
+    """UserError when the merge in `folder` is not of this adapter as it is now, or did not pass its check."""
+    from tuitune.files import file_hash
+
+    try:
+        record = json.loads((folder / "merge.json").read_bytes())
+    except (OSError, ValueError):
+        record = {}
+    again = f"merge anew: tuitune merge {printable(text)}"
+    if source.adapter is None or record.get("adapter_sha256") != file_hash(source.adapter / "adapter_model.safetensors"):
+        raise UserError(f"{printable(str(folder))} is the merge of another adapter than {source.words} is now; {again}")
+    if (record.get("check") or {}).get("passed") is False:
+        raise UserError(f"the merge in {printable(str(folder))} failed its check ({printable(str(record['check'].get('words')))}); {again}")
 
 
 def push_plan(folder: Path, facts: "RunFacts | None", args: argparse.Namespace) -> "PushPlan":
@@ -183,7 +198,7 @@ def _source(args: argparse.Namespace) -> "Source":
     if not args.base:
         return source
     local = Path(args.base).expanduser()
-    return replace(source, base=str(local.resolve()) if local.is_dir() else args.base, revision=None)
+    return source.over(str(local.resolve()) if local.is_dir() else args.base)
 
 
 def _device(args: argparse.Namespace) -> dict[str, str]:

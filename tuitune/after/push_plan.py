@@ -178,11 +178,21 @@ def _names(folder: Path) -> Iterator[str]:
 def _file(folder: Path, name: str, base: str) -> PushFile:
     path = folder / name
     try:
+        _refuse_outside(folder, path)
         if name in REWRITTEN and (made := _rewritten(path, base)) is not None:
             return PushFile(name, len(made), f"{path}, folders of this box taken out", made)
         return PushFile(name, path.stat().st_size, str(path), path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _refuse_outside(folder: Path, path: Path) -> None:
+    """UserError for a link that leads out of the folder: what lies there was not meant. The Hub's own cache links into its `blobs`."""
+    target, inside = path.resolve(), folder.resolve()
+    places = [inside, *([inside.parents[1] / "blobs"] if inside.parent.name == "snapshots" else [])]
+    if not any(target.is_relative_to(place) for place in places):
+        shown = f"{printable(str(path))} is a link to {printable(str(target))}"
+        raise UserError(f"{shown}, outside the folder: nothing is sent; put the file itself there")
 
 
 def _rewritten(path: Path, base: str) -> bytes | None:

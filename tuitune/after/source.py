@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +56,10 @@ class Source:
     def trust_remote_code(self) -> bool:
         """Whether the recipe has allowed the model's own code."""
         return bool(self.recipe and self.recipe.model.get("trust_remote_code") is True)
+
+    def over(self, base: str) -> "Source":
+        """The same over another base, whose code the recipe has not allowed."""
+        return replace(self, base=base, revision=None, recipe=_without_trust(self.recipe))
 
 
 def find_source(text: str, workspace: Path) -> Source:
@@ -123,6 +127,8 @@ def _of_run(run: RunDirectory, workspace: Path) -> Source:
 def _of_result(folder: Path, run: RunDirectory | None, words: str, workspace: Path) -> Source:
     """An adapter's or a model's folder, of a training or from elsewhere."""
     recipe = _recipe(run) if run is not None else None
+    if run is not None and not _is_ours(run, workspace):
+        recipe = _without_trust(recipe)
     bits = (recipe.quantization if recipe else None) or {}
     quantized = bool(bits.get("load_in_4bit") or bits.get("load_in_8bit"))
     if (folder / ADAPTER).is_file():
@@ -150,6 +156,16 @@ def _base(folder: Path, recipe: Recipe | None, workspace: Path) -> tuple[str, st
         raise UserError(f"{printable(str(folder / ADAPTER))} does not say which model it belongs to: write it at base_model_name_or_path")
     local = workspace / Path(str(base)).expanduser()
     return str(local.resolve()) if local.is_dir() else str(base), written.get("revision")
+
+
+def _is_ours(run: RunDirectory, workspace: Path) -> bool:
+    """Whether it is a run of this workspace: a recipe that came with somebody's folder allows nothing here."""
+    runs = runs_folder(workspace)
+    return runs.is_dir() and any(run.path.resolve() == one.resolve() for one in runs.iterdir())
+
+
+def _without_trust(recipe: Recipe | None) -> Recipe | None:
+    return replace(recipe, model={**recipe.model, "trust_remote_code": False}) if recipe is not None else None
 
 
 def _recipe(run: RunDirectory) -> Recipe | None:

@@ -91,8 +91,8 @@ def worse_than_median(trial: Trial, others: Sequence[Trial], after: int, goal: G
 
 
 def best_of(trials: Sequence[Trial], goal: Goal) -> Trial | None:
-    """The best run of those that have a value."""
-    rated = [trial for trial in trials if trial.value is not None]
+    """The best run of those that have a value and were not lost on the way: a failed run, or one without numbers, leaves no model."""
+    rated = [trial for trial in trials if trial.value is not None and trial.state not in ("failed", "lost") and trial.verdict is None]
     return (min if goal == "min" else max)(rated, key=lambda trial: trial.value or 0.0) if rated else None
 
 

@@ -6,6 +6,7 @@ ddp keeps a copy on each; fsdp (FSDP2) and deepspeed (ZeRO) spread weights, grad
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+from tuitune.recipe.adapter_start import changes_base
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.problems import KeyPath
 
@@ -46,6 +47,10 @@ def objections(recipe: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     if _section(recipe, "tokenizer").get("add_special_tokens"):
         message = f"new tokens are not proven with launch.strategy {strategy}: train them with ddp"
         yield ("tokenizer", "add_special_tokens"), message
+    start = _section(recipe, "peft").get("init_lora_weights")
+    if changes_base(start):
+        message = f"init_lora_weights {start} is made plain when the result is saved, which spread weights do not allow: take ddp"
+        yield ("peft", "init_lora_weights"), message
     yield from _quantised(_section(recipe, "quantization"), strategy)
 
 

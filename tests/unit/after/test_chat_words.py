@@ -108,6 +108,12 @@ def test_an_interrupted_turn_is_over_for_the_sides_that_were_not_asked() -> None
     assert state.messages("right") == []
 
 
+@pytest.mark.parametrize("ended", ["interrupted", "length", "memory", ""])
+def test_an_answer_that_was_cut_off_is_no_training_row(ended: str) -> None:
+    state = told(READY, RUNNING, turn(), *spoken("left", "hel", ended=ended))
+    assert state.messages("left") == []
+
+
 def test_an_answer_that_is_given_again_takes_the_place_of_the_one_before() -> None:
     state = told(READY, RUNNING, turn(), *spoken("left", "no"), turn(again=True), *spoken("left", "yes"))
     assert [one.text for one in state.turns[0].answers.values()] == ["yes"]

@@ -4,11 +4,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.results import ended_run
 from tuitune import cli
+from tuitune.files import file_hash
 from tuitune.runs.directory import RunDirectory
 
 Ran = tuple[int, str, str]
@@ -82,7 +84,9 @@ def test_a_merged_folder_is_pushed_as_a_model_of_its_base(run: RunDirectory, tui
     merged.mkdir()
     (merged / "config.json").write_text('{"model_type": "llama", "dtype": "bfloat16"}')
     shutil.copy(run.adapter / "adapter_model.safetensors", merged / "model.safetensors")
-    record = {"base": "/home/jane/models/SmolLM2-135M-Instruct", "check": {"words": "20 of 20 greedy answers are equal"}}
+    weights = file_hash(run.adapter / "adapter_model.safetensors")
+    check = {"passed": True, "words": "20 of 20 greedy answers are equal"}
+    record = {"base": "/home/jane/models/SmolLM2-135M-Instruct", "adapter_sha256": weights, "check": check}
     (merged / "merge.json").write_text(json.dumps(record))
     document = json.loads(tuitune("push", run.name, "jane/log", "--merged", "--dry-run", "--json")[1])
     assert (document["kind"], sorted(file["name"] for file in document["files"])) == (
@@ -92,3 +96,23 @@ def test_a_merged_folder_is_pushed_as_a_model_of_its_base(run: RunDirectory, tui
     assert "merge.json" in document["left"]
     assert "20 of 20 greedy answers are equal" in document["card"]
     assert "/home/jane" not in document["card"]
+
+
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        ({"adapter_sha256": "of an earlier one"}, "is the merge of another adapter"),
+        ({"check": {"passed": False, "words": "too far"}}, "too far"),
+    ],
+)
+def test_a_merge_that_is_old_or_failed_its_check_is_not_pushed(
+    run: RunDirectory, tuitune: Callable[..., Ran], record: dict[str, Any], why: str
+) -> None:
+    merged = run.path / "merged"
+    merged.mkdir()
+    weights = file_hash(run.adapter / "adapter_model.safetensors")
+    (merged / "merge.json").write_text(json.dumps({"adapter_sha256": weights, **record}))
+    code, out, err = tuitune("push", run.name, "jane/log", "--merged", "--dry-run")
+    assert (code, out) == (1, "")
+    assert why in err
+    assert f"merge anew: tuitune merge {run.name}" in err

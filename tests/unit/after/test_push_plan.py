@@ -112,3 +112,12 @@ def test_pickled_weights_are_not_published(run: RunDirectory) -> None:
     run.checkpoints.mkdir()
     with pytest.raises(UserError, match="neither an adapter nor a model"):
         plan_push(run.checkpoints, REPO)
+
+
+def test_a_link_that_leads_out_of_the_folder_sends_nothing(run: RunDirectory, tmp_path: Path) -> None:
+    """An adapter from somebody else's archive must not send this box's files."""
+    key = tmp_path / "id_ed25519"
+    key.write_text("private")
+    (run.adapter / "LICENSE").symlink_to(key)
+    with pytest.raises(UserError, match="outside the folder: nothing is sent"):
+        plan(run)

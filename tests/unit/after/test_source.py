@@ -162,3 +162,13 @@ def test_a_model_of_the_hub_s_cache_is_found_without_a_network(workspace: Path, 
     found = find_source("org/name", workspace)
     assert found == Source("org/name", "org/name", None, None, None, None, "model", False)
     assert found.hub_names == ["org/name"]
+
+
+def test_only_recipes_of_this_workspace_allow_a_models_own_code(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run = a_run(workspace)
+    adapter(run.adapter)
+    source = find_source(str(run.path), workspace)
+    assert source.trust_remote_code
+    assert not source.over("other/model").trust_remote_code, "that one was not allowed"
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    assert not find_source(str(run.path), elsewhere).trust_remote_code, "a folder that came from somebody"

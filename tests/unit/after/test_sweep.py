@@ -118,6 +118,9 @@ def test_the_rule_is_said_in_two_words() -> None:
 def test_the_table_has_the_best_first_and_says_what_was_stopped(tmp_path: Path) -> None:
     trials = [trial(1, 2.0), trial(2, 1.0), Trial(3, {"training.learning_rate": 3})]
     trials[0].verdict = "stopped at step 10"
+    lost = trial(4, 0.5)
+    lost.state = "failed"
+    assert best_of([*trials, lost], "min") == trials[1], "a run that failed leaves no model"
     table = document(trials, "eval_loss", "min", "median")
     assert (table["best"], best_of(trials, "min")) == (2, trials[1])
     lines = page(table).splitlines()

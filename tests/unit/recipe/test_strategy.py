@@ -31,6 +31,7 @@ def test_one_gpu_has_nobody_to_share_with(gpus: object) -> None:
         ({"training": {"optim": "paged_adamw_8bit"}}, ("training", "optim")),
         ({"task": "kto"}, ("launch", "strategy")),
         ({"tokenizer": {"add_special_tokens": ["<new>"]}}, ("tokenizer", "add_special_tokens")),
+        ({"peft": {"init_lora_weights": "pissa_niter_4"}}, ("peft", "init_lora_weights")),
         ({"quantization": {"load_in_8bit": True}}, ("quantization", "load_in_8bit")),
         ({"quantization": {**FOUR_BIT, "bnb_4bit_quant_storage": "uint8"}}, ("quantization", "bnb_4bit_quant_storage")),
         ({"quantization": {**FOUR_BIT, "bnb_4bit_compute_dtype": "float16"}}, ("quantization", "bnb_4bit_compute_dtype")),

@@ -222,7 +222,7 @@ class ChatView(Following):
         chat = self.feed.chat
         answered = [side for side in chat.sides if chat.messages(side.key)]
         if not answered:
-            self.notify("Nothing was answered yet.")
+            self.notify("No answer has ended by itself yet; one that is cut off is no row to learn from.")
             return
         side = answered[0]
         if len(answered) > 1:
