@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.living_hub import until
 from tests.support.terminal import Terminal
 from tests.support.tiny_model import make_tiny_model
 from tuitune.runs.listing import list_runs
@@ -90,5 +91,4 @@ def test_a_chat_in_the_workbench(folder: Path, tmp_path: Path) -> None:
         terminal.send("shift+f5")
         terminal.wait_for("stopped: stop by", SECONDS)
         terminal.send("ctrl+q")
-    living = [run for run in list_runs(folder / "runs") if run.alive]
-    assert not living
+    until(lambda: not any(run.alive for run in list_runs(folder / "runs")))
