@@ -6,7 +6,6 @@ With --json one JSON document (streaming commands: one line an event) goes to st
 
 import argparse
 import io
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,8 @@ from typing import Any, Literal
 from tuitune.after import commands as after
 from tuitune.command_line import build_parser
 from tuitune.errors import UserError
-from tuitune.text import escaped_json, printable
+from tuitune.printing import print_json, say
+from tuitune.text import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def validate(args: argparse.Namespace) -> int:
     path = Path(args.recipe)
     problems = report.validate_file(path)
     if args.json:
-        _print_json(report.as_json(problems, path))
+        print_json(report.as_json(problems, path))
     else:
         from rich.console import Console
 
@@ -104,7 +104,7 @@ def check(args: argparse.Namespace) -> int:
         checks = registry.all_checks() if args.list else [registry.find_check(args.explain)]
         if args.json:
             rows = [{"id": one.id, "severity": one.severity, "title": one.title, "explanation": one.explanation} for one in checks]
-            _print_json({"checks": rows})
+            print_json({"checks": rows})
         elif args.list:
             report.print_catalogue(checks, console)
         else:
@@ -128,7 +128,7 @@ def check(args: argparse.Namespace) -> int:
     shown = (lambda finding: None) if args.json else (lambda finding: report.print_finding(finding, console))
 
     def look() -> Report:
-        return preflight(recipe, analyst, card, workspace=Path.cwd(), found=shown, progress=lambda text: _say(f"{text} …"))
+        return preflight(recipe, analyst, card, workspace=Path.cwd(), found=shown, progress=lambda text: say(f"{text} …"))
 
     try:
         analyst.start()  # its imports take seconds: meanwhile document and headers are read
@@ -140,7 +140,7 @@ def check(args: argparse.Namespace) -> int:
     finally:
         analyst.close()
     if args.json:
-        _print_json(report.document(found))
+        print_json(report.document(found))
     else:
         report.print_summary(found, console)
     return 1 if found.count("error") else 0
@@ -150,10 +150,10 @@ def doctor(args: argparse.Namespace) -> int:
     """`tuitune doctor`: GPU, driver, libraries, disk and limits of this computer, with a remedy for whatever is wrong."""
     from tuitune.preflight import doctor
 
-    _say("looking at this box …")
+    say("looking at this box …")
     diagnosis = doctor.diagnose(Path.cwd())
     if args.json:
-        _print_json(doctor.document(diagnosis))
+        print_json(doctor.document(diagnosis))
     else:
         from rich.console import Console
 
@@ -168,17 +168,17 @@ def inspect(args: argparse.Namespace) -> int:
     if args.all:
         if args.row or args.find:
             raise UserError("--all gives figures over all rows; --row and --find choose rows to show: use one of them", exit_code=2)
-        survey = report.survey_file(Path(args.recipe), say=_say)
+        survey = report.survey_file(Path(args.recipe), say=say)
         if args.json:
-            _print_json({"survey": report.survey_json(survey)})
+            print_json({"survey": report.survey_json(survey)})
         else:
             from rich.console import Console
 
             report.print_survey(survey, Console(highlight=False, soft_wrap=True))
         return 0
-    found = report.inspect_file(Path(args.recipe), rows=args.row, find=args.find, say=_say)
+    found = report.inspect_file(Path(args.recipe), rows=args.row, find=args.find, say=say)
     if args.json:
-        _print_json(report.as_json(found))
+        print_json(report.as_json(found))
     else:
         from rich.console import Console
 
@@ -193,10 +193,10 @@ def template(args: argparse.Namespace) -> int:
     if args.write is not None and not args.mark_generation:
         raise UserError("--write writes what --mark-generation makes; give both", exit_code=2)
     recipe = Path(args.recipe)
-    found = report.ask(recipe, rows=args.row, other=args.diff, mark=args.mark_generation, say=_say)
+    found = report.ask(recipe, rows=args.row, other=args.diff, mark=args.mark_generation, say=say)
     written = None if args.write is None else report.write_marked(found, Path(args.write) if args.write else report.marked_path(recipe))
     if args.json:
-        _print_json(report.as_json(found))
+        print_json(report.as_json(found))
     else:
         from rich.console import Console
 
@@ -213,17 +213,17 @@ def plan(args: argparse.Namespace) -> int:
     def count(wishes: dict[str, Any]) -> dict[str, Any]:
         from tuitune.analyst.client import Analyst
 
-        _say("tuitune has no formula for this family: a model without memory is measured, once; loading the libraries …")
+        say("tuitune has no formula for this family: a model without memory is measured, once; loading the libraries …")
         analyst = Analyst()
         try:
-            return analyst.request("memory", wishes, progress=lambda text: _say(f"{text} …"))
+            return analyst.request("memory", wishes, progress=lambda text: say(f"{text} …"))
         finally:
             analyst.close()
 
     card = parse_card(args.gpu) if args.gpu else this_box()
     document = report.document(planning.read_recipe(Path(args.recipe), card, count))
     if args.json:
-        _print_json(document)
+        print_json(document)
     else:
         from rich.console import Console
 
@@ -240,12 +240,12 @@ def train(args: argparse.Namespace) -> int:
     from tuitune.preflight.gate import pass_gate
     from tuitune.runs.listing import reference
 
-    leave = pass_gate(Path(args.recipe), Path.cwd(), force=args.force, as_json=args.json, plain=args.plain, say=_say)
+    leave = pass_gate(Path(args.recipe), Path.cwd(), force=args.force, as_json=args.json, plain=args.plain, say=say)
     with interrupts_held() as held:  # a Ctrl-C in the moment of starting must not leave a run without a name
         run = launch_recipe(Path(args.recipe).resolve(), Path.cwd(), checked=leave.checked, overridden=leave.overridden)
     if args.detach:
         if args.json:
-            _print_json({"run": run.name, "path": str(run.path)})
+            print_json({"run": run.name, "path": str(run.path)})
         else:
             print(f"{run.name} trains in the background. Watch it: tuitune attach {reference(run, Path.cwd())}")  # noqa: T201
         return 0
@@ -265,7 +265,7 @@ def resume(args: argparse.Namespace) -> int:
     run = resumed.run
     if args.detach and args.json:
         facts = {"attempt": resumed.attempt, "resume_from": resumed.resume_from, "adopted": resumed.adopted}
-        _print_json({"run": run.name, "path": str(run.path), **facts})
+        print_json({"run": run.name, "path": str(run.path), **facts})
     elif not args.json:
         print(printable(resumed.words))  # noqa: T201
     if args.detach:
@@ -291,7 +291,7 @@ def runs(args: argparse.Namespace) -> int:
 
     found = list_runs(Path(args.runs))
     if args.json:
-        _print_json({"runs": [summary.as_dict() for summary in found]})
+        print_json({"runs": [summary.as_dict() for summary in found]})
     else:
         print_runs(found, Path(args.runs))
     return 0
@@ -307,7 +307,7 @@ def send(args: argparse.Namespace) -> int:
     run = find_run(Path(args.runs), args.run)
     reply = HubClient(run.path).send(args.op, given)
     if args.json:
-        _print_json(reply)
+        print_json(reply)
     elif reply.get("error"):
         raise UserError(f"{run.name}: {args.op} {reply.get('s', 'failed')}: {reply['error']}")
     else:
@@ -323,7 +323,7 @@ def compare(args: argparse.Namespace) -> int:
 
     found = comparing.compare([find_run(Path(args.runs), name) for name in args.run])
     if args.json:
-        _print_json(comparing.document(found))
+        print_json(comparing.document(found))
     else:
         print_comparison(found)
     return 0
@@ -336,7 +336,7 @@ def slurm(args: argparse.Namespace) -> int:
 
     text = script(load_recipe(Path(args.recipe)), Path.cwd())
     if args.json:
-        _print_json({"script": text})
+        print_json({"script": text})
     else:
         print(text, end="")  # noqa: T201
     return 0
@@ -393,16 +393,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "push": push,
     "doctor": doctor,
 }
-
-
-def _say(text: str) -> None:
-    """What happens meanwhile: for people, so beside the result."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)  # noqa: T201
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(escaped_json(json.dumps({"schema": 1, **document}, ensure_ascii=False)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.after.job import Job
-from tuitune.bus.envelope import VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.errors import UserError
 from tuitune.memory.allocator import choose
 from tuitune.network import settle_network
 from tuitune.runs.directory import RunDirectory
-from tuitune.runs.manifest import Process, read_manifest
+from tuitune.runs.hello import this_process
+from tuitune.runs.manifest import read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK
 from tuitune.trainer.stop import StopNow, StopRequest
-from tuitune.versions import installed
 
 # Each module has `run(job) -> result` and may have OPS, the commands it takes besides `stop`.
 MODULES = {
@@ -89,18 +88,8 @@ def _module(kind: str) -> Any:
 
 
 def _hello(job: Job) -> None:
-    process = Process.of(os.getpid())
-    job.emit(
-        "hello",
-        proto=VERSION,
-        pid=os.getpid(),
-        start_ticks=process and process.start_ticks,
-        host=os.uname().nodename,
-        argv=sys.argv,
-        versions=installed(),
-        kind=job.kind,
-        caps=[{"name": name, "effect": "now"} for name in ("stop", *job.ops)],
-    )
+    caps = [{"name": name, "effect": "now"} for name in ("stop", *job.ops)]
+    job.emit("hello", **this_process(), kind=job.kind, caps=caps)
 
 
 def _end(job: Job, state: str, result: dict[str, Any] | None, why: str | None) -> int:

@@ -1,7 +1,6 @@
 """`tuitune chat` in a plain terminal, and with piped input. Answers go to stdout as they are drawn, everything else to stderr."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from tuitune.after.chat_rows import DEFAULT_FILE, append_row
 from tuitune.after.chat_session import ChatSession
 from tuitune.after.chat_state import SideFacts, Spoken, TurnFacts
 from tuitune.errors import UserError
-from tuitune.text import escaped_json, printable
+from tuitune.printing import print_json
+from tuitune.text import printable
 
 HELP = """\
 /again            answer the last question once more, with another seed
@@ -66,7 +66,7 @@ def answer_all(session: ChatSession, params: Params, questions: Iterator[str], a
         document.append(_turn_document(turn))
     if as_json:
         sides = [{"side": side.key, "model": side.words, "weights": side.weights, "device": side.device} for side in session.state.sides]
-        print(escaped_json(json.dumps({"schema": 1, "run": session.run.name, "sides": sides, "turns": document}, ensure_ascii=False)))  # noqa: T201
+        print_json({"run": session.run.name, "sides": sides, "turns": document})
     return 1 if failed else 0
 
 

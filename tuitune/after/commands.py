@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitune.errors import UserError
+from tuitune.printing import say
 from tuitune.text import printable
 
 if TYPE_CHECKING:
@@ -50,12 +51,6 @@ def evaluate(args: argparse.Namespace) -> int:
     from tuitune.after.evaluation_command import evaluate as follow_evaluation
 
     return follow_evaluation(args)
-
-
-def say(text: str) -> None:
-    """What happens meanwhile: for people, so beside the result."""
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)  # noqa: T201
 
 
 def follow(run: "RunDirectory", as_json: bool) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from tuitune.after.report import between, number, signed
 from tuitune.after.source import find_source
 from tuitune.after.start import start_job
 from tuitune.errors import UserError
+from tuitune.printing import print_json
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import reference
-from tuitune.text import escaped_json, printable
+from tuitune.text import printable
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -27,7 +28,7 @@ def evaluate(args: argparse.Namespace) -> int:
     run = start_evaluation(args.source, job_arguments(args, workspace), workspace)
     if args.detach:
         if args.json:
-            _print_json({"run": run.name, "path": str(run.path)})
+            print_json({"run": run.name, "path": str(run.path)})
         else:
             print(f"{run.name} works in the background. Watch it: tuitune attach {reference(run, workspace)}")  # noqa: T201
         return 0
@@ -38,7 +39,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.json:
         figures = {key: value for key, value in document.items() if key not in ("schema", "rows")}
         places = {name: place for name in ("report", "figures_file", "copy") if (place := result.get(name))}
-        _print_json({"run": run.name, **figures, **places})
+        print_json({"run": run.name, **figures, **places})
     else:
         print_document(document, Console(highlight=False, soft_wrap=True))
         print(f"Report: {printable(result['report'])}")  # noqa: T201
@@ -156,7 +157,3 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*(printable(cell).replace("[", "\\[") for cell in row))
     return table
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    print(escaped_json(json.dumps({"schema": 1, **document}, ensure_ascii=False)))  # noqa: T201

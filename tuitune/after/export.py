@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from tuitune.after.gguf_file import convert, find_converter, inspect
 from tuitune.after.merge import merge, source_of
-from tuitune.after.merge_plan import RECORD, plan_merge, require_room
+from tuitune.after.merge_plan import failed_check, plan_merge, require_room, why_stale
 from tuitune.after.prompts import prompts_of, token_ids
 from tuitune.after.snippets import Served, snippets
 from tuitune.after.source import Source
 from tuitune.after.turns import Turns, take_apart
 from tuitune.errors import UserError
-from tuitune.files import file_hash, write_atomically
+from tuitune.files import write_atomically
 from tuitune.preflight.model_files import AdapterFiles, locate_model
 from tuitune.text import printable
 from tuitune.trainer.device import look
@@ -50,7 +50,9 @@ def whole_model(source: Source, job: "Job") -> Path:
             raise UserError(f"{source.words} is not on this box: fetch it first (hf download {printable(source.base)})")
         return folder
     plan = plan_merge(source, check=False)
-    if _merged_from(plan.out / RECORD) == file_hash(source.adapter / "adapter_model.safetensors"):
+    if why_stale(plan.out, source) is None:
+        if why := failed_check(plan.out):
+            job.warn(why)
         return plan.out
     require_room(plan)
     job.progress(0, 3, f"merging into {plan.out}")
@@ -77,9 +79,14 @@ def check_gguf(source: Source, model: Path, file: Path, quant: str, job: "Job") 
     try:
         read = equivalence.load_plain(str(file.parent), device, gguf_file=file.name)
     except (ValueError, NotImplementedError, KeyError) as error:
-        why = f"the file is not compared: transformers reads no GGUF of this architecture ({printable(str(error), limit=160)})"
-        job.warn(why)
-        return {"file": found, "check": None, "why_unchecked": why}
+        said_why = printable(str(error), limit=160)
+        if "is not supported" in str(error):  # of the architecture: that says nothing about this file
+            why = f"the file is not compared: transformers reads no GGUF of this architecture ({said_why})"
+            job.warn(why)
+            return {"file": found, "check": None, "why_unchecked": why}
+        words = f"transformers cannot read the file back ({said_why}): make it again, and look at what the converter printed"
+        job.warn(words)
+        return {"file": found, "check": {"passed": False, "words": words}}
     apart = equivalence.difference(said, equivalence.speak(read, ids, stops, said.answers))
     check = equivalence.judge(apart, equivalence.rounding_of(quant), layers) | {"data": origin}
     if not check["passed"]:
@@ -118,11 +125,3 @@ def write_snippets(source: Source, model: Path, gguf: Path | None, folder: Path,
         write_atomically(folder / name, text, mode=0o755 if name.endswith(".sh") else 0o644)
         written.append(str(folder / name))
     return written
-
-
-def _merged_from(record: Path) -> str | None:
-    try:
-        found = json.loads(record.read_bytes())["adapter_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(found)

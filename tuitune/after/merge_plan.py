@@ -1,15 +1,17 @@
 """What a merge will need, from headers alone: type, bytes on disk and in memory, and where the result goes. Imports no torch."""
 
+import json
 import shutil
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from tuitune.errors import UserError
+from tuitune.files import file_hash
 from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
 from tuitune.text import printable
 
@@ -83,6 +85,32 @@ def default_out(source: "Source") -> Path:
     if source.adapter.parent.name == "snapshots":
         raise UserError(f"{source.words} lies in the Hub's cache: say with --out where the merged model shall go")
     return source.adapter.with_name(f"{source.adapter.name}-merged")
+
+
+def why_stale(folder: Path, source: "Source", *, same_base: bool = True) -> str | None:
+    """Why the merge in `folder` is not that of `source` as it is now; None when it is. Without `same_base` another base (--base) is no
+    reason."""
+    record = _record(folder)
+    if source.adapter is None or record.get("adapter_sha256") != file_hash(source.adapter / "adapter_model.safetensors"):
+        return f"{printable(str(folder))} is the merge of another adapter than {source.words} is now"
+    if same_base and (record.get("base"), record.get("revision")) != (source.base, source.revision):
+        return f"{printable(str(folder))} is a merge over another base ({printable(str(record.get('base')))})"
+    return None
+
+
+def failed_check(folder: Path) -> str | None:
+    """Why the merge in `folder` failed its check; None when it passed, or none was made."""
+    check = _record(folder).get("check") or {}
+    failed = check.get("passed") is False
+    return f"the merge in {printable(str(folder))} failed its check ({printable(str(check.get('words')))})" if failed else None
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / RECORD).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def require_room(plan: MergePlan, memory: int | None = None) -> None:

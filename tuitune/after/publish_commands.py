@@ -4,13 +4,13 @@ Imports no torch; the work is in the job's process. A push's dry run needs no pr
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuitune.errors import UserError
-from tuitune.text import escaped_json, printable
+from tuitune.printing import print_json, say
+from tuitune.text import printable
 
 if TYPE_CHECKING:
     from tuitune.after.ledger_facts import RunFacts
@@ -24,7 +24,7 @@ CONTEXT = 1 << 30  # bytes that CUDA itself and the products of a short prompt t
 
 def merge(args: argparse.Namespace) -> int:
     """`tuitune merge RUN|ADAPTER`: the adapter in 16 bits into its base, and the check that it says the same; 1 when it does not."""
-    from tuitune.after.commands import follow, say
+    from tuitune.after.commands import follow
     from tuitune.after.merge_plan import plan_merge, require_room
 
     source = _source(args)
@@ -36,7 +36,7 @@ def merge(args: argparse.Namespace) -> int:
     result = follow(run, args.json)
     check = result.get("check")
     if args.json:
-        _print_json({"run": run.name, **result})
+        print_json({"run": run.name, **result})
     else:
         _print(f"{result.get('path')}: {_size(result.get('bytes'))}, {result.get('dtype')}")
         _print(check["words"] if check else "not checked (--no-check)")
@@ -68,7 +68,7 @@ def export(args: argparse.Namespace) -> int:
     result = follow(run, args.json)
     check, problems = result.get("check"), (result.get("file") or {}).get("problems") or []
     if args.json:
-        _print_json({"run": run.name, **result})
+        print_json({"run": run.name, **result})
     else:
         _print(f"{result.get('path')}" + (f": {_size(result['bytes'])}" if "bytes" in result else ""))
         for line in [*problems, *([check["words"]] if check else []), *(result.get("snippets") or [])]:
@@ -104,7 +104,7 @@ def push(args: argparse.Namespace) -> int:
     plan = push_plan(folder, facts, args)
     if args.dry_run:
         if args.json:
-            _print_json({"dry_run": True, **plan.document(), "card": card_of(plan)})
+            print_json({"dry_run": True, **plan.document(), "card": card_of(plan)})
         else:
             _print(shown(plan))
         return 0
@@ -113,7 +113,7 @@ def push(args: argparse.Namespace) -> int:
         _print(shown(plan))
     result = follow(run, args.json)
     if args.json:
-        _print_json({"run": run.name, **result})
+        print_json({"run": run.name, **result})
     else:
         sent, same = result.get("sent") or [], result.get("unchanged") or []
         _print(f"{result.get('url')}: {len(sent)} files sent, {len(same)} were there already")
@@ -123,6 +123,7 @@ def push(args: argparse.Namespace) -> int:
 def subject_of(text: str, *, merged: bool, workspace: Path | None = None) -> tuple[Path, "Source", "RunFacts | None"]:
     """(folder, source, the run's records or None) of what shall be published. UserError when it is not on this box or not merged yet."""
     from tuitune.after.ledger_facts import read_facts
+    from tuitune.after.merge_plan import failed_check, why_stale
     from tuitune.after.source import find_source
     from tuitune.runs.manifest import read_manifest
 
@@ -133,25 +134,11 @@ def subject_of(text: str, *, merged: bool, workspace: Path | None = None) -> tup
         folder = (source.run.path / "merged") if source.run is not None else source.adapter.with_name(f"{source.adapter.name}-merged")
         if not folder.is_dir():
             raise UserError(f"{source.words} is not merged yet: tuitune merge {printable(text)}")
-        require_merge_of(source, folder, text)
+        if why := why_stale(folder, source, same_base=False) or failed_check(folder):
+            raise UserError(f"{why}; merge anew: tuitune merge {printable(text)}")
     if not folder.is_dir():
         raise UserError(f"{source.words} is a model of the Hub already; name a run or a folder of this box")
     return folder, source, facts
-
-
-def require_merge_of(source: "Source", folder: Path, text: str) -> None:
-    """UserError when the merge in `folder` is not of this adapter as it is now, or did not pass its check."""
-    from tuitune.files import file_hash
-
-    try:
-        record = json.loads((folder / "merge.json").read_bytes())
-    except (OSError, ValueError):
-        record = {}
-    again = f"merge anew: tuitune merge {printable(text)}"
-    if source.adapter is None or record.get("adapter_sha256") != file_hash(source.adapter / "adapter_model.safetensors"):
-        raise UserError(f"{printable(str(folder))} is the merge of another adapter than {source.words} is now; {again}")
-    if (record.get("check") or {}).get("passed") is False:
-        raise UserError(f"the merge in {printable(str(folder))} failed its check ({printable(str(record['check'].get('words')))}); {again}")
 
 
 def push_plan(folder: Path, facts: "RunFacts | None", args: argparse.Namespace) -> "PushPlan":
@@ -217,7 +204,3 @@ def _size(count: Any) -> str:
 
 def _print(text: str) -> None:
     sys.stdout.write(f"{printable(str(text), newlines=True)}\n")
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(escaped_json(json.dumps({"schema": 1, **document}, ensure_ascii=False)) + "\n")

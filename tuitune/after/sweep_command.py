@@ -10,6 +10,7 @@ from tuitune.after.sweep_grid import grid, refuse_invalid, words
 from tuitune.after.sweep_table import goal_of, median_rule, page, read_table
 from tuitune.errors import UserError
 from tuitune.hub.launch import launch_job
+from tuitune.printing import print_json, say
 from tuitune.recipe.recipe import load_recipe
 from tuitune.recipe.schema import load_schema
 from tuitune.runs.directory import RunDirectory, runs_folder
@@ -29,11 +30,13 @@ def sweep(args: argparse.Namespace) -> int:
     if not args.set:
         raise UserError("say what is to vary: --set training.learning_rate=1e-4,2e-4; or --table for a sweep that is there", exit_code=2)
     points = grid(args.set)
-    leave = pass_gate(Path(args.target), Path.cwd(), force=args.force, as_json=args.json, plain=False, say=_say)
+    leave = pass_gate(Path(args.target), Path.cwd(), force=args.force, as_json=args.json, plain=False, say=say)
     run = start_sweep(args, points, leave.checked, list(leave.overridden))
     if args.detach:
-        told = json.dumps({"schema": 1, "run": run.name, "path": str(run.path)})
-        _print(told if args.json else f"{run.name} goes on in the background. Watch it: tuitune attach {run.name}")
+        if args.json:
+            print_json({"run": run.name, "path": str(run.path)})
+        else:
+            _print(f"{run.name} goes on in the background. Watch it: tuitune attach {run.name}")
         return 0
     table = follow(run, args.json) or read_table(run)
     _print(show(table, as_json=args.json))
@@ -42,12 +45,6 @@ def sweep(args: argparse.Namespace) -> int:
 
 def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
-
-
-def _say(text: str) -> None:
-    """What takes a while: for people, so beside the result."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"{text}\n")
 
 
 def table_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -7,6 +7,9 @@ gives them back only when they make every one of these conversations again, lett
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jinja2 import TemplateError
+
+REFUSALS = (TemplateError, ValueError, TypeError, LookupError)  # of a template for a conversation; a piece that is not there once
 Turns = list[dict[str, str]]
 Render = Callable[[Turns, bool], str]
 S, U, A, V = "⟪system⟫", "⟪first⟫", "⟪answer⟫", "⟪second⟫"
@@ -38,7 +41,7 @@ def take_apart(render: Render) -> Pieces | None:
     try:
         pieces = _read_off(render)
         return pieces if pieces is not None and all(_same(render, pieces, turns) for turns in _talks(pieces.system is not None)) else None
-    except Exception:
+    except REFUSALS:
         return None  # a template that refuses one of these conversations is more than pieces
 
 
@@ -62,7 +65,7 @@ def _system(render: Render, before_user: str) -> tuple[str, str] | None:
     try:
         before, rest = _split(render([_turn("system", S), _turn("user", U)], False), S)
         between, _ = _split(rest, U)
-    except Exception:
+    except REFUSALS:
         return None
     return (before, between.removesuffix(before_user)) if between.endswith(before_user) else None
 

@@ -14,7 +14,6 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tuitune.bus.envelope import VERSION
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.dataset.looked_at import compare
@@ -26,7 +25,8 @@ from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.recipe.strategy import strategy_of
 from tuitune.runs.checkpoints import step_of
 from tuitune.runs.directory import RunDirectory
-from tuitune.runs.manifest import Manifest, Process, read_manifest
+from tuitune.runs.hello import this_process
+from tuitune.runs.manifest import Manifest, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
 from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank
@@ -129,15 +129,9 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
     started = time.monotonic()
     built = build(recipe, run)
     write_ledger(run.effective, ledger(built))
-    process = Process.of(os.getpid())
     telemetry.journal.emit(
         "hello",
-        proto=VERSION,
-        pid=os.getpid(),
-        start_ticks=process and process.start_ticks,
-        host=os.uname().nodename,
-        argv=sys.argv,
-        versions=installed(),
+        **this_process(),
         world=built.trainer.args.world_size,
         strategy=strategy_of(recipe.launch),
         device=built.box.name,

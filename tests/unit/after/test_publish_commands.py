@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.results import ended_run
 from tuitune import cli
+from tuitune.after.merge_plan import why_stale
+from tuitune.after.source import find_source
 from tuitune.files import file_hash
 from tuitune.runs.directory import RunDirectory
 
@@ -116,3 +118,17 @@ def test_a_merge_that_is_old_or_failed_its_check_is_not_pushed(
     assert (code, out) == (1, "")
     assert why in err
     assert f"merge anew: tuitune merge {run.name}" in err
+
+
+def test_a_merge_over_another_base_is_not_taken_for_this_one(run: RunDirectory) -> None:
+    """`export --base OTHER` after a merge into the adapter's own base merges anew."""
+    source = find_source(str(run.path), run.path.parent.parent)
+    merged = run.path / "merged"
+    merged.mkdir()
+    record = {"adapter_sha256": file_hash(run.adapter / "adapter_model.safetensors"), "base": source.base, "revision": source.revision}
+    (merged / "merge.json").write_text(json.dumps(record))
+    assert why_stale(merged, source) is None
+    assert "over another base" in (why_stale(merged, source.over("other/model")) or "")
+    assert why_stale(merged, source.over("other/model"), same_base=False) is None
+    (merged / "merge.json").write_text("{torn")
+    assert "another adapter" in (why_stale(merged, source) or "")
