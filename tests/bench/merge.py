@@ -72,6 +72,8 @@ def main() -> None:
     figures["merge"] = json.loads(_timed(figures, "merge_seconds", lambda: _tuitune(args.work, "merge", run, "--json", *device)))
     done = subprocess.run([sys.executable, "-c", PLAIN, figures["merge"]["path"]], capture_output=True, text=True, check=True)
     figures["plain_transformers"] = json.loads(done.stdout.splitlines()[-1])
+    words = ["merge", run, "--dtype", "float16", "--out", str(args.work.resolve() / "merged-float16"), "--json", *device]
+    figures["merge_float16"] = json.loads(_tuitune(args.work, *words))
     if args.llama_cpp:
         for quant in ("F16", "Q8_0"):
             words = ["export", run, "--to", "gguf", "--quant", quant, "--snippets", "--json", "--converter", str(args.llama_cpp.resolve())]

@@ -28,6 +28,7 @@ from tests.support.runs import ROOT, new_run
 from tests.support.two_ranks import TwoRanks
 from tuitune.files import write_atomically
 from tuitune.hub.gpu import GpuSampler
+from tuitune.hub.lease import candidates
 from tuitune.runs.manifest import read_manifest
 
 STEPS = 14  # of which the first are left out of a figure of speed
@@ -219,10 +220,10 @@ def table(modes: dict[str, dict[str, Any]]) -> str:
 
 
 def cards() -> list[str]:
-    """Names of the box's GPUs."""
+    """Names of the GPUs that a run may take: the box's, or those that CUDA_VISIBLE_DEVICES leaves."""
     sampler = GpuSampler()
     try:
-        return [str(device["name"]) for device in sampler.sample()["devices"]]
+        return [str(device["name"]) for device in candidates(sampler.sample()["devices"])]
     finally:
         sampler.close()
 
