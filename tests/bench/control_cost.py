@@ -5,6 +5,8 @@ thread is timed by itself, so that the share does not drown in the steps' own sp
 """
 
 import argparse
+import contextlib
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -101,7 +103,8 @@ def measure(text: str) -> dict[str, Any]:
         ):
             ours.wrap(owner, name)
         _note_steps(trainer, steps)
-        trainer.train()
+        with contextlib.redirect_stdout(sys.stderr):  # some transformers print each log; stdout is for the document
+            trainer.train()
         server.close()
         telemetry.close()
         remove_sockets(run.path)

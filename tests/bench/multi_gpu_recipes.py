@@ -13,7 +13,7 @@ from tests.support.tiny_model import WORDS, make_tiny_model
 NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": "bfloat16"}
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
 SHAPES = {"1.5b": "qwen2.5-1.5b", "8b": "llama3.1-8b"}
-WATCHDOG_S = 60  # seconds after which NCCL gives a collective up in the mode that pauses for longer
+WATCHDOG_S = 45  # seconds after which NCCL gives a collective up in the mode that pauses for longer
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ MODES = {
         Mode("qlora-fsdp", "8b", "fsdp", sections={"quantization": NF4, "peft": LORA}),
     )
 }
-ON_GPUS = {
+ON_GPUS: dict[str, dict[str, Any]] = {
     "sft": {"per_device_train_batch_size": 4, "max_length": 2048, "packing": True, "packing_strategy": "bfd_split"},
     "dpo": {"per_device_train_batch_size": 8, "max_length": 512},
 }
-ON_CPU = {"per_device_train_batch_size": 2, "max_length": 64}
+ON_CPU: dict[str, Any] = {"per_device_train_batch_size": 2, "max_length": 64}
 
 
 def recipe(mode: Mode, model: Path, data: Path, gpus: int | str) -> str:
@@ -94,7 +94,7 @@ def make_model(shape: str, folder: Path, *, cpu: bool) -> Path:
 def write_data(folder: Path, *, cpu: bool) -> None:
     """sft.jsonl and dpo.jsonl: answers of random words and lengths, the same for every call."""
     dice = random.Random(1)
-    rows, longest = (64, 8) if cpu else (12_000, 240)
+    rows, longest = (64, 8) if cpu else (6_000, 240)
 
     def words() -> str:
         return " ".join(dice.choices(WORDS, k=dice.randint(longest // 4, longest)))

@@ -17,7 +17,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is not an answer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # looking at rows takes no GPU
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # looking at rows takes no GPU, whichever the user chose; and CUDA does not survive a fork
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # a trainer built to look at rows is no training, and its thread would be there at forks
     import datasets
     import huggingface_hub
