@@ -5,8 +5,8 @@
 
 The pairs are of GSM8K's *test* questions: those with a right and a wrong solution in example_model_solutions.jsonl (731). A hash of the
 question puts a fifth of them aside; all of them stay out of every GSM8K figure of this lineage. Trained on is every right solution against
-every wrong one of a question; counted is one pair for each question put aside, by plain transformers and peft: the policy prefers the right
-solution when its log-probability rose more over the SFT model's than the wrong one's did (DPO's own measure; chance is one half).
+every wrong one of a question, and so are the pairs that are counted, by plain transformers and peft: the policy prefers the right solution
+when its log-probability rose more over the SFT model's than the wrong one's did (DPO's own measure; chance is one half).
 """
 
 import argparse
@@ -62,7 +62,7 @@ def is_held_out(question: str) -> bool:
 
 
 def read_pairs(file: Path) -> tuple[list[Pair], list[Pair], list[str]]:
-    """Pairs to train on, one pair for each question put aside, and all questions of either."""
+    """Pairs to train on, pairs put aside, and all questions of either."""
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     train, aside, questions = [], [], []
     for row in rows:
@@ -70,10 +70,8 @@ def read_pairs(file: Path) -> tuple[list[Pair], list[Pair], list[str]]:
         if not right or not wrong:
             continue
         questions.append(row["question"])
-        if is_held_out(row["question"]):
-            aside.append(_pair(row["question"], right[0], wrong[0]))
-        else:
-            train += [_pair(row["question"], good, bad) for good in right for bad in wrong]
+        pairs = aside if is_held_out(row["question"]) else train
+        pairs += [_pair(row["question"], good, bad) for good in right for bad in wrong]
     return train, aside, questions
 
 
@@ -131,18 +129,24 @@ def margins(model: Path, sft: Path, dpo: Path, pairs: Sequence[Pair], cpu: bool)
         yield rise[0] - rise[1]
 
 
-def accuracy(found: Sequence[float]) -> dict[str, Any]:
-    """The share of pairs with a margin above 0, with its Wilson interval and the mean margin with a bootstrap interval (95 %)."""
-    count, wins = len(found), sum(margin > 0 for margin in found)
-    share, z = wins / count, 1.96
-    middle, half = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    random = Random(0)
-    means = sorted(sum(random.choices(found, k=count)) / count for _ in range(2000))
+def accuracy(pairs: Sequence[Pair], found: Sequence[float]) -> dict[str, Any]:
+    """The share of pairs with a margin above 0 and the mean margin (nats), each with a bootstrap interval (95 %) over the questions: pairs
+    of one question are not independent."""
+    of: dict[str, list[float]] = {}
+    for pair, margin in zip(pairs, found, strict=True):
+        of.setdefault(pair["prompt"][0]["content"], []).append(margin)
+    random, each = Random(0), list(of.values())
+    draws = []
+    for _ in range(2000):
+        drawn = [margin for question in random.choices(each, k=len(each)) for margin in question]
+        draws.append((sum(margin > 0 for margin in drawn) / len(drawn), sum(drawn) / len(drawn)))
+    shares, means = (sorted(values) for values in zip(*draws, strict=True))
     return {
-        "pairs": count,
-        "accuracy": share,
-        "accuracy_95": [(middle - half) / (1 + z * z / count), (middle + half) / (1 + z * z / count)],
-        "mean_margin": sum(found) / count,
+        "questions": len(each),
+        "pairs": len(found),
+        "accuracy": sum(margin > 0 for margin in found) / len(found),
+        "accuracy_95": [shares[50], shares[1949]],
+        "mean_margin": sum(found) / len(found),
         "mean_margin_95": [means[50], means[1949]],
     }
 
@@ -152,7 +156,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     work, small = args.work, args.rows is not None
     work.mkdir(parents=True, exist_ok=True)
     pairs, aside, questions = read_pairs(args.gsm8k / "example_model_solutions.jsonl")
-    aside_of = aside
+    questions_aside = len({pair["prompt"][0]["content"] for pair in aside})
     if args.pairs:
         pairs, aside = pairs[: args.pairs], aside[: max(8, args.pairs // 2)]
     write(work / "pairs.jsonl", pairs)
@@ -192,7 +196,11 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "schema": 1,
         "versions": installed(),
         "sft": {"rows": len(rows), "epochs": args.sft_epochs, "first_loss": losses[0], "last_loss": losses[-1], "seconds": sft_seconds},
-        "questions": {"pairs": len(questions), "aside": len(aside_of), "sha256": sha256("\n".join(sorted(questions)).encode()).hexdigest()},
+        "questions": {
+            "both": len(questions),
+            "aside": questions_aside,
+            "sha256": sha256("\n".join(sorted(questions)).encode()).hexdigest(),
+        },
         "dpo": {
             "pairs": len(pairs),
             "epochs": args.dpo_epochs,
@@ -203,7 +211,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             "eval_margins": [round(value, 4) for value in curves["eval_rewards/margins"].values],
             "eval_accuracies": [round(value, 4) for value in curves["eval_rewards/accuracies"].values],
         },
-        "aside": accuracy(list(margins(args.model, sft.adapter, dpo.adapter, aside, args.cpu))),
+        "aside": accuracy(aside, list(margins(args.model, sft.adapter, dpo.adapter, aside, args.cpu))),
         "runs": [str(sft.path), str(dpo.path)],
     }
 
@@ -216,7 +224,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, help="only so many pairs, and half as many put aside")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--sft-epochs", type=int, default=2)
-    parser.add_argument("--dpo-epochs", type=int, default=3)
+    parser.add_argument("--dpo-epochs", type=int, default=1)
     parser.add_argument("--dpo-rate", type=float, default=5e-5)
     parser.add_argument("--cpu", action="store_true")
     print(json.dumps(measure(parser.parse_args())))
