@@ -24,7 +24,7 @@ from tuitune.recipe.schema import Schema, load_schema
 from tuitune.recipe.strategy import gpus_of, strategy_of
 from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
-from tuitune.trainer.box import Box, model_dtype, training_fill_ins
+from tuitune.trainer.box import Box, model_dtype, training_fill_ins, why_not_joined
 
 # Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
 UNPLANNED = {
@@ -114,8 +114,9 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
     adapts = recipe.peft is not None or bool(recipe.model.get("adapter"))
     weights = _weights(recipe, box, full=not adapts)
     batch = int(training["per_device_train_batch_size"])
+    joined = recipe.training.get("padding_free") == "auto" and not why_not_joined(recipe.task, recipe.training, _config(recipe), box)
     packed = recipe.task == "sft" and (  # DPO's padding_free is switched off in TRL
-        bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
+        joined or bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
     )
     settings = Settings(
         length=_length(recipe, training, lengths),
@@ -133,7 +134,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
         checkpoint_every=_checkpoint_every(training),
         packed=packed,
         padded=not packed and not training.get("packing") and (batch > 1 or recipe.task in ("dpo", "reward")),
-        attention=_attention(recipe),
+        attention=_attention(recipe, joined),
         loss=_loss(recipe, training),
         reference=_reference(recipe, training, adapts),
         eval_batch=int(training["per_device_eval_batch_size"])
@@ -298,11 +299,17 @@ def _checkpoint_every(training: dict[str, Any]) -> int:
     return int((training.get("activation_checkpointing_kwargs") or {}).get("every_n_layers") or 1)
 
 
-def _attention(recipe: Recipe) -> Literal["sdpa", "eager", "flash"]:
-    """What the recipe names; else sdpa, which transformers takes for every family that has a plan."""
+def _config(recipe: Recipe) -> dict[str, Any]:
+    """The model's config.json; {} while it is not on this box."""
+    folder = locate_model(recipe.model)
+    return ModelFiles(folder).config if folder else {}
+
+
+def _attention(recipe: Recipe, joined: bool) -> Literal["sdpa", "eager", "flash"]:
+    """What the recipe names; else sdpa, which transformers takes for every family that has a plan, or none with a mask for `joined` rows."""
     name = recipe.model.get("attn_implementation")
     if name in (None, "auto", "sdpa"):
-        return "sdpa"
+        return "flash" if joined and name != "sdpa" else "sdpa"
     return "eager" if name == "eager" else "flash"
 
 

@@ -51,15 +51,33 @@ def step_time(
     active = active_weights(shape)
     if known is None or active is None:
         return None
-    length = settings.length if mean is None else min(mean, settings.length)
-    tokens = settings.tokens if mean is None else min(settings.batch * settings.rows_each * length, settings.tokens)
-    work = flops(shape, settings, active, tokens, length) / (known[0] * 1e12)
-    dequantised = 2.5 * active * passes(settings) / (known[1] * 1e12) if settings.quantised else 0.0  # half a byte read, two written
-    launched = (LAUNCH if settings.lora else LAUNCH_FULL) * shape.layers * (passes(settings) + 1)
-    usual = work / REACHED + dequantised + launched
+    work, beside = _seconds(shape, settings, active, known, mean)
+    usual = work / REACHED + beside
+    dequantised = _dequantised(settings, active, known)
     low = max(FASTEST * usual, work / MOST_REACHED + dequantised)
     basis = "the arithmetic of a step, at what an H200 reached of its peak" + ("" if mean is not None else "; rows as long as the longest")
     return StepTime(low * settings.accumulation, max(SLOWEST * usual, low) * settings.accumulation, 0, basis, steps)
+
+
+def usual_seconds(shape: Shape, settings: Settings, card: str | None, mean: float | None = None) -> float:
+    """Of a micro-batch, to compare one with another: on a card or model that is not known, as on an A100 with every weight in use."""
+    known = CARDS.get(known_name(card) or "A100", CARDS["A100"]) if card else CARDS["A100"]
+    work, beside = _seconds(shape, settings, active_weights(shape) or shape.all_linear_weights, known, mean)
+    return work / REACHED + beside
+
+
+def _seconds(shape: Shape, settings: Settings, active: int, card: tuple[float, float], mean: float | None) -> tuple[float, float]:
+    """Of a micro-batch: its arithmetic at the card's peak; reading 4-bit weights and launching kernels."""
+    length = settings.length if mean is None else min(mean, settings.length)
+    tokens = settings.tokens if mean is None else min(settings.batch * settings.rows_each * length, settings.tokens)
+    work = flops(shape, settings, active, tokens, length) / (card[0] * 1e12)
+    launched = (LAUNCH if settings.lora else LAUNCH_FULL) * shape.layers * (passes(settings) + 1)
+    return work, _dequantised(settings, active, card) + launched
+
+
+def _dequantised(settings: Settings, active: int, card: tuple[float, float]) -> float:
+    """Seconds for half a byte read and two written of every 4-bit weight, each pass."""
+    return 2.5 * active * passes(settings) / (card[1] * 1e12) if settings.quantised else 0.0
 
 
 def passes(settings: Settings) -> float:

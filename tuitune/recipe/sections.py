@@ -71,7 +71,7 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             "attn_implementation",
             "str | null",
             "Attention kernel. auto: the fastest correct one on this box; the run's ledger says which and why.",
-            choices=("auto", "sdpa", "eager"),
+            choices=("auto", "sdpa", "varlen", "eager"),
             open_choices=True,
             default="auto",
         ),
@@ -215,7 +215,7 @@ COMMON = (
 )
 
 # `auto` in these training keys means the same as leaving them out: the trainer fills in what fits the box and says so in the ledger.
-AUTO_TRAINING = frozenset({"use_cpu", "bf16", "fp16", "tf32", "per_device_eval_batch_size"})
+AUTO_TRAINING = frozenset({"use_cpu", "bf16", "fp16", "tf32", "per_device_eval_batch_size", "padding_free"})
 # Elsewhere `auto` is a value of its own.
 AUTO = frozenset({("model", "dtype"), ("model", "attn_implementation"), ("launch", "gpus"), ("peft", "task_type")}) | {
     ("training", name) for name in AUTO_TRAINING

@@ -3,9 +3,14 @@
 Imports no torch: the memory plan fills in the same values.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+# Model families whose rows attend as they do alone with our attention over joined rows (tests/contract/test_varlen.py).
+JOINABLE = ("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "mixtral", "gemma3_text", "phi3", "olmo2", "smollm3", "granite")
+LONGEST_HEAD = 256  # elements of an attention head that PyTorch's flash kernel takes
 
 
 @dataclass(frozen=True)
@@ -74,3 +79,24 @@ def attention(taken: str) -> FillIn:
     if taken == "sdpa":
         return FillIn(taken, "PyTorch's own fused attention: correct for every layout here and needs no extra package")
     return FillIn(taken, "this model's class has no fused attention of PyTorch's")
+
+
+def why_not_joined(task: str, training: Mapping[str, Any], config: Mapping[str, Any], box: Box) -> str:
+    """Why the rows of a micro-batch are not joined without padding where `padding_free: auto` asks for it; "" when they are.
+
+    training: the section as it is written; config: the model's.
+    """
+    if task != "sft":
+        return f"{task} trains on rows beside each other"
+    if training.get("packing"):
+        return "packing joins them already"
+    if config.get("model_type") not in JOINABLE:
+        return f"model family {config.get('model_type')} is not among those it has been proven for"
+    if config.get("attention_dropout"):
+        return "this model drops attention weights"
+    head = config.get("head_dim") or int(config.get("hidden_size", 0)) // max(int(config.get("num_attention_heads", 1)), 1)
+    if head > LONGEST_HEAD:
+        return f"its attention heads are {head} wide, and the kernel takes {LONGEST_HEAD}"
+    if box.cuda and box.capability < (8, 0):
+        return f"{box.name} is older than the kernel wants (compute capability 8.0)"
+    return ""

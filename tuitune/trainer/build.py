@@ -20,9 +20,11 @@ from tuitune.recipe.tasks import PROMPTED
 from tuitune.recipe.unbuilt import unbuilt
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
+from tuitune.trainer import varlen
 from tuitune.trainer.box import Box, FillIn, attention, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
 from tuitune.trainer.device import look
+from tuitune.trainer.joined_rows import join_rows, takes_joined_rows
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.new_tokens import (
     TOKENIZER,
@@ -115,6 +117,7 @@ def assemble(built: Built, config: Any, tokenizer: Any, model: Any, adapter: Any
             peft_config=adapter,
             **more,
         )
+        join_rows(built)
     except Exception as error:
         if not _is_refusal(error):
             raise
@@ -259,8 +262,12 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM
     if built.method.sequence_model:
         arguments["num_labels"] = 1
+    varlen.register()
     model = _from_pretrained(auto, recipe, **arguments)
-    if not chosen:
+    if not chosen and takes_joined_rows(built, model):
+        model.set_attn_implementation(varlen.NAME)
+        built.filled["model", "attn_implementation"] = FillIn(varlen.NAME, "the rows are joined: each attends to itself, without a mask")
+    elif not chosen:
         built.filled["model", "attn_implementation"] = attention(model.config._attn_implementation)
     new = added_ids(recipe, tokenizer)
     if new:
