@@ -306,7 +306,7 @@ def _config(recipe: Recipe) -> dict[str, Any]:
 
 
 def _attention(recipe: Recipe, joined: bool) -> Literal["sdpa", "eager", "flash"]:
-    """What the recipe names; else sdpa, which transformers takes for every family that has a plan, or none with a mask for `joined` rows."""
+    """What the recipe names; else sdpa, which transformers takes for every family that has a plan, but for `joined` rows."""
     name = recipe.model.get("attn_implementation")
     if name in (None, "auto", "sdpa"):
         return "flash" if joined and name != "sdpa" else "sdpa"

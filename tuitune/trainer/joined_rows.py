@@ -33,6 +33,4 @@ def join_rows(built: "Built") -> None:
         built.filled["training", KEY] = FillIn(False, why)
         return
     trainer.padding_free = trainer.args.padding_free = trainer.data_collator.padding_free = True
-    built.filled["training", KEY] = FillIn(
-        True, "the rows of a micro-batch are joined, so that no padding is computed; each attends to itself"
-    )
+    built.filled["training", KEY] = FillIn(True, "the rows of a micro-batch are joined: no padding is computed, each attends to itself")

@@ -7,6 +7,7 @@ transformers' own sdpa. Registered under NAME, so that `attn_implementation` can
 
 import inspect
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,7 +46,10 @@ def attention(
     """
     starts = kwargs.get("cu_seq_lens_q")
     if starts is None or attention_mask is not None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+        found: torch.Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)[
+            0
+        ]
+        return found, None
     unknown = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if unknown or dropout:
         raise NotImplementedError(f"{NAME} attention has no {', '.join(unknown) or 'dropout'}; write model.attn_implementation: sdpa")
@@ -54,12 +58,10 @@ def attention(
         kind = query.dtype
         if kind == torch.float32:  # norms of float32 weights make it so; the kernel multiplies 16 bits, as autocast does everywhere else
             kind = torch.get_autocast_dtype("cuda")
-        parts = [part.to(kind) for part in (query, key, value)]
-        return _on_gpu(*parts, starts, int(kwargs["max_length_q"]), scaling, window)[None], None
-    rows = [
-        _row(*(part[:, :, begin:end] for part in (query, key, value)), scaling, window)
-        for begin, end in zip(starts.tolist(), starts.tolist()[1:])
-    ]
+        query, key, value = query.to(kind), key.to(kind), value.to(kind)
+        return _on_gpu(query, key, value, starts, int(kwargs["max_length_q"]), scaling, window)[None], None
+    borders = starts.tolist()
+    rows = [_row(query[:, :, begin:end], key[:, :, begin:end], value[:, :, begin:end], scaling, window) for begin, end in pairwise(borders)]
     return torch.cat(rows, dim=2).transpose(1, 2), None
 
 
