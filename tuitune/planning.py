@@ -24,7 +24,8 @@ from tuitune.recipe.schema import Schema, load_schema
 from tuitune.recipe.strategy import gpus_of, strategy_of
 from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
-from tuitune.trainer.box import Box, model_dtype, training_fill_ins, why_not_joined
+from tuitune.trainer.box import Box, FillIn, model_dtype, training_fill_ins, why_not_joined
+from tuitune.update_split import settle
 
 # Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
 UNPLANNED = {
@@ -71,7 +72,12 @@ def read_recipe(path: Path, card: Card | None, count: Count | None = None) -> Pl
     UserError when the recipe is not valid, its model is not here, or it asks for something that the plan does not count yet.
     """
     schema = load_schema()
-    return plan_recipe(load_recipe(path, schema=schema), schema, card, count)
+    return plan_recipe(settled(load_recipe(path, schema=schema), card)[0], schema, card, count)
+
+
+def settled(recipe: Recipe, card: Card | None) -> tuple[Recipe, dict[str, FillIn]]:
+    """The recipe with what `launch.rows_per_update` leaves to tuitune, chosen for this card, and the reasons by key. UserError as above."""
+    return settle(recipe, card, lambda whole: plan_recipe(whole, load_schema(), card))
 
 
 def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None, count: Count | None = None) -> Planned:

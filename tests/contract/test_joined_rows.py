@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.runs import new_run
+from tests.support.runs import new_run, train
 from tests.support.tiny_model import make_tiny_model, write_rows
 from tuitune.recipe.recipe import load_recipe
 from tuitune.trainer.build import Built, build
@@ -87,3 +87,23 @@ def test_a_model_it_is_not_proven_for_keeps_its_padding(tmp_path: Path) -> None:
     assert made.trainer.data_collator.padding_free is False
     assert made.filled["training", "padding_free"].why == "this model drops attention weights"
     assert torch.isfinite(torch.tensor(losses(made))).all()
+
+
+def test_a_run_whose_update_tuitune_takes_apart_learns_the_same(tmp_path: Path) -> None:
+    """On the CPU the rows of an update at once, nothing computed again; the ledger says so, the losses are those of 4 × 2 rows."""
+    from tuitune.recipe.ledger import read_ledger
+
+    padded = losses(built(tmp_path / "padded"))
+    folder = tmp_path / "auto"
+    folder.mkdir()
+    text = RECIPE.format(
+        model=make_tiny_model(folder / "model"), data=write_rows(folder / "rows.jsonl"), batch=4, accumulation=2, adapter=LORA, more=""
+    )
+    said = "per_device_train_batch_size: 4, gradient_accumulation_steps: 2"
+    text = text.replace(said, "padding_free: auto").replace("gpus: cpu", "gpus: cpu, rows_per_update: 8")
+    trained = train(folder, text)
+    assert trained.returncode == 0, trained.output
+    assert trained.losses == pytest.approx(padded, abs=1e-5)
+    ledger = {entry.key: entry for entry in read_ledger(trained.run.effective) if entry.section == "training"}
+    assert (ledger["per_device_train_batch_size"].value, ledger["gradient_accumulation_steps"].value) == (8, 1)
+    assert ledger["per_device_train_batch_size"].source == "adjusted"

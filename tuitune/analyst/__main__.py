@@ -31,6 +31,7 @@ def main() -> int:
     from tuitune.analyst.server import Operation, Progress, Server, Told
     from tuitune.analyst.wrapped_renders import watch_renders
     from tuitune.bus.envelope import VERSION, encode
+    from tuitune.planning import settled
     from tuitune.recipe.recipe import Recipe, load_recipe
     from tuitune.trainer.methods import method_for
 
@@ -47,7 +48,7 @@ def main() -> int:
         if unreachable:
             huggingface_hub.constants.HF_HUB_OFFLINE = True  # it reads the environment once, when it is imported
             progress(unreachable)
-        return loaded
+        return settled(loaded, None)[0]  # which rows an update learns from does not depend on the card
 
     def inspect(
         progress: Progress, *, recipe: str, watch: RenderWatch, rows: list[int] | None = None, limit: int = inspection.SAMPLE

@@ -94,8 +94,9 @@ def parse_card(text: str) -> Card:
     return Card(name or "GPU", memory or known_memory, capability or known_capability, named=True)
 
 
-def this_box() -> Card:
-    """The card of this box that a run would take first; the CPU when there is none that NVML knows. Some milliseconds."""
+def this_box(uuid: str | None = None) -> Card:
+    """The card of this box that a run would take first, or the one with this UUID; the CPU when there is none that NVML knows. Some
+    milliseconds."""
     import pynvml
 
     try:
@@ -103,7 +104,7 @@ def this_box() -> Card:
     except pynvml.NVMLError:
         return CPU
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid) if uuid else pynvml.nvmlDeviceGetHandleByIndex(0)
         capability = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle))
         name = str(pynvml.nvmlDeviceGetName(handle))
         return Card(name, _usable(pynvml, handle), capability, driver=str(pynvml.nvmlSystemGetDriverVersion()))

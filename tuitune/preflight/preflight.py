@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from tuitune.analyst.render_watch import STUCK
 from tuitune.errors import UserError
+from tuitune.planning import settled
 from tuitune.preflight.box import Box, look_at_box
 from tuitune.preflight.box_context import BoxContext
 from tuitune.preflight.cards import Card, this_box
@@ -114,6 +115,10 @@ def preflight(
         return report
     recipe = from_document(document, path, path.parent)
     looking = in_thread(look)
+    try:
+        recipe = settled(recipe, report.card)[0]
+    except UserError:  # nothing fits, which the memory check says of the whole update, or there is no plan, which it says as well
+        recipe = settled(recipe, None)[0]
     headers = Context(recipe, document, report.card)
     include(run_checks(all_checks(), headers, {Stage.HEADERS}, add, progress))
     note("headers")

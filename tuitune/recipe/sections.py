@@ -119,6 +119,12 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             default="float32",
         ),
         FieldSpec(
+            "rows_per_update",
+            "int | null",
+            "Rows that an optimizer step learns from, of all GPUs together; tuitune chooses per_device_train_batch_size, "
+            "gradient_accumulation_steps and activation_checkpointing (where absent), the fastest that fit.",
+        ),
+        FieldSpec(
             "proof",
             "bool | null",
             "Run the longest batch before step 1, without a trace, and stop with advice when it does not fit. Absent: with a GPU.",
@@ -215,7 +221,9 @@ COMMON = (
 )
 
 # `auto` in these training keys means the same as leaving them out: the trainer fills in what fits the box and says so in the ledger.
-AUTO_TRAINING = frozenset({"use_cpu", "bf16", "fp16", "tf32", "per_device_eval_batch_size", "padding_free"})
+AUTO_TRAINING = frozenset(
+    {"use_cpu", "bf16", "fp16", "tf32", "per_device_eval_batch_size", "padding_free", "activation_checkpointing", "gradient_checkpointing"}
+)
 # Elsewhere `auto` is a value of its own.
 AUTO = frozenset({("model", "dtype"), ("model", "attn_implementation"), ("launch", "gpus"), ("peft", "task_type")}) | {
     ("training", name) for name in AUTO_TRAINING

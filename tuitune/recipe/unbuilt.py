@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tuitune.recipe import update_rows
 from tuitune.recipe.adapter_start import refused_starts
 from tuitune.recipe.problems import KeyPath, Severity
 from tuitune.recipe.strategy import objections
@@ -32,6 +33,8 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
     yield from _tokenizer(_section(recipe, "tokenizer"))
     launch = _section(recipe, "launch")
     yield from (Unbuilt(path, message, "error") for path, message in objections(recipe))
+    split = update_rows.objections(launch, _section(recipe, "training"))
+    yield from (Unbuilt(path, message, "error") for path, message in split)
     without = {
         ("launch", "nodes"): launch.get("nodes") not in (None, 1),
         ("training", "resume_from_checkpoint"): bool(_section(recipe, "training").get("resume_from_checkpoint")),

@@ -20,6 +20,8 @@ from tuitune.dataset.looked_at import compare
 from tuitune.errors import UserError
 from tuitune.memory.allocator import choose
 from tuitune.network import hub_names, settle_network
+from tuitune.planning import settled
+from tuitune.preflight.cards import this_box
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.recipe.strategy import strategy_of
@@ -28,9 +30,11 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.runs.hello import this_process
 from tuitune.runs.manifest import Manifest, read_manifest
 from tuitune.secrets import mask_streams
+from tuitune.trainer.box import FillIn
 from tuitune.trainer.checkpoints import DISK, disk_refusal
 from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank
 from tuitune.trainer.stop import StopNow, StopRequest
+from tuitune.update_split import as_before, rows_of_each, with_values
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ def main(path: Path) -> int:
         recipe = load_recipe(run.recipe, base=Path(manifest.recipe_path).parent if manifest.recipe_path else run.path)
         for section, values in manifest.overrides.items():
             getattr(recipe, section).update(values)
+        recipe, chosen = _settled(recipe, run)
         unreachable = settle_network(hub_names(recipe))
         if unreachable:
             journal.emit("warning", text=unreachable)
@@ -73,7 +78,7 @@ def main(path: Path) -> int:
         telemetry = Telemetry(journal, link)
         telemetry.current = "loading"
         telemetry.start_heartbeat()
-        built = _build(recipe, run, telemetry, allocator, manifest)
+        built = _build(recipe, chosen, run, telemetry, allocator, manifest)
         _train(built, run, telemetry, stop, manifest, rank)
         state = "suspended" if stop.suspended else "stopped" if stop.asked else "done"
         saved = _save(built, run, telemetry) if stop.save and telemetry.step else None  # before the first step there is nothing to keep
@@ -118,7 +123,18 @@ def _devices() -> list[dict[str, str]]:
     return [{"uuid": f"GPU-{device.uuid}", "name": device.name} for device in found]
 
 
-def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator: str, manifest: Manifest) -> "Built":
+def _settled(recipe: Recipe, run: RunDirectory) -> tuple[Recipe, dict[str, FillIn]]:
+    """The recipe with the micro-batches that tuitune chooses for this card; those of the attempt before, where there was one."""
+    before = as_before(run.effective) if rows_of_each(recipe) is not None else {}
+    if before:
+        return with_values(recipe, before), before
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
+    return settled(recipe, this_box(visible if visible.startswith("GPU-") else None))
+
+
+def _build(
+    recipe: Recipe, chosen: dict[str, FillIn], run: RunDirectory, telemetry: "Telemetry", allocator: str, manifest: Manifest
+) -> "Built":
     from tuitune.trainer.build import build
     from tuitune.trainer.control import caps
     from tuitune.trainer.effective import ledger
@@ -127,7 +143,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
 
     telemetry.journal.emit("state", s="loading", why=f"loading {recipe.model['name_or_path']} and the data")
     started = time.monotonic()
-    built = build(recipe, run)
+    built = build(recipe, run, chosen)
     write_ledger(run.effective, ledger(built))
     telemetry.journal.emit(
         "hello",

@@ -1,6 +1,7 @@
 """From a recipe to the built trainer: model, tokenizer, data, config, adapter. Everything is TRL's, transformers' and peft's own."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from traceback import walk_tb
@@ -13,6 +14,7 @@ from jinja2 import TemplateError, TemplateSyntaxError
 
 from tuitune.dataset.load import Split, load_split
 from tuitune.errors import UserError
+from tuitune.recipe.aliases import twin
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.new_tokens import written_tokens
 from tuitune.recipe.recipe import Recipe, canonical_training
@@ -56,9 +58,12 @@ class Built:
     warnings: list[str] = field(default_factory=list)
 
 
-def build(recipe: Recipe, run: RunDirectory) -> Built:
-    """Build the trainer of `recipe`; UserError for whatever the user can put right."""
+def build(recipe: Recipe, run: RunDirectory, chosen: Mapping[str, FillIn] | None = None) -> Built:
+    """Build the trainer of `recipe`; UserError for whatever the user can put right. `chosen`: what of its `training:` tuitune has written
+    into it (newest names), for the ledger."""
     built = begin(recipe)
+    for key, fill in (chosen or {}).items():
+        built.filled |= {("training", name): fill for name in (key, twin(key)) if name}
     config, tokenizer = make_config(built, run.checkpoints), make_tokenizer(built)
     transformers.set_seed(config.seed)  # a reward model's new head is drawn while it is loaded; TRL seeds itself later
     model = _model(built, tokenizer, config.seed)
