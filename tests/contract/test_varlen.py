@@ -41,11 +41,6 @@ def test_each_family_that_is_joined_is_proven_here() -> None:
     assert set(FAMILIES) == set(JOINABLE)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def registered() -> None:
-    varlen.register()
-
-
 def model_of(family: str, attention: str) -> Any:
     config_class, more = FAMILIES[family]
     torch.manual_seed(0)

@@ -267,7 +267,6 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     auto = transformers.AutoModelForSequenceClassification if built.method.sequence_model else transformers.AutoModelForCausalLM
     if built.method.sequence_model:
         arguments["num_labels"] = 1
-    varlen.register()
     model = _from_pretrained(auto, recipe, **arguments)
     if not chosen and takes_joined_rows(built, model):
         model.set_attn_implementation(varlen.NAME)

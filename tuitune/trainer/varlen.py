@@ -2,7 +2,7 @@
 
 On a GPU by PyTorch's own flash kernel for such rows (torch.nn.attention.varlen), on the CPU by its fused attention row by row. TRL's
 collator says where the rows begin (`cu_seq_lens_q`). What comes with a mask or without these (generation, padded batches) goes through
-transformers' own sdpa. Registered under NAME, so that `attn_implementation` can name it.
+transformers' own sdpa. Whoever imports this module makes NAME known to transformers, so that `attn_implementation` can say it.
 """
 
 import inspect
@@ -17,12 +17,6 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "varlen"
-
-
-def register() -> None:
-    """Make the name known to transformers; once more does no harm."""
-    AttentionInterface.register(NAME, attention)
-    AttentionMaskInterface.register(NAME, mask)
 
 
 def mask(*args: Any, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor | None:
@@ -98,3 +92,7 @@ def _row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: f
     place = torch.arange(length)
     seen = (place[:, None] >= place) & (place[:, None] - place < window)
     return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scaling, enable_gqa=grouped)
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, mask)

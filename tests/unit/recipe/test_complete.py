@@ -72,7 +72,7 @@ def words(text: str, schema: Schema) -> list[str]:
         ("task: sft\ntraining:\n  bet§", []),
         ("training: {lea§", ["learning_rate: "]),
         ("training: {learning_rate: 1, eval_strategy: e§}", ["epoch"]),
-        ("model:\n  attn_implementation: §", ["auto", "sdpa", "eager", "flash_attention_2", '"null"'[1:5]]),
+        ("model:\n  attn_implementation: §", ["auto", "sdpa", "varlen", "eager", "flash_attention_2", '"null"'[1:5]]),
         ("model:\n  dtype: b§", ["bfloat16"]),
         ("peft:\n  target_modules: §", ["all-linear"]),
         ("launch:\n  retry: {§", ["oom: ", "crash: "]),
