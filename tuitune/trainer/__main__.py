@@ -124,6 +124,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
     from tuitune.trainer.effective import ledger
     from tuitune.trainer.prepared import describe, warnings
     from tuitune.trainer.resuming import verify
+    from tuitune.trainer.work import describe_work
 
     telemetry.journal.emit("state", s="loading", why=f"loading {recipe.model['name_or_path']} and the data")
     started = time.monotonic()
@@ -137,6 +138,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
         device=built.box.name,
         allocator=allocator,
         devices=_devices(),
+        work=describe_work(built),
         caps=caps(built.trainer),
         loading_seconds=time.monotonic() - started,
     )
