@@ -56,6 +56,8 @@ class Tally:
     memory: tuple[float, float] | None = None  # bytes: this process's highest and the card's
     scored: float | None = None  # share of the tokens that count for the loss
     length: float | None = None  # tokens of a row on average; None where rows are packed
+    max_steps: int | None = None
+    takes: frozenset[str] = frozenset()  # commands that change something while it trains: "reshape", keys of `set`
     set: dict[str, Any] = field(default_factory=dict)
     _uuids: tuple[str, ...] = ()
     _since: float | None = None
@@ -74,7 +76,7 @@ class Tally:
         if attempt < self.attempt:
             return
         if attempt > self.attempt:
-            self.__init__(attempt=attempt)  # type: ignore[misc]
+            vars(self).update(vars(Tally(attempt)))
         self._pass(time)
         if kind == "state" and isinstance(record.get("s"), str):
             self._enter(record["s"])
@@ -118,6 +120,8 @@ class Tally:
         peak = as_number(peaks.get("peak_reserved")) if isinstance(peaks, Mapping) else None
         if peak is not None and self._total is not None:
             self.memory = peak, self._total
+        last = record.get("max_steps")
+        self.max_steps = last if isinstance(last, int) and last > 0 else self.max_steps
         parts = record.get("parts")
         if not isinstance(parts, Mapping):
             return
@@ -137,6 +141,9 @@ class Tally:
         work, world = record.get("work"), record.get("world")
         self.work = work if isinstance(work, Mapping) else {}
         self.world = world if isinstance(world, int) and world > 0 else 1
+        caps = [one for one in record.get("caps") or () if isinstance(one, Mapping)] if _is_list(record.get("caps")) else []
+        keys = [key for one in caps if one.get("name") == "set" and _is_list(one.get("keys")) for key in one["keys"]]
+        self.takes = frozenset(str(one.get("name")) for one in (*caps, *keys) if isinstance(one, Mapping))
 
     def _take_data(self, record: Mapping[str, Any]) -> None:
         tokens, scored, rows = (as_number(record.get(name)) for name in ("tokens", "trained_tokens", "rows"))
