@@ -38,12 +38,13 @@ class Finding:
 @dataclass(frozen=True)
 class WhySlow:
     """`bound`: what the steps themselves wait for, None when it cannot be told (on the CPU, or too early); `utilisation`: or why there is
-    none."""
+    none; `shares`: of the time since the training began, by state; `measured`: whether the trainer has told of its steps."""
 
     findings: tuple[Finding, ...] = ()
     bound: Bound | None = None
     utilisation: Utilisation | str = "no step was measured yet"
     shares: Mapping[str, float] = field(default_factory=dict)
+    measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def why_slow(tally: Tally, settings: Settings) -> WhySlow:
         found += _inside(tally, settings, steps, bound)
         found += _held_down(tally.cards, steps.training)
     found.sort(key=lambda finding: -1.0 if finding.cost is None else finding.cost, reverse=True)
-    return WhySlow(tuple(found), bound, utilisation(tally), shares)
+    return WhySlow(tuple(found), bound, utilisation(tally), shares, measured=steps is not None)
 
 
 def _steps(parts: list[Parts], cards: Any, training: float) -> _Steps | None:

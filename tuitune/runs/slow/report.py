@@ -17,7 +17,8 @@ BOUND = {
     "launches": "The steps wait for kernel launches, not for the GPU.",
     "compute": "The steps are bound by the GPU's arithmetic: it lags behind the launches of its kernels.",
 }
-NOTHING = "Nothing takes more than 1 % of the time beside the steps themselves."
+UNMEASURED = "No step is measured yet."
+NOTHING = "Nothing beside the arithmetic of the steps takes 1 % of the time."
 KINDS_IN_LINE = 3
 
 
@@ -38,16 +39,25 @@ def read_settings(run: RunDirectory) -> Settings:
         return {}
 
 
-def line(why: WhySlow) -> str:
-    """ "slow: padding 38 %, data 4 % · MFU 21 %"; "" when there is nothing to say."""
-    words = ", ".join(finding.short for finding in why.findings[:KINDS_IN_LINE])
+def line(why: WhySlow, width: int = 200) -> str:
+    """ "slow: padding 38 %, data 4 % · MFU 21 %", the dearest causes as far as `width` characters hold them; "" when there is nothing to
+    say."""
     mfu = f"MFU {percent(why.utilisation.mfu)}" if isinstance(why.utilisation, Utilisation) else ""
-    return " · ".join(part for part in (f"slow: {words}" if words else "", mfu) if part)
+    text = ""
+    for count in range(min(KINDS_IN_LINE, len(why.findings)), -1, -1):
+        words = ", ".join(finding.short for finding in why.findings[:count])
+        text = " · ".join(part for part in (f"slow: {words}" if words else "", mfu) if part)
+        if len(text) <= width:
+            break
+    return text
 
 
 def sentences(why: WhySlow) -> list[str]:
     """What bounds the steps, and how far the card is used."""
+    if not why.measured:
+        return [UNMEASURED]
     found = [BOUND[why.bound]] if why.bound else []
+    found += [] if why.findings else [NOTHING]
     used = why.utilisation
     if isinstance(used, str):
         return [*found, f"No MFU: {used}."]
@@ -58,12 +68,12 @@ def sentences(why: WhySlow) -> list[str]:
     ]
 
 
-def advice(finding: Finding, run: str = "") -> list[str]:
-    """What to do about it, in lines. `run`: how to name it in a command, "" when it takes none (any more)."""
+def advice(finding: Finding, command: str = "") -> list[str]:
+    """What to do about it, in lines. `command`: what stands before a live command ("tuitune send RUN "), "" where none is taken."""
     if finding.proposal is None:
         return []
-    live = f"now: tuitune send {run} {finding.proposal.live}" if run and finding.proposal.live else ""
-    return [finding.proposal.text, *([live] if live else [])]
+    live = f"now: {command}{finding.proposal.live}" if command and finding.proposal.live else ""
+    return [f"→ {finding.proposal.text}", *([live] if live else [])]
 
 
 def document(why: WhySlow) -> dict[str, Any]:
