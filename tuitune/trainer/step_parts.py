@@ -9,7 +9,7 @@ of the backward pass before it, and one that waits for launches has nothing. So 
 been read anyway (tuitune.trainer.watch does, at every boundary): no synchronisation is added; one that has not come by then is left out.
 """
 
-import time
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -38,11 +38,11 @@ class StepParts:
 
     def fetch(self) -> None:
         """A step begins: the batches of an update are about to be fetched."""
-        self._begin_step(time.perf_counter())
+        self._begin_step(perf_counter())
 
     def fetched(self) -> None:
         """They are here."""
-        now = time.perf_counter()
+        now = perf_counter()
         self._data += now - (self._began or now)
         if torch.cuda.is_initialized():
             self._record(0)
@@ -51,7 +51,7 @@ class StepParts:
     def launched(self) -> None:
         """A micro-batch's forward and backward pass are launched."""
         if self._origin:
-            self._launched.append(time.perf_counter())
+            self._launched.append(perf_counter())
             self._record(len(self._launched))
 
     def step_ended(self) -> None:
@@ -59,7 +59,7 @@ class StepParts:
         if self._began is None:
             return
         self._steps += 1
-        self._wall += time.perf_counter() - self._began
+        self._wall += perf_counter() - self._began
         if self._launched and self._events[len(self._launched)].query():
             ends = [self._events[0].elapsed_time(event) / 1000 for event in self._events[1 : len(self._launched) + 1]]
             self._behind.append(sum(max(0.0, self._origin + end - at) for end, at in zip(ends, self._launched)))
@@ -68,7 +68,8 @@ class StepParts:
     def take(self, tokens: int, places: int) -> dict[str, Any] | None:
         """`parts` of a `metrics` event: means over the steps since the last one, in milliseconds a step; None when there was none.
 
-        `tokens` and `places`: of all processes in these steps, without and with padding. `gpu_behind_ms`: None on the CPU.
+        `tokens` and `places`: of all processes in these steps, without and with padding. `gpu_behind_ms`: summed over
+        the micro-batches of a step; None on the CPU.
         """
         if not self._steps:
             return None

@@ -116,6 +116,8 @@ def test_answers_to_prompts_are_no_evaluation_and_pauses_no_fault() -> None:
     for state, seconds in (("evaluating", 10.0), ("saving", 10.0), ("paused", 10.0)):
         run.tell("state", s=state)
         run.tell("state", seconds, s="running")
+    assert "answers" not in {finding.kind for finding in run.why().findings}, "its figures may still come"
+    run.tell("metrics", step=71, parts=None)
     found = {finding.kind: finding for finding in run.why().findings}
     assert {kind: round(finding.cost or 0, 3) for kind, finding in found.items()} == {"answers": 0.1, "checkpoints": 0.1, "pauses": 0.1}
     assert found["pauses"].proposal is None

@@ -112,12 +112,11 @@ def _bound(steps: _Steps, *, gpu: bool) -> Bound | None:
 
 def _apart(tally: Tally, settings: Settings, total: float) -> Iterator[Finding]:
     """What is no training."""
-    evaluating, saving = (tally.seconds.get(state, 0.0) for state in ("evaluating", "saving"))
-    evaluated = min(tally.evaluations, evaluating)
+    evaluated, saving = tally.evaluations, tally.seconds.get("saving", 0.0)
     often = {what: less_often(tally, settings, what, taken / total) for what, taken in (("eval", evaluated), ("save", saving))}
     timed = (
         ("evaluation", evaluated, "evaluation", "evaluations take", often["eval"]),
-        ("answers", evaluating - evaluated, "answers", "watched prompts and probes take", Proposal("raise watch.every")),
+        ("answers", tally.answers, "answers", "watched prompts and probes take", Proposal("raise watch.every")),
         ("checkpoints", saving, "checkpoints", "writing checkpoints takes", often["save"]),
         ("pauses", tally.seconds.get("paused", 0.0), "paused", "the run was paused for", None),
     )

@@ -40,13 +40,14 @@ class Card:
 
 @dataclass
 class Tally:
-    """`seconds`: by state since the training began. `evaluations`: seconds of the evaluating state that were evaluations; the rest of it
-    were answers and probes. `set`: what commands have changed, by key of `training`."""
+    """`seconds`: by state since the training began. `evaluations` and `answers`: seconds of the state "evaluating" that were evaluations,
+    and answers to prompts or probes. `set`: what commands have changed, by key of `training`."""
 
     attempt: int = 0
     state: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     evaluations: float = 0.0
+    answers: float = 0.0
     parts: deque[Parts] = field(default_factory=lambda: deque(maxlen=RECENT))
     logs: int = 0
     cards: deque[Card] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -61,7 +62,7 @@ class Tally:
     set: dict[str, Any] = field(default_factory=dict)
     _uuids: tuple[str, ...] = ()
     _since: float | None = None
-    _evaluated: float = 0.0
+    _evaluating: float = 0.0  # seconds of which it is not known yet whether they were an evaluation
     _total: float | None = None
 
     def take(self, record: Mapping[str, Any]) -> None:
@@ -81,8 +82,9 @@ class Tally:
         if kind == "state" and isinstance(record.get("s"), str):
             self._enter(record["s"])
         elif kind == "eval":
-            self.evaluations, self._evaluated = self.evaluations + self._evaluated, 0.0
+            self.evaluations, self._evaluating = self.evaluations + self._evaluating, 0.0
         elif kind == "metrics":
+            self._settle()
             self._take_parts(record)
         elif kind == "hello":
             self._take_hello(record)
@@ -105,15 +107,19 @@ class Tally:
         if self._since is not None and time > self._since and (self.state == "running" or self.state in APART) and self.seconds:
             self.seconds[self.state] = self.seconds.get(self.state, 0.0) + time - self._since
             if self.state == "evaluating":
-                self._evaluated += time - self._since
+                self._evaluating += time - self._since
         self._since = time if self._since is None else max(time, self._since)
 
     def _enter(self, state: str) -> None:
         if state == "running" and not self.seconds:
             self.seconds["running"] = 0.0  # what was evaluated before the first step counts with the loading
         if state == "evaluating":
-            self._evaluated = 0.0
+            self._settle()
         self.state = state
+
+    def _settle(self) -> None:
+        """An evaluation tells its figures when it has ended; what did not by now was none."""
+        self.answers, self._evaluating = self.answers + self._evaluating, 0.0
 
     def _take_parts(self, record: Mapping[str, Any]) -> None:
         peaks = record.get("mem")

@@ -66,7 +66,7 @@ def slow_lines(why: WhySlow, width: int, *, live: bool) -> list[Line]:
     """The page for `width` cells. `live`: whether the run takes commands."""
     lines: list[Line] = []
     for finding in why.findings:
-        lines += _cause(finding, width, ": " if live else "")
+        lines += _cause(finding, width, ":" if live else "")
     lines += [()] if lines else []
     return lines + [((text, "dim"),) for sentence in report.sentences(why) for text in wrap(printable(sentence), width)]
 
