@@ -113,7 +113,7 @@ def _bound(steps: _Steps, *, gpu: bool) -> Bound | None:
 def _apart(tally: Tally, settings: Settings, total: float) -> Iterator[Finding]:
     """What is no training."""
     evaluated, saving = tally.evaluations, tally.seconds.get("saving", 0.0)
-    often = {what: less_often(tally, settings, what, taken / total) for what, taken in (("eval", evaluated), ("save", saving))}
+    often = {what: less_often(tally, settings, what, taken) for what, taken in (("eval", evaluated), ("save", saving))}
     timed = (
         ("evaluation", evaluated, "evaluation", "evaluations take", often["eval"]),
         ("answers", tally.answers, "answers", "watched prompts and probes take", Proposal("raise watch.every")),

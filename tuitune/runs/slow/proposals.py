@@ -8,7 +8,7 @@ from tuitune.runs.slow.tally import Tally
 
 Settings = Mapping[str, Any]
 AIM = 0.05  # share of the time that evaluations, or checkpoints, may take
-FACTORS = (2, 4, 5, 10, 20, 50, 100)
+FACTORS = (2, 3, 4, 5, 6, 8, 10, 20, 50, 100)
 FULL = 0.85  # of the card's memory; what is proposed stays below it
 GROWS = 8  # times as much memory as with checkpointing is more than any measured run took without (shared/gpu/README.md: at most 5)
 
@@ -29,20 +29,26 @@ class Proposal:
         return self.words + (f" (changes what is learnt: {self.learns})" if self.learns else "")
 
 
-def less_often(tally: Tally, settings: Settings, what: str, share: float) -> Proposal | None:
-    """Evaluate ("eval") or save ("save") every so many more steps, so that it takes AIM of the time; it stays at least two in a run."""
+def less_often(tally: Tally, settings: Settings, what: str, seconds: float) -> Proposal | None:
+    """Evaluate ("eval") or save ("save") every so many more steps, so that it takes AIM of the time; it stays at least two in a run.
+    `seconds`: what all of them have taken. None where the present settings come to AIM by themselves: they may have been changed."""
     key = f"{what}_steps"
-    steps = settings.get(f"training.{key}")
-    if _word(settings.get(f"training.{what}_strategy")) != "steps" or not _count(steps) or not AIM < share < 1:
-        if what == "eval" and share > AIM:
-            return Proposal("evaluate fewer rows: max_rows of dataset.eval")
+    steps, strategy = settings.get(f"training.{key}"), _word(settings.get(f"training.{what}_strategy"))
+    fewer = Proposal("evaluate fewer rows: max_rows of dataset.eval") if what == "eval" else None
+    if strategy == "epoch":
+        return fewer if seconds > AIM * tally.total else None
+    logs = tally.steady()
+    count, each = tally.times.get(what, 0), sum(one.wall_ms * one.steps for one in logs) / 1000 / max(1, sum(one.steps for one in logs))
+    if strategy != "steps" or not _count(steps) or not count or not each:
         return None
-    wanted = share / (1 - share) / (AIM / (1 - AIM))
+    wanted = seconds / count / each / (AIM / (1 - AIM)) / steps
+    if wanted <= 1:
+        return None
     factor = next((one for one in FACTORS if one >= wanted), FACTORS[-1])
     if tally.max_steps:
         factor = max((one for one in FACTORS if one <= factor and 2 * steps * one <= tally.max_steps), default=1)
     if factor == 1:
-        return Proposal("evaluate fewer rows: max_rows of dataset.eval") if what == "eval" else None
+        return fewer
     price = "a crash then costs more steps" if what == "save" else ""
     if what == "eval" and settings.get("training.load_best_model_at_end"):
         price = "the best model is chosen among fewer"

@@ -41,13 +41,14 @@ class Card:
 @dataclass
 class Tally:
     """`seconds`: by state since the training began. `evaluations` and `answers`: seconds of the state "evaluating" that were evaluations,
-    and answers to prompts or probes. `set`: what commands have changed, by key of `training`."""
+    and answers to prompts or probes; `times`: how often "eval" and "save" came. `set`: what commands have changed, by key of `training`."""
 
     attempt: int = 0
     state: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     evaluations: float = 0.0
     answers: float = 0.0
+    times: dict[str, int] = field(default_factory=dict)
     parts: deque[Parts] = field(default_factory=lambda: deque(maxlen=RECENT))
     logs: int = 0
     cards: deque[Card] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -83,6 +84,7 @@ class Tally:
             self._enter(record["s"])
         elif kind == "eval":
             self.evaluations, self._evaluating = self.evaluations + self._evaluating, 0.0
+            self.times["eval"] = self.times.get("eval", 0) + 1
         elif kind == "metrics":
             self._settle()
             self._take_parts(record)
@@ -115,6 +117,8 @@ class Tally:
             self.seconds["running"] = 0.0  # what was evaluated before the first step counts with the loading
         if state == "evaluating":
             self._settle()
+        if state == "saving" and self.state != "saving":
+            self.times["save"] = self.times.get("save", 0) + 1
         self.state = state
 
     def _settle(self) -> None:
