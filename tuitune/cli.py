@@ -285,15 +285,26 @@ def attach(args: argparse.Namespace) -> int:
 
 
 def runs(args: argparse.Namespace) -> int:
-    """`tuitune runs`: the runs of this folder, newest first."""
-    from tuitune.console import print_runs
-    from tuitune.runs.listing import list_runs
+    """`tuitune runs [RUN]`: the runs of this folder, newest first; of one also where its time goes."""
+    from tuitune.console import print_runs, print_why_slow
+    from tuitune.runs.listing import find_run, list_runs, summarize
+    from tuitune.runs.slow.report import document, read_why_slow
 
-    found = list_runs(Path(args.runs))
+    if args.run is None:
+        found = list_runs(Path(args.runs))
+        if args.json:
+            print_json({"runs": [summary.as_dict() for summary in found]})
+        else:
+            print_runs(found, Path(args.runs))
+        return 0
+    run = find_run(Path(args.runs), args.run)
+    summary, why = summarize(run), read_why_slow(run)
+    found = [summary] if summary else []
     if args.json:
-        print_json({"runs": [summary.as_dict() for summary in found]})
+        print_json({"runs": [summary.as_dict() for summary in found], "why_slow": document(why)})
     else:
         print_runs(found, Path(args.runs))
+        print_why_slow(why, run, living=bool(summary and summary.alive))
     return 0
 
 

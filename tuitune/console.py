@@ -21,6 +21,8 @@ from tuitune.runs.compare import Comparison, value_text
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import RunSummary, reference
 from tuitune.runs.manifest import read_manifest, without_hub
+from tuitune.runs.slow import report as slow
+from tuitune.runs.slow.findings import WhySlow, percent
 from tuitune.text import escaped_json, printable
 
 GIB = 1 << 30
@@ -209,6 +211,20 @@ def print_runs(found: list[RunSummary], root: Path) -> None:
             started,
         )
     console.print(table)
+
+
+def print_why_slow(why: WhySlow, run: RunDirectory, *, living: bool) -> None:
+    """Below the line of `tuitune runs RUN`: where its time goes and what to change, dearest first."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print()
+    for sentence in slow.sentences(why):
+        console.print(printable(sentence), markup=False, soft_wrap=True)
+    command = f"tuitune send {reference(run, Path.cwd())} " if living else ""
+    for finding in why.findings:
+        cost = "" if finding.cost is None else percent(finding.cost)
+        console.print(f"{cost:>5}  {printable(finding.text)}", markup=False, soft_wrap=True)
+        for text in slow.advice(finding, command):
+            console.print(f"       {printable(text)}", markup=False, soft_wrap=True)
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -97,6 +97,7 @@ def measure(text: str) -> dict[str, Any]:
             (telemetry, "count"),
             (telemetry, "boundary"),
             (telemetry, "metrics"),
+            *((telemetry.parts, name) for name in ("fetch", "fetched", "launched", "step_ended")),
             (trainer.orders, "take"),
             (trainer.orders, "announce"),
             (trainer, "_hear_signal"),

@@ -25,7 +25,7 @@ COLUMNS = {
     "reward": PAIR_COLUMNS,
     "kto": "{prompt: q, completion: good, label: right}",
 }
-UNTIMED = ("t", "n", "tokens_per_second", "step_ms", "mem")
+UNTIMED = ("t", "n", "tokens_per_second", "step_ms", "mem", "parts")
 
 
 @pytest.fixture

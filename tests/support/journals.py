@@ -41,7 +41,16 @@ LEDGER = [
     ("training", "gradient_accumulation_steps", 4, "recipe", 11, None),
     ("training", "lr_scheduler_type", "linear", "default", None, None),
     ("training", "use_cpu", True, "adjusted", None, "no NVIDIA GPU on this box"),
+    ("recipe", "task", "sft", "recipe", 2, None),
+    ("training", "packing", False, "default", None, None),
+    ("training", "dataloader_num_workers", 0, "default", None, None),
 ]
+
+# the arithmetic of a 1.5B model with LoRA, as its trainer counts it
+WORK = {
+    **{"weights": 1_310_000_000, "head": 233_000_000, "layers": 28, "query_width": 1536, "window": None, "full": False},
+    **{"recompute": 1.0, "reference": False, "why": None},
+}
 
 # what a trainer of issue E takes while it trains
 LIVE_CAPS: list[dict[str, Any]] = [
@@ -78,8 +87,10 @@ def trainer_records(
     max_steps: int | None = None,
     gpus: int = 0,
     caps: Sequence[dict[str, Any]] = ({"name": "stop"}, {"name": "save"}, {"name": "evaluate"}),
+    waits: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """What a trainer writes from loading to its last step; evaluates each 20 steps and saves a checkpoint each 25."""
+    """What a trainer writes from loading to its last step; evaluates each 20 steps and saves a checkpoint each 25. `waits`: it tells where
+    the time of its steps goes, a fifth of it to the data."""
     dice = random.Random(first)
     last = max_steps or steps
     yield {
@@ -90,6 +101,8 @@ def trainer_records(
         "host": "box",
         "world": 1,
         "versions": {"torch": "2.13.0"},
+        "devices": [{"uuid": f"GPU-{index:08x}", "name": "NVIDIA H200"} for index in range(gpus)],
+        "work": WORK if waits else None,
         "caps": list(caps),
     }
     yield {"t": start + 0.1, "ev": "state", "s": "loading", "step": first - 1}
@@ -112,6 +125,7 @@ def trainer_records(
             "mean_token_accuracy": round(1 - loss / 4, 4),
             "entropy": round(loss * 0.9, 4),
             "mem": torch_memory(step, gpus),
+            "parts": step_parts(step_seconds, gpus) if waits else None,
         }
         if step % 20 == 0:
             yield {"t": now + 0.1, "ev": "state", "s": "evaluating", "step": step}
@@ -127,6 +141,19 @@ def trainer_records(
                 "seconds": 0.2,
                 "complete": True,
             }
+
+
+def step_parts(step_seconds: float, gpus: int) -> dict[str, Any]:
+    """Where the time of a step goes, as tuitune.trainer.step_parts tells it."""
+    wall = 1000 * step_seconds
+    return {
+        "steps": 1,
+        "wall_ms": wall,
+        "data_ms": 0.2 * wall,
+        "gpu_behind_ms": 0.4 * wall if gpus else None,
+        "tokens_computed": 5888.0,
+        "padding_share": 0.28,
+    }
 
 
 def proof_record(time: float = START + 3, *, planned: float = 9.0, measured: float = 9.2) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import journals
 from tuitune import cli
 from tuitune.command_line import build_parser
 from tuitune.errors import UserError
@@ -25,7 +26,7 @@ CONTRACT = {
     "train": {"recipe", "detach", "force", "stop_on_interrupt", "plain", "json"},
     "resume": {"run", "detach", "stop_on_interrupt", "runs", "plain", "json"},
     "attach": {"run", "runs", "plain", "json"},
-    "runs": {"runs", "json"},
+    "runs": {"run", "runs", "json"},
     "send": {"run", "op", "args", "runs", "json"},
     "compare": {"run", "runs", "json"},
     "slurm": {"recipe", "json"},
@@ -144,6 +145,24 @@ def test_no_runs_is_an_empty_list(tmp_path: Path) -> None:
     done = tuitune("runs", "--json", cwd=tmp_path)
     assert json.loads(done.stdout) == {"schema": 1, "runs": []}
     assert done.returncode == 0
+
+
+def test_of_one_run_the_list_says_why_it_is_slow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dearest first, with what to change; --json has the figures."""
+    journals.write_run(tmp_path, waits=True)
+    assert cli.main(["runs", "gsm8k", "--runs", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    for piece in (
+        "gsm8k-20261120-101500",
+        "No MFU: there is no GPU whose peak it could be compared with.",
+        " 22 %  28 % of the computed tokens are padding\n       → packing: true",
+        " 20 %  steps wait 20 % of their time for the next rows",
+    ):
+        assert piece in shown
+    assert cli.main(["runs", "gsm8k", "--runs", str(tmp_path), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [run["id"] for run in document["runs"]] == ["gsm8k-20261120-101500"]
+    assert [one["kind"] for one in document["why_slow"]["findings"]] == ["padding", "data", "evaluation"]
 
 
 def test_the_table_of_runs_shows_whole_names_in_a_pipe(tmp_path: Path) -> None:

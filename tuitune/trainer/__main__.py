@@ -140,6 +140,7 @@ def _build(
     from tuitune.trainer.effective import ledger
     from tuitune.trainer.prepared import describe, warnings
     from tuitune.trainer.resuming import verify
+    from tuitune.trainer.work import describe_work
 
     telemetry.journal.emit("state", s="loading", why=f"loading {recipe.model['name_or_path']} and the data")
     started = time.monotonic()
@@ -153,6 +154,7 @@ def _build(
         device=built.box.name,
         allocator=allocator,
         devices=_devices(),
+        work=describe_work(built),
         caps=caps(built.trainer),
         loading_seconds=time.monotonic() - started,
     )

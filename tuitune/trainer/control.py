@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tuitune.bus.envelope import OPS
 from tuitune.errors import UserError
@@ -92,6 +92,8 @@ class ControlMixin(SavingMixin, ResumingMixin):
         fault = self.watch.before_boundary(self, *args) if self.watch is not None else None
         if self.watch is not None and self.watch.poisoned:
             self.control.should_save = False  # good checkpoints stay
+        if self.telemetry is not None:
+            self.telemetry.parts.step_ended()
         again()
         if self.watch is not None:
             self.watch.after_boundary(self)
@@ -275,10 +277,24 @@ class ControlMixin(SavingMixin, ResumingMixin):
                 self._hear_signal()
                 self.orders.announce(self.state.global_step + 1)
         inherited: Any = super()
-        if self.watch is not None and self.telemetry is not None:  # a proof has no telemetry, and its failure is its result
-            return self.watch.training_step(self, inherited.training_step, model, inputs, *args, **kwargs)
-        result: torch.Tensor = inherited.training_step(model, inputs, *args, **kwargs)
-        return result
+        if self.telemetry is None:
+            return cast("torch.Tensor", inherited.training_step(model, inputs, *args, **kwargs))
+        if self.watch is not None:
+            result = self.watch.training_step(self, inherited.training_step, model, inputs, *args, **kwargs)
+        else:
+            result = inherited.training_step(model, inputs, *args, **kwargs)
+        self.telemetry.parts.launched()
+        return cast("torch.Tensor", result)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The trainer's own fetch of an update's micro-batches, timed: what it takes is waiting for data."""
+        inherited: Any = super()
+        if self.telemetry is None:  # a proof
+            return inherited.get_batch_samples(*args, **kwargs)
+        self.telemetry.parts.fetch()
+        fetched = inherited.get_batch_samples(*args, **kwargs)
+        self.telemetry.parts.fetched()
+        return fetched
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         """The trainer's own; where it writes the answers (GRPO, RLOO) these are the tokens of the step."""

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from tuitune.bus.journal import Journal
 from tuitune.trainer.orders import Link
 from tuitune.trainer.ranks import Silent
+from tuitune.trainer.step_parts import StepParts
 
 HEARTBEAT_S = 1.0
 # What TRL's micro-batches mark their tokens with: one row each; pairs of ORPO and CPO; answers that were written while training.
@@ -29,7 +30,9 @@ class Telemetry:
         self.last_boundary = time.monotonic()
         self._own_tokens: torch.Tensor | int = 0  # of this process since `begin`
         self._tokens_before = 0
+        self.parts = StepParts()
         self._window_tokens = 0.0
+        self._window_places = 0
         self._window_started: float | None = None
         self._window_steps = 0
         self._apart = 0.0
@@ -57,8 +60,10 @@ class Telemetry:
         masks = [inputs[name] for names in MASKS if all(name in inputs for name in names) for name in names]
         if not masks and isinstance(inputs.get("input_ids"), torch.Tensor):
             self._own_tokens = self._own_tokens + inputs["input_ids"].numel()
+            self.parts.places += inputs["input_ids"].numel()
         for mask in masks:
             self._own_tokens = self._own_tokens + mask.sum()
+            self.parts.places += mask.numel()
 
     def boundary(self, step: int) -> None:
         """A step has ended, its log, evaluation and checkpoint included."""
@@ -74,6 +79,8 @@ class Telemetry:
         """The step after `step` is about to run; so many tokens are behind it."""
         self.step, self._window_steps = step, step
         self._own_tokens, self._tokens_before, self._window_tokens = 0, tokens, tokens
+        self._window_places = 0
+        self.parts.begin()
         self._window_started, self._apart = time.monotonic(), 0.0
         self.state("running")
 
@@ -81,8 +88,10 @@ class Telemetry:
         """One log of the trainer as a `metrics` event; tokens per second and step time are of the window since the last one."""
         self.step = step
         now, mine = time.monotonic(), memory()
-        ranks = of_all_ranks([self._own_tokens, *(mine or {}).values()])
+        ranks = of_all_ranks([self._own_tokens, self.parts.places, *(mine or {}).values()])
         tokens = self._tokens_before + sum(values[0] for values in ranks)
+        places = sum(values[1] for values in ranks)
+        parts = self.parts.take(tokens - int(self._window_tokens), places - self._window_places)
         speed, step_ms = None, None
         if self._window_started is not None:
             seconds = now - self._window_started - self._apart
@@ -91,6 +100,7 @@ class Telemetry:
                 step_ms = 1000 * seconds / steps
                 speed = (tokens - self._window_tokens) / seconds if tokens else None  # online DPO does not show its tokens
         self._window_started, self._window_tokens, self._window_steps, self._apart = now, tokens, step, 0.0
+        self._window_places = places
         own: dict[str, Any] = {
             "step": step,
             "max_steps": max_steps,
@@ -101,7 +111,8 @@ class Telemetry:
         }
         own["mem"] = mine
         if mine and len(ranks) > 1:
-            own["mem_ranks"] = [dict(zip(mine, values[1:], strict=True)) for values in ranks]
+            own["mem_ranks"] = [dict(zip(mine, values[2:], strict=True)) for values in ranks]
+        own["parts"] = parts
         self.journal.emit("metrics", **{**{key: _plain(value) for key, value in logs.items()}, **own})
 
     def start_heartbeat(self) -> None:

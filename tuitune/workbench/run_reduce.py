@@ -37,6 +37,7 @@ def reduce(state: RunState, record: Mapping[str, Any]) -> None:
         state.first_time = time if state.first_time is None else min(state.first_time, time)
         state.last_time = time if state.last_time is None else max(state.last_time, time)
     state.records += 1
+    state.tally.take(record)
     _follow_attempt(state, record, time)
     kind = record.get("ev")
     take = _TAKERS.get(kind) if isinstance(kind, str) else None

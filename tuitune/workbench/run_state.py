@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from tuitune.runs.manifest import ENDED
+from tuitune.runs.slow.tally import Tally
 from tuitune.workbench.gpu_reading import NO_HOST, NOT_LOOKED, GpuReading, GpuSample, HostReading
 from tuitune.workbench.live_caps import HUB_OPS, Cap, read_caps
 from tuitune.workbench.live_state import Alarm, CommandState, Sample, Seam
@@ -119,6 +120,7 @@ class RunState:
     crash: Crash | None = None
     proof: ProofReading | None = None  # of the newest attempt's longest batch
     not_finite: tuple[str, int] | None = None  # the first metric that was not a number, and its step
+    tally: Tally = field(default_factory=Tally)  # where the time goes
     unknown: int = 0  # records of kinds this version does not know
     records: int = 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pilot.run.host import Host, dashboard, screen_text, until
+from tests.pilot.run.host import Host, dashboard, screen_text, screen_words, until
 from tests.support import journals
 from tuitune.bus.journal import Journal
 from tuitune.workbench.views.run.charts import ChartBox
@@ -215,3 +215,33 @@ async def test_another_theme_recolours_charts_and_header(tmp_path: Path) -> None
         await pilot.pause()
         assert [segment.style for segment in box.render_line(0)] != [segment.style for segment in before]
         assert box.render_line(0).text == before.text
+
+
+async def test_why_a_run_is_slow_stands_in_one_line_above_its_charts_and_w_says_what_to_change(tmp_path: Path) -> None:
+    """A living run on a GPU at 76 × 20: what can be changed while it trains is a command for the bar."""
+    run = journals.write_run(tmp_path, gpus=1, waits=True, final=None, caps=journals.LIVE_CAPS)
+    async with dashboard(journals.living(run), (76, 20)) as (pilot, view):
+        assert "slow: padding 28 %, data 20 %, evaluation 2 % · MFU 5 %  (w)" in screen_text(pilot.app)
+        assert [box.slot for box in view.query(ChartBox) if box.display] == ["loss", "grad_norm", "memory"]
+        await pilot.press("w")
+        await until(pilot, lambda: "Why slow" in screen_text(pilot.app), "the page")
+        words = screen_words(pilot.app)
+        for piece in (
+            "22 % 28 % of the computed tokens are padding → packing: true",
+            "(changes what is learnt: rows share a sequence",
+            "20 % steps wait 20 % of their time for the next rows → dataloader_num_workers 0 → 2",
+            "The steps are bound by the GPU's arithmetic",
+            "of 989 TFLOP/s (dense 16 bit, data sheet), from 4·P a token, P = 1.31·10⁹",
+        ):
+            assert piece in words
+        await pilot.press("w")
+        await until(pilot, lambda: "Why slow" not in screen_text(pilot.app), "the charts again")
+
+
+async def test_a_run_that_does_not_tell_where_its_time_goes_has_no_such_line(tmp_path: Path) -> None:
+    """Of an older trainer; its evaluations are states, but they took no time to speak of."""
+    run = journals.write_run(tmp_path, steps=10, final=None)
+    async with dashboard(run) as (pilot, _):
+        assert "slow:" not in screen_text(pilot.app)
+        await pilot.press("w")
+        await until(pilot, lambda: "No step is measured yet." in screen_text(pilot.app), "the page")

@@ -35,6 +35,7 @@ DASHBOARD_COMMANDS: tuple[Command, ...] = (
     Command("run.charts", "Charts", ("escape",), "run", "show_charts", "Back to the charts"),
     Command("run.queue", "Queue", ("q",), "run", "show_queue", "Commands of this run: what waits, and what was answered by whom"),
     Command("run.samples", "Samples", ("a",), "run", "show_samples", "What the model answers while it trains, beside the base model"),
+    Command("run.slow", "Why slow", ("w",), "run", "show_slow", "What the time goes to, what that costs, and what to change"),
     Command("run.rate", "Set learning rate", ("r",), "run", "set_rate", "A rate from the next step on, and what it does from there"),
     Command("run.scheduler", "Set learning rate curve", (), "run", "set_scheduler", "Constant, linear or cosine from the present rate on"),
     Command("run.max_steps", "Set max_steps", (), "run", "set_max_steps", "The step after which the run ends"),

@@ -23,6 +23,7 @@ from tuitune.workbench.views.run.header import banner, header_lines, summary
 from tuitune.workbench.views.run.live import LiveCommands
 from tuitune.workbench.views.run.memory import torch_figures
 from tuitune.workbench.views.run.pages import ConfigPage, EventsPage, LogPage, Page, QueuePage, SamplesPage
+from tuitune.workbench.views.run.slow import Reading, SlowPage, brief_line
 
 STATUS_PERIOD = 2.0  # seconds between news for the status bar: each redraws tabs and bars
 
@@ -37,14 +38,16 @@ class RunDashboard(LiveCommands, Following):
     RunDashboard { layout: vertical; }
     RunDashboard > #run-banner { height: auto; max-height: 4; padding: 0 1; }
     RunDashboard > #run-header { height: 2; padding: 0 1; }
+    RunDashboard > #run-slow { height: 1; padding: 0 1; }
     RunDashboard > ContentSwitcher { height: 1fr; }
     """
-    pages: ClassVar[tuple[str, ...]] = ("charts", "log", "config", "events", "queue", "samples")
+    pages: ClassVar[tuple[str, ...]] = ("charts", "log", "config", "events", "queue", "samples", "slow")
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.feed = RunFeed(path, self.arrived)
         self.feeds = [self.feed]
+        self.slow = Reading(path)
         self._caught_up = self._status_waits = False
         self._told_status = -STATUS_PERIOD
         self._told_news = (0, 0)
@@ -56,6 +59,7 @@ class RunDashboard(LiveCommands, Following):
 
     def compose(self) -> ComposeResult:
         yield RoleLines(id="run-header")
+        yield RoleLines(id="run-slow")
         yield RoleLines(id="run-banner")
         with ContentSwitcher(initial="charts"):
             yield ChartPage(id="charts")
@@ -64,6 +68,7 @@ class RunDashboard(LiveCommands, Following):
             yield EventsPage(id="events")
             yield QueuePage(id="queue")
             yield SamplesPage(id="samples")
+            yield SlowPage(self.slow, id="slow")
         yield CommandBar(lambda: self.run_state)
 
     def _paint(self) -> None:
@@ -84,6 +89,9 @@ class RunDashboard(LiveCommands, Following):
             return
         width = max(20, self.size.width - 2)
         self.query_one("#run-header", RoleLines).show(header_lines(state, time(), width))
+        slow, brief = self.query_one("#run-slow", RoleLines), brief_line(self.slow.why(state), width)
+        slow.display = bool(brief)
+        slow.show([brief])
         sentence, role = banner(state, self.feed.problem)
         if self.feed.replaying and not sentence:
             sentence, role = f"reading the run's history: {state.records:,} records", "dim"
@@ -221,6 +229,10 @@ class RunDashboard(LiveCommands, Following):
     def action_show_samples(self) -> None:
         """The model's answers, or the charts again."""
         self.show_page("samples")
+
+    def action_show_slow(self) -> None:
+        """Why the run is slow, or the charts again."""
+        self.show_page("slow")
 
     def action_show_charts(self) -> None:
         """Back to the charts; on them, from one to all."""
