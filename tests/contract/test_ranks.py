@@ -116,3 +116,15 @@ def test_killed_both_end_and_the_next_attempt_goes_on_exactly(start: Callable[..
     assert again
     assert again == {step: loss for step, loss in losses.items() if step > min(again) - 1}
     assert two.records("seam")[0]["step"] == min(again) - 1
+
+
+def test_a_killed_rank_is_named_with_its_signal_and_the_other_does_not_hold_the_run_up(start: Callable[..., TwoRanks]) -> None:
+    two = start()
+    two.wait_for_step(2)
+    os.kill(two.rank(1), signal.SIGKILL)
+    two.hub.wait(60)
+    why = read_manifest(two.run).why or ""
+    assert why.startswith("rank 1 ended first (SIGKILL, log/1.rank1.txt): somebody or something killed it")
+    assert "resume the run" in why
+    crash = two.records("crash")[-1]
+    assert (crash["class"], crash["signal"], crash["rank"], crash["hint"]) == ("killed", "SIGKILL", 1, why)

@@ -9,6 +9,7 @@ from tuitune.bus.journal import JournalTail
 from tuitune.hub.faults import Fault, classify, cut
 from tuitune.hub.hang import HangWatch
 from tuitune.hub.log_tail import LogTail
+from tuitune.hub.ranks import first_to_fail, words_of
 from tuitune.hub.trainer_process import TrainerProcess
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.resume import log_of
@@ -79,18 +80,22 @@ class Attempt:
         if self.told_to_end and not self.began and code in (-15, -2, None):
             return Outcome("stopped", "stopped before it had begun to train")
         text = "\n".join(self.log.recent)
-        fault = classify(code, text, oom_kills, error=self.last_words.get("error"), killed_by=self.killed_by)
+        error = self.last_words.get("error")
+        told = None if error or self.killed_by else first_to_fail(self.log.path, oom_kills)
+        fault = told or classify(code, text, oom_kills, error=error, killed_by=self.killed_by)
         fault = replace(fault, hint=fault.hint + evidence(fault))
         return Outcome("failed", fault.hint, fault)
 
     def crash(self, fault: Fault, oom_kills: int) -> dict[str, Any]:
         """What the crash event says besides the step."""
+        recent = self.log.recent if fault.rank is None else words_of(self.log.path, fault.rank)
         return {
             "rc": self.trainer.returncode,
+            "rank": fault.rank,
             "signal": fault.signal,
             "class": fault.kind,
             "traceback": fault.traceback,
             "oom_kills": oom_kills,
             "hint": fault.hint,
-            "tail": cut("\n".join(list(self.log.recent)[-30:])).splitlines(),
+            "tail": cut("\n".join(list(recent)[-30:])).splitlines(),
         }

@@ -69,3 +69,8 @@ def begin_attempt(run: RunDirectory, manifest: Manifest, point: StartingPoint, o
 def log_of(run: RunDirectory, attempt: int) -> Path:
     """What the attempt's first rank prints."""
     return run.log / f"{attempt}.rank0.txt"
+
+
+def ends_of(run: RunDirectory, attempt: int) -> Path:
+    """How the attempt's processes ended, where it has several and one of them failed."""
+    return run.log / f"{attempt}.ends.json"
