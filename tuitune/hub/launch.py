@@ -124,7 +124,8 @@ def resume_run(run: RunDirectory) -> Resumed:
         words = f"{run.name} has a new hub; its trainer had gone on (it is {after.state} at step {after.step or 0})"
         return Resumed(run, after.attempt, after.resume_from, True, words)
     if after.attempt == manifest.attempt and log_of(run, after.attempt).exists():
-        return Resumed(run, after.attempt, None, False, f"{run.name} waits for a GPU that another run has, and goes on then")
+        words = f"{run.name} waits for a GPU that another run has, or for its checkpoints to be read through, and goes on then"
+        return Resumed(run, after.attempt, None, False, words)
     return _resumed(run, after)
 
 
@@ -143,7 +144,8 @@ def _resumed(run: RunDirectory, manifest: Manifest) -> Resumed:
     if manifest.kind != "train":
         return Resumed(run, manifest.attempt, None, False, f"{run.name} starts again, from its beginning")
     where = f"from {manifest.resume_from}" if manifest.resume_from else "from the beginning: it has no whole checkpoint"
-    return Resumed(run, manifest.attempt, manifest.resume_from, False, f"{run.name} goes on: attempt {manifest.attempt}, {where}")
+    words = "; ".join([f"{run.name} goes on: attempt {manifest.attempt}, {where}", *manifest.passed_over])
+    return Resumed(run, manifest.attempt, manifest.resume_from, False, words)
 
 
 def start_hub(run: RunDirectory, workspace: Path, hub_command: Sequence[str] | None = None) -> None:

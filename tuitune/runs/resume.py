@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.errors import UserError
-from tuitune.runs.checkpoints import checkpoints_of, is_complete, step_of
+from tuitune.runs.checkpoints import checkpoints_of, damage, marked_files, step_of
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import ENDED, Manifest
 
@@ -15,10 +15,12 @@ SHOWN = 4  # names in a sentence
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """Where an attempt starts: the name of a checkpoint folder, or None for the beginning, and a few words that say which and why."""
+    """Where an attempt starts: the name of a checkpoint folder, or None for the beginning, and a few words that say which and why.
+    `passed_over`: of each later one that was whole once, which file is not what was written, in a sentence."""
 
     checkpoint: str | None
     words: str
+    passed_over: tuple[str, ...] = ()
 
     @property
     def step(self) -> int:
@@ -26,20 +28,28 @@ class StartingPoint:
         return step_of(Path(self.checkpoint)) or 0 if self.checkpoint else 0
 
 
-def starting_point(run: RunDirectory) -> StartingPoint:
-    """The newest whole checkpoint. UserError when the folder cannot be read: from the beginning would throw away what may be there."""
+def starting_point(run: RunDirectory, *, hashes: bool = False) -> StartingPoint:
+    """The newest whole checkpoint, by the sizes of its files or, with `hashes`, by all that is in them (some 1.3 s a GiB). UserError when
+    the folder cannot be read: from the beginning would throw away what may be there."""
     try:
         found = checkpoints_of(run)
     except OSError as error:
         raise UserError(f"{run.checkpoints} cannot be read ({error.strerror}): mend that and resume the run again") from error
-    whole = next((folder for folder in found if is_complete(folder)), None)
-    damaged = [folder.name for folder in found[: found.index(whole) if whole else None]]
+    whole, damaged, passed_over = None, [], []
+    for folder in found:
+        files = marked_files(folder)
+        differs = None if files is None else damage(folder, files, hashes=hashes)
+        if files is not None and differs is None:
+            whole = folder
+            break
+        damaged.append(folder.name)
+        passed_over += [differs] if differs else []
     names = ", ".join(damaged[:SHOWN]) + (f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else "")
     if whole is None:
         why = f"none of its checkpoints is whole ({names})" if damaged else "it has no checkpoint yet"
-        return StartingPoint(None, f"from the beginning: {why}")
+        return StartingPoint(None, f"from the beginning: {why}", tuple(passed_over))
     later = f" ({names} {'is' if len(damaged) == 1 else 'are'} later, but not whole)" if damaged else ""
-    return StartingPoint(whole.name, f"from {whole.name}{later}")
+    return StartingPoint(whole.name, f"from {whole.name}{later}", tuple(passed_over))
 
 
 def refusal(manifest: Manifest) -> str | None:
@@ -59,7 +69,7 @@ def begin_attempt(run: RunDirectory, manifest: Manifest, point: StartingPoint, o
     """Change the manifest for the next attempt. One that never got as far as a trainer keeps its number; earlier overrides stay."""
     if (run.journal / f"trainer-{manifest.attempt}.jsonl").exists() or log_of(run, manifest.attempt).exists():
         manifest.attempt += 1
-    manifest.resume_from = point.checkpoint
+    manifest.resume_from, manifest.passed_over = point.checkpoint, list(point.passed_over)
     for section, values in (overrides or {}).items():
         manifest.overrides.setdefault(section, {}).update(values)
     manifest.state, manifest.why, manifest.ended, manifest.trainer = "starting", None, None, None

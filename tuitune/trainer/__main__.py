@@ -142,7 +142,7 @@ def _build(recipe: Recipe, run: RunDirectory, telemetry: "Telemetry", allocator:
     )
     data = describe(built)
     if manifest.resume_from is not None and this_rank().first:  # the others wait for it with the first exchange
-        verify(run.checkpoints / manifest.resume_from, manifest, data)
+        verify(run.checkpoints / manifest.resume_from, manifest, data, read=os.environ.get("TUITUNE_READ") == manifest.resume_from)
     seen, differs = compare(recipe, data["fingerprint"], data["sha256"])
     telemetry.journal.emit("data", **data, inspected=seen)
     for warning in built.warnings + warnings(data) + ([differs] if differs else []):
@@ -169,7 +169,7 @@ def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: Stop
     checkpoint = run.checkpoints / manifest.resume_from
     overridden = manifest.overrides.get("training", {}).keys() & set(Shape.__dataclass_fields__)
     trainer.take_up(checkpoint, Shape.of(trainer.args) if overridden else None)
-    changed = changed_since(run, manifest.attempt, installed())
+    changed = manifest.passed_over + changed_since(run, manifest.attempt, installed())
     telemetry.journal.emit("seam", attempt=manifest.attempt, step=step_of(checkpoint), checkpoint=str(checkpoint), changed=changed)
     trainer.train(resume_from_checkpoint=str(checkpoint))
 
