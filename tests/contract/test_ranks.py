@@ -53,6 +53,11 @@ def start(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., TwoRanks]]
         one.close()
 
 
+def stacks_of(two: TwoRanks, rank: int) -> str:
+    """What the journal has of that rank's threads."""
+    return "\n".join(record["text"] for record in two.records("log") if record["stream"] == "stacks" and record["rank"] == rank)
+
+
 def test_every_order_counts_on_both_ranks_at_the_same_step(start: Callable[..., TwoRanks]) -> None:
     two = start()
     two.wait_for_step(2)
@@ -118,9 +123,18 @@ def test_killed_both_end_and_the_next_attempt_goes_on_exactly(start: Callable[..
     assert two.records("seam")[0]["step"] == min(again) - 1
 
 
-def test_a_killed_rank_is_named_with_its_signal_and_the_other_does_not_hold_the_run_up(start: Callable[..., TwoRanks]) -> None:
+def test_both_write_their_stacks_and_one_that_is_killed_is_named_with_its_signal(start: Callable[..., TwoRanks]) -> None:
     two = start()
     two.wait_for_step(2)
+    answer = two.order("stacks")
+    assert (answer["s"], answer["note"]) == ("applied", f"the stacks of 2 processes are in {two.run.log / '1.rank*.stacks.txt'}")
+    until(lambda: all("most recent call first" in stacks_of(two, rank) for rank in (0, 1)))
+    assert all(stacks_of(two, rank).startswith(f"stacks of rank {rank}:\n") for rank in (0, 1))
+
+    os.kill(two.rank(1), signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{two.rank(1)}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    assert f"rank 1 is stopped by a signal (kill -CONT {two.rank(1)} lets it go on)" in two.order("stacks")["note"]
+
     os.kill(two.rank(1), signal.SIGKILL)
     two.hub.wait(60)
     why = read_manifest(two.run).why or ""

@@ -10,6 +10,7 @@ from tuitune.hub.faults import Fault, classify, cut
 from tuitune.hub.hang import HangWatch
 from tuitune.hub.log_tail import LogTail
 from tuitune.hub.ranks import first_to_fail, words_of
+from tuitune.hub.stacks import Stacks
 from tuitune.hub.trainer_process import TrainerProcess
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.resume import log_of
@@ -35,6 +36,7 @@ class Attempt:
     events: JournalTail
     log: LogTail
     started: float = field(default_factory=time.monotonic)
+    stacks: Stacks = field(init=False)
     hang: HangWatch = field(default_factory=HangWatch)
     last_words: dict[str, Any] = field(default_factory=dict)
     last_reason: str | None = None
@@ -42,6 +44,9 @@ class Attempt:
     hung: bool = False
     killed_by: str | None = None
     told_to_end: bool = False  # by a signal, while it loaded
+
+    def __post_init__(self) -> None:
+        self.stacks = Stacks(self.log.path)
 
     @classmethod
     def of(cls, run: RunDirectory, number: int, trainer: TrainerProcess) -> "Attempt":

@@ -176,6 +176,7 @@ class RunLife:
         while not attempt.trainer.ended():
             looked = self._serve_clients()
             self._read_log(attempt.log.poll())
+            self._read_stacks(attempt)
             self._read_events()
             if looked:
                 self._look_for_hang(attempt)
@@ -197,6 +198,10 @@ class RunLife:
     def _read_log(self, lines: Iterable[tuple[int, str]]) -> None:
         for offset, text in lines:
             self.record.journal.emit("log", rank=0, stream="out", text=text, offset=offset)
+
+    def _read_stacks(self, attempt: Attempt) -> None:
+        for rank, text in attempt.stacks.poll():
+            self.record.journal.emit("log", rank=rank, stream="stacks", text=text)
 
     def _read_events(self) -> None:
         """Follow the trainer's own journal: its states become the run's, its progress goes into the manifest."""
@@ -235,9 +240,16 @@ class RunLife:
                 self.record.state(attempt.hang.phase, "it moves again")
         elif sentence is not None and not attempt.hung and self._has_room():
             attempt.hung = True
-            stacks = "" if letter == "T" or self.control.ask_for_stacks() else " (the stacks of the moment are in its log)"
+            stacks = "" if letter == "T" else self._stacks()
             name = self.run.name
             self.record.state("hung", f"{sentence}{stacks}. Wait, or end it (tuitune send {name} kill) and go on (tuitune resume {name})")
+
+    def _stacks(self) -> str:
+        """Where the stacks of the moment are, in parentheses; nothing when there are none."""
+        try:
+            return f" ({self.control.ask_for_stacks()})"
+        except UserError:
+            return ""
 
     def _has_room(self) -> bool:
         """Whether the trainer's silence means something: on a full disk its journal is silent too."""
@@ -252,6 +264,7 @@ class RunLife:
         self.samples.tree_of = None
         self.record.make_room()
         self._read_log(attempt.log.rest())
+        self._read_stacks(attempt)
         self._read_events()
         kills = max(0, oom_kills() - self.manifest.oom_kills)
         outcome = attempt.outcome(kills, lambda fault: evidence(fault, self.run, self.samples.host, attempt.started))

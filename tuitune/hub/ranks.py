@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tuitune.hub.faults import Fault, classify
 from tuitune.hub.log_tail import LogTail
+from tuitune.runs.resume import rank_log
 from tuitune.secrets import Masker
 
 _LOST_PEER = re.compile(
@@ -38,19 +39,14 @@ def first_to_fail(first_log: Path, oom_kills: int) -> Fault | None:
     if not faults:
         return None
     end, fault = (own or faults)[0]
-    log = log_of_rank(first_log, end.rank)
+    log = rank_log(first_log, end.rank)
     how = fault.signal or f"exit code {end.exitcode}"
     return replace(fault, rank=end.rank, hint=f"rank {end.rank} ended first ({how}, {log.parent.name}/{log.name}): {fault.hint}")
 
 
-def log_of_rank(first_log: Path, rank: int) -> Path:
-    """What that process prints."""
-    return first_log.with_name(first_log.name.replace(".rank0.", f".rank{rank}."))
-
-
 def words_of(first_log: Path, rank: int) -> Sequence[str]:
     """The last lines of a process's own log, safe to show; without what torchrun adds to the first one's."""
-    log = LogTail(log_of_rank(first_log, rank), Masker())
+    log = LogTail(rank_log(first_log, rank), Masker())
     try:
         log.go_on_after(log.path.stat().st_size)
     except OSError:

@@ -81,6 +81,11 @@ def log_of(run: RunDirectory, attempt: int) -> Path:
     return run.log / f"{attempt}.rank0.txt"
 
 
+def rank_log(first: Path, rank: int | str, ends: str = "txt") -> Path:
+    """The file of another rank beside the first one's log."""
+    return first.with_name(f"{first.name.removesuffix('.rank0.txt')}.rank{rank}.{ends}")
+
+
 def ends_of(run: RunDirectory, attempt: int) -> Path:
     """How the attempt's processes ended, where it has several and one of them failed."""
     return run.log / f"{attempt}.ends.json"

@@ -29,7 +29,7 @@ from tuitune.runs.hello import this_process
 from tuitune.runs.manifest import Manifest, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.checkpoints import DISK, disk_refusal
-from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank
+from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank, write_stacks_on_demand
 from tuitune.trainer.stop import StopNow, StopRequest
 from tuitune.versions import installed
 
@@ -53,6 +53,7 @@ def main(path: Path) -> int:
     try:
         manifest = read_manifest(run)
         keep_own_log(run.log, manifest.attempt, rank)
+        write_stacks_on_demand(run.log, manifest.attempt, rank)
         journal: Journal | Silent = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl") if rank.first else Silent()
     except (UserError, OSError) as error:  # without a journal the sentence on stderr is all there can be
         sys.stderr.write(f"{error}\n")
