@@ -90,10 +90,15 @@ def test_a_signal_stops_both_at_the_same_step_with_a_checkpoint(start: Callable[
     """torchrun passes SIGTERM on to both, and each would see it at a step of its own."""
     two = start()
     two.wait_for_step(2)
+    torchrun = read_manifest(two.run).trainer
+    assert torchrun is not None
+    os.kill(torchrun.pid, signal.SIGHUP)  # is nothing to a run
+    two.wait_for_step(two.records("metrics")[-1]["step"] + 2)
     two.hub.send_signal(signal.SIGTERM)
     first, second = two.end()
     assert first == second
     assert first["stopped"] == "SIGTERM"
+    assert not any("broke down" in record["text"] for record in two.records("warning"))
     assert [record["step"] for record in two.records("checkpoint")] == [first["step"]]
     assert read_manifest(two.run).state == "stopped"
 

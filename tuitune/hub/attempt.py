@@ -1,5 +1,6 @@
 """One attempt of a run as its hub sees it: the trainer's process, its journal and its log, and what it has said so far."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -78,8 +79,9 @@ class Attempt:
         box adds to the sentence about a fault."""
         code, reason = self.trainer.returncode, self.last_words.get("reason")
         if reason in ("done", "stopped", "suspended"):
-            broke = f"the trainer broke down while it left (exit status {code}); its work was done and saved before" if code else None
-            return Outcome(str(reason), self.last_reason, warning=broke)
+            broke = f"the trainer broke down while it left (exit status {code}); its work was done and saved before"
+            well = code in (0, None, -signal.SIGTERM, -signal.SIGINT)  # torchrun ends by the signal that told it to
+            return Outcome(str(reason), self.last_reason, warning=None if well else broke)
         if code == 0:
             return Outcome("done", "the trainer ended well, but its journal lacks the end: was the disk full?")
         if self.told_to_end and not self.began and code in (-15, -2, None):
