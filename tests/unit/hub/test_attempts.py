@@ -372,12 +372,13 @@ def test_the_workbench_shows_a_run_of_several_hubs_and_attempts_as_one(hub: Star
 def resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., launch.Resumed]:
     """`resume_run` whose hub has a stand-in for a trainer."""
 
-    def start(one: LivingHub, stories: str) -> launch.Resumed:
-        real = launch.start_hub
-        monkeypatch.setattr(launch, "start_hub", lambda run, workspace: real(run, ROOT, one.command(stories)))
-        return launch.resume_run(one.run)
+    real = launch.start_hub
 
-    return start
+    def begin(one: LivingHub, stories: str, start: str | None = None) -> launch.Resumed:
+        monkeypatch.setattr(launch, "start_hub", lambda run, workspace: real(run, ROOT, one.command(stories)))
+        return launch.resume_run(one.run, start)
+
+    return begin
 
 
 def test_resume_says_from_where(hub: Start, resume: Callable[..., launch.Resumed]) -> None:
@@ -388,6 +389,22 @@ def test_resume_says_from_where(hub: Start, resume: Callable[..., launch.Resumed
     assert resumed.words == f"{one.run.name} goes on: attempt 2, from checkpoint-10"
     with pytest.raises(UserError, match=r"lives \(it is .*\): attach to it instead: tuitune attach demo-"):
         launch.resume_run(one.run)
+
+
+def test_resume_goes_back_to_the_checkpoint_that_is_named(hub: Start, resume: Callable[..., launch.Resumed]) -> None:
+    one = hub("saves,long")
+    until(lambda: saved(one, 20))
+    lose(one)
+    damaged = one.run.checkpoints / "checkpoint-20" / "weights"
+    damaged.write_text(damaged.read_text().replace("of", "0f"))
+    with pytest.raises(UserError, match=r"does not go on from there: checkpoint-20/weights is not what was written there: its sha256"):
+        resume(one, "saves,long", start="checkpoint-20")
+    assert read_manifest(one.run).attempt == 1
+    resumed = resume(one, "saves,long", start="checkpoint-10")
+    assert (resumed.attempt, resumed.resume_from) == (2, "checkpoint-10")
+    assert f"checkpoint-20 set aside in {one.run.checkpoints / 'aside'}" in resumed.words
+    with pytest.raises(UserError, match="lives"):
+        launch.resume_run(one.run, "checkpoint-10")
 
 
 def test_resume_says_that_it_starts_from_the_beginning(hub: Start, resume: Callable[..., launch.Resumed]) -> None:

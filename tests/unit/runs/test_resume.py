@@ -10,7 +10,7 @@ from tuitune.errors import UserError
 from tuitune.runs.checkpoints import checkpoints_of, is_complete
 from tuitune.runs.directory import RunDirectory, create_run
 from tuitune.runs.manifest import Manifest, Process
-from tuitune.runs.resume import StartingPoint, begin_attempt, refusal, starting_point
+from tuitune.runs.resume import StartingPoint, begin_attempt, go_back, refusal, starting_point
 from tuitune.trainer.checkpoints import mark_complete
 
 
@@ -101,6 +101,32 @@ def test_a_checkpoint_that_was_never_finished_has_no_file_to_blame(run: RunDirec
     checkpoint(run, 4, whole=False)
     (checkpoint(run, 5) / "tuitune-ok.json").write_text('{"files": {"model.safetensors": 7}}')
     assert starting_point(run, hashes=True).passed_over == ()
+
+
+def test_going_back_to_an_earlier_one_sets_the_later_ones_aside(run: RunDirectory) -> None:
+    for step in (10, 20, 30):
+        checkpoint(run, step, whole=step != 30)
+    assert go_back(run, "checkpoint-10") == ["checkpoint-30", "checkpoint-20"]
+    assert starting_point(run, hashes=True) == StartingPoint("checkpoint-10", "from checkpoint-10")
+    assert sorted(folder.name for folder in (run.checkpoints / "aside").iterdir()) == ["checkpoint-20", "checkpoint-30"]
+    checkpoint(run, 20)
+    assert go_back(run, "10") == ["checkpoint-20"]
+    assert len(list((run.checkpoints / "aside").iterdir())) == 3, "what was set aside before stays"
+    assert go_back(run, "checkpoint-10") == []
+
+
+def test_going_back_to_a_damaged_one_is_refused_and_changes_nothing(run: RunDirectory) -> None:
+    for step in (10, 20, 30, 40):
+        checkpoint(run, step, whole=step != 30)
+    same_size(run.checkpoints / "checkpoint-20" / "model.safetensors")
+    before = checkpoints_of(run)
+    with pytest.raises(UserError, match=r"^checkpoint-20/model\.safetensors is not what was written there: its sha256 .*; choose another"):
+        go_back(run, "checkpoint-20")
+    with pytest.raises(UserError, match=r"^checkpoint-30 was never finished; choose another"):
+        go_back(run, "checkpoint-30")
+    with pytest.raises(UserError, match="has no checkpoint-50; it has checkpoint-40, checkpoint-30, checkpoint-20, checkpoint-10"):
+        go_back(run, "50")
+    assert checkpoints_of(run) == before
 
 
 def test_a_folder_that_cannot_be_read_is_told_and_not_taken_for_an_empty_one(run: RunDirectory) -> None:
