@@ -261,11 +261,11 @@ def resume(args: argparse.Namespace) -> int:
 
     started = time.time()
     with interrupts_held() as held:
-        resumed = resume_run(find_run(Path(args.runs), args.run))
+        resumed = resume_run(find_run(Path(args.runs), args.run), args.start)
     run = resumed.run
     if args.detach and args.json:
         facts = {"attempt": resumed.attempt, "resume_from": resumed.resume_from, "adopted": resumed.adopted}
-        print_json({"run": run.name, "path": str(run.path), **facts})
+        print_json({"run": run.name, "path": str(run.path), **facts, "passed_over": resumed.passed_over})
     elif not args.json:
         print(printable(resumed.words))  # noqa: T201
     if args.detach:

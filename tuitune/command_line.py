@@ -73,6 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
     _stream_options(sub)
     sub = command("resume", "let a run go on that failed, was stopped or suspended, or whose hub was killed")
     sub.add_argument("run", metavar="RUN")
+    from_help = "from this checkpoint, not the newest whole one; later ones are set aside"
+    sub.add_argument("--from", dest="start", metavar="CHECKPOINT", help=from_help)
     sub.add_argument("--detach", action="store_true", help="return as soon as it goes on")
     sub.add_argument("--stop-on-interrupt", action="store_true", help="Ctrl-C saves and stops the run instead of detaching")
     _runs_option(sub)

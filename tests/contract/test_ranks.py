@@ -53,6 +53,11 @@ def start(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., TwoRanks]]
         one.close()
 
 
+def stacks_of(two: TwoRanks, rank: int) -> str:
+    """What the journal has of that rank's threads."""
+    return "\n".join(record["text"] for record in two.records("log") if record["stream"] == "stacks" and record["rank"] == rank)
+
+
 def test_every_order_counts_on_both_ranks_at_the_same_step(start: Callable[..., TwoRanks]) -> None:
     two = start()
     two.wait_for_step(2)
@@ -85,10 +90,15 @@ def test_a_signal_stops_both_at_the_same_step_with_a_checkpoint(start: Callable[
     """torchrun passes SIGTERM on to both, and each would see it at a step of its own."""
     two = start()
     two.wait_for_step(2)
+    torchrun = read_manifest(two.run).trainer
+    assert torchrun is not None
+    os.kill(torchrun.pid, signal.SIGHUP)  # is nothing to a run
+    two.wait_for_step(two.records("metrics")[-1]["step"] + 2)
     two.hub.send_signal(signal.SIGTERM)
     first, second = two.end()
     assert first == second
     assert first["stopped"] == "SIGTERM"
+    assert not any("broke down" in record["text"] for record in two.records("warning"))
     assert [record["step"] for record in two.records("checkpoint")] == [first["step"]]
     assert read_manifest(two.run).state == "stopped"
 
@@ -116,3 +126,24 @@ def test_killed_both_end_and_the_next_attempt_goes_on_exactly(start: Callable[..
     assert again
     assert again == {step: loss for step, loss in losses.items() if step > min(again) - 1}
     assert two.records("seam")[0]["step"] == min(again) - 1
+
+
+def test_both_write_their_stacks_and_one_that_is_killed_is_named_with_its_signal(start: Callable[..., TwoRanks]) -> None:
+    two = start()
+    two.wait_for_step(2)
+    answer = two.order("stacks")
+    assert (answer["s"], answer["note"]) == ("applied", f"the stacks of 2 processes are in {two.run.log / '1.rank*.stacks.txt'}")
+    until(lambda: all("most recent call first" in stacks_of(two, rank) for rank in (0, 1)))
+    assert all(stacks_of(two, rank).startswith(f"stacks of rank {rank}:\n") for rank in (0, 1))
+
+    os.kill(two.rank(1), signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{two.rank(1)}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    assert f"rank 1 is stopped by a signal (kill -CONT {two.rank(1)} lets it go on)" in two.order("stacks")["note"]
+
+    os.kill(two.rank(1), signal.SIGKILL)
+    two.hub.wait(60)
+    why = read_manifest(two.run).why or ""
+    assert why.startswith("rank 1 ended first (SIGKILL, log/1.rank1.txt): somebody or something killed it")
+    assert "resume the run" in why
+    crash = two.records("crash")[-1]
+    assert (crash["class"], crash["signal"], crash["rank"], crash["hint"]) == ("killed", "SIGKILL", 1, why)

@@ -187,6 +187,40 @@ def test_a_loss_that_is_no_number_is_told_and_nothing_is_saved_over_what_is_good
     assert (stop.asked, stop.save) == (True, False)
 
 
+def diverges(trainer: Any) -> None:
+    """The third log raises the alarm."""
+    from tuitune.trainer.watching import Alarm
+
+    trainer.watch.watching.log = lambda log: [Alarm("divergence", log.step, "the loss has risen")] if log.step == 3 else []
+
+
+def test_without_a_word_of_the_recipe_an_alarm_proposes_and_the_run_goes_on(tiny_model: Path, workspace: Path) -> None:
+    records, stop = train(workspace, recipe(tiny_model), diverges)
+    assert [alarm["kind"] for alarm in of(records, "alarm")] == ["divergence"]
+    assert not of(records, "applied")
+    assert (len(losses(records)), stop.asked) == (6, False)
+
+
+def test_what_the_recipe_wants_at_an_alarm_is_ordered_by_tuitune_with_the_alarm_as_its_reason(tiny_model: Path, workspace: Path) -> None:
+    records, stop = train(workspace, recipe(tiny_model) + "watch: {then: {divergence: pause}}\n", diverges, planned={4: STOP})
+    first, second = of(records, "applied")
+    assert (first["op"], first["by"], first["step"], first["ok"], first["mode"]) == ("pause", "tuitune", 3, True, "keep")
+    assert first["why"] == "divergence: the loss has risen"
+    assert (second["op"], second["id"]) == ("stop", "a")
+    paused = next(record for record in of(records, "state") if record["s"] == "paused")
+    assert paused["why"] == first["why"]
+    assert (len(losses(records)), stop.asked) == (3, True)
+
+
+def test_a_run_that_shall_stop_at_a_loss_that_is_no_number_ends_by_itself_and_saves_nothing(tiny_model: Path, workspace: Path) -> None:
+    text = recipe(tiny_model) + "watch: {then: {nan: stop}}\n"
+    records, stop = train(workspace, text, lambda trainer: trainer.add_callback(Poison(trainer, 4)))
+    (order,) = of(records, "applied")
+    assert (order["op"], order["by"], order["step"]) == ("stop", "tuitune", 4)
+    assert (stop.asked, stop.save, stop.why.startswith("nan: the loss is nan at step 4")) == (True, False, True)
+    assert not of(records, "checkpoint")
+
+
 def test_the_end_of_an_epoch_saves_nothing_of_it_either(tiny_model: Path, workspace: Path) -> None:
     """The trainer comes to the boundary once more there."""
     text = recipe(tiny_model).replace("save_strategy: 'no'", "save_strategy: epoch").replace("max_steps: 6", "num_train_epochs: 2")

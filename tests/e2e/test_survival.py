@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.test_command_line import Workspace
 from tests.support.living_hub import until
 from tuitune.bus.journal import JournalTail
+from tuitune.runs.checkpoints import checkpoints_of, is_complete
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import read_manifest
 
@@ -82,6 +83,10 @@ def test_a_real_run_survives_its_hub_a_suspension_and_a_kill_with_the_losses_of_
 
     assert workspace.tuitune("send", run.name, "pause", "mode=keep")[0] == 0
     reaches(run, "paused")
+    assert workspace.tuitune("send", run.name, "save")[0] == 0
+    damaged = until(lambda: next((folder for folder in checkpoints_of(run)[:-1] if is_complete(folder)), None), LONG)
+    weights = damaged / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     second = read_manifest(run).trainer
     assert second is not None
     os.kill(second.pid, signal.SIGKILL)
@@ -90,6 +95,9 @@ def test_a_real_run_survives_its_hub_a_suspension_and_a_kill_with_the_losses_of_
     reaches(undisturbed, "done")
     after = read_manifest(run)
     assert (after.attempt, after.resume_from, after.step, after.retried) == (3, "checkpoint-1", 12, {"crash": 1})
+    seam = [record for record in JournalTail(run.journal).poll() if record["ev"] == "seam"][-1]
+    assert seam["changed"] == after.passed_over
+    assert after.passed_over[0].startswith(f"{damaged.name}/{weights.name} is not what was written there")
     assert losses(run) == losses(undisturbed)
     assert len(losses(run)) == 12
     assert list((run.path / "adapter").glob("adapter_model*"))

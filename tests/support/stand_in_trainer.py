@@ -68,7 +68,8 @@ class StandIn:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self.journal.emit("hello", pid=os.getpid(), start_ticks=own and own.start_ticks, caps=caps, visible=visible)
         if self.manifest.resume_from:
-            self.journal.emit("seam", attempt=self.manifest.attempt, step=self.step, checkpoint=self.manifest.resume_from, changed=[])
+            told = {"checkpoint": self.manifest.resume_from, "changed": self.manifest.passed_over}
+            self.journal.emit("seam", attempt=self.manifest.attempt, step=self.step, **told)
         self.enter("running")
         print("hello from the trainer", flush=True)
         act(self.story, self.journal)

@@ -66,6 +66,11 @@ class TwoRanks:
         assert torchrun is not None
         return [int(pid) for pid in Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()]
 
+    def rank(self, number: int) -> int:
+        """The pid of the process that has this rank."""
+        wanted = f"RANK={number}".encode()
+        return next(pid for pid in self.workers() if wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+
     def end(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Wait until it is over; what the two ranks have come to."""
         self.hub.wait(180)

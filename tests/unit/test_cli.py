@@ -24,7 +24,7 @@ CONTRACT = {
     "template": {"recipe", "row", "diff", "mark_generation", "write", "json"},
     "plan": {"recipe", "gpu", "json"},
     "train": {"recipe", "detach", "force", "stop_on_interrupt", "plain", "json"},
-    "resume": {"run", "detach", "stop_on_interrupt", "runs", "plain", "json"},
+    "resume": {"run", "start", "detach", "stop_on_interrupt", "runs", "plain", "json"},
     "attach": {"run", "runs", "plain", "json"},
     "runs": {"run", "runs", "json"},
     "send": {"run", "op", "args", "runs", "json"},

@@ -1,5 +1,6 @@
 """One attempt of a run as its hub sees it: the trainer's process, its journal and its log, and what it has said so far."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,8 @@ from tuitune.bus.journal import JournalTail
 from tuitune.hub.faults import Fault, classify, cut
 from tuitune.hub.hang import HangWatch
 from tuitune.hub.log_tail import LogTail
+from tuitune.hub.ranks import first_to_fail, words_of
+from tuitune.hub.stacks import Stacks
 from tuitune.hub.trainer_process import TrainerProcess
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.resume import log_of
@@ -34,6 +37,7 @@ class Attempt:
     events: JournalTail
     log: LogTail
     started: float = field(default_factory=time.monotonic)
+    stacks: Stacks = field(init=False)
     hang: HangWatch = field(default_factory=HangWatch)
     last_words: dict[str, Any] = field(default_factory=dict)
     last_reason: str | None = None
@@ -41,6 +45,9 @@ class Attempt:
     hung: bool = False
     killed_by: str | None = None
     told_to_end: bool = False  # by a signal, while it loaded
+
+    def __post_init__(self) -> None:
+        self.stacks = Stacks(self.log.path)
 
     @classmethod
     def of(cls, run: RunDirectory, number: int, trainer: TrainerProcess) -> "Attempt":
@@ -72,25 +79,30 @@ class Attempt:
         box adds to the sentence about a fault."""
         code, reason = self.trainer.returncode, self.last_words.get("reason")
         if reason in ("done", "stopped", "suspended"):
-            broke = f"the trainer broke down while it left (exit status {code}); its work was done and saved before" if code else None
-            return Outcome(str(reason), self.last_reason, warning=broke)
+            broke = f"the trainer broke down while it left (exit status {code}); its work was done and saved before"
+            well = code in (0, None, -signal.SIGTERM, -signal.SIGINT)  # torchrun ends by the signal that told it to
+            return Outcome(str(reason), self.last_reason, warning=None if well else broke)
         if code == 0:
             return Outcome("done", "the trainer ended well, but its journal lacks the end: was the disk full?")
         if self.told_to_end and not self.began and code in (-15, -2, None):
             return Outcome("stopped", "stopped before it had begun to train")
         text = "\n".join(self.log.recent)
-        fault = classify(code, text, oom_kills, error=self.last_words.get("error"), killed_by=self.killed_by)
+        error = self.last_words.get("error")
+        told = None if error or self.killed_by else first_to_fail(self.log.path, oom_kills)
+        fault = told or classify(code, text, oom_kills, error=error, killed_by=self.killed_by)
         fault = replace(fault, hint=fault.hint + evidence(fault))
         return Outcome("failed", fault.hint, fault)
 
     def crash(self, fault: Fault, oom_kills: int) -> dict[str, Any]:
         """What the crash event says besides the step."""
+        recent = self.log.recent if fault.rank is None else words_of(self.log.path, fault.rank)
         return {
             "rc": self.trainer.returncode,
+            "rank": fault.rank,
             "signal": fault.signal,
             "class": fault.kind,
             "traceback": fault.traceback,
             "oom_kills": oom_kills,
             "hint": fault.hint,
-            "tail": cut("\n".join(list(self.log.recent)[-30:])).splitlines(),
+            "tail": cut("\n".join(list(recent)[-30:])).splitlines(),
         }

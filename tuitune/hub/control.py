@@ -9,7 +9,6 @@ from tuitune.errors import UserError
 from tuitune.hub.attempt import Attempt
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest
-from tuitune.runs.resume import log_of
 
 
 class Control:
@@ -42,8 +41,10 @@ class Control:
             self._kill(by)
             return {}
         if op == "stacks":
-            error = self.ask_for_stacks()
-            return {"error": error} if error else {"note": f"the stacks are in {log_of(self._run, self._manifest.attempt)}"}
+            try:
+                return {"note": self.ask_for_stacks()}
+            except UserError as error:
+                return {"error": str(error)}
         if op == "stop" and self._manifest.state in ("starting", "loading"):
             self._tell_to_end()  # it looks at no command yet
         return None
@@ -60,14 +61,11 @@ class Control:
         self.resume_wanted = True
         return {}
 
-    def ask_for_stacks(self) -> str | None:
-        """Have the trainer write every thread's stack into its log; why not, in one sentence."""
+    def ask_for_stacks(self) -> str:
+        """Have the trainer write every thread's stack; where. UserError: why not."""
         if self.attempt is None or self.attempt.trainer.ended():
-            return "the run has no trainer at the moment"
-        if not self.attempt.trainer.listens_to(signal.SIGUSR1):
-            return "the trainer has not come so far that it could write its stacks"
-        self.attempt.trainer.send(signal.SIGUSR1)
-        return None
+            raise UserError("the run has no trainer at the moment")
+        return self.attempt.stacks.ask(self.attempt.trainer)
 
     def pass_stop_on(self) -> None:
         """Let the trainer know of the signals that have come."""

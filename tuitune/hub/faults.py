@@ -7,17 +7,17 @@ from pathlib import Path
 
 HINTS = {
     "gpu_oom": "the GPU ran out of memory: halve per_device_train_batch_size and double gradient_accumulation_steps, or shorten max_length",
-    "host_oom": "the kernel killed the trainer because RAM ran out: fewer dataloader workers, less data, or a box with more RAM",
-    "no_memory": "RAM ran out inside the trainer: a smaller batch, a smaller model or a box with more RAM",
+    "host_oom": "the kernel killed {who} because RAM ran out: fewer dataloader workers, less data, or a box with more RAM",
+    "no_memory": "RAM ran out inside {who}: a smaller batch, a smaller model or a box with more RAM",
     "shared_memory": "/dev/shm is too small for the dataloader workers: dataloader_num_workers: 0, or a container with a larger --shm-size",
-    "killed": "somebody or something killed the trainer (signal 9): checkpoints written so far are whole: resume the run",
-    "terminated": "the trainer was told to end ({signal}) before it could save: checkpoints written so far are whole",
+    "killed": "somebody or something killed {who} (signal 9): checkpoints written so far are whole: resume the run",
+    "terminated": "{who} was told to end ({signal}) before it could save: checkpoints written so far are whole",
     "cuda_fault": "a CUDA kernel failed and took the process with it: resume the run; if it is the same step, look at the data there",
     "nccl": "the GPUs lost contact with each other (NCCL): look at the log of the rank that died first",
     "native_crash": "native code crashed ({signal}); the stack of the moment is in the log, and the last library in it is the suspect",
     "disk_full": "the disk is full: make room (old checkpoints are the usual find), then resume the run",
-    "vanished": "the trainer ended without a word, its exit status lost with the hub that had started it: killed, or a native crash",
-    "error": "the trainer stopped with an error: {last}",
+    "vanished": "{who} ended without a word, its exit status lost with the hub that had started it: killed, or a native crash",
+    "error": "{who} stopped with an error: {last}",
 }
 
 _PATTERNS = (
@@ -35,12 +35,14 @@ MAX_TEXT = 16 << 10  # bytes of a crash record's longest field: a record has to 
 
 @dataclass(frozen=True)
 class Fault:
-    """What the crash event carries. `kind` is stable; `signal` is set when a signal ended the trainer."""
+    """What the crash event carries. `kind` is stable; `signal` is set when a signal ended the trainer, `rank` when it has several processes
+    and this one failed first."""
 
     kind: str
     hint: str
     signal: str | None = None
     traceback: str | None = None
+    rank: int | None = None
 
 
 def classify(
@@ -50,12 +52,13 @@ def classify(
     *,
     error: str | None = None,
     killed_by: str | None = None,
+    who: str = "the trainer",
 ) -> Fault:
     """The fault behind a trainer that did not end well.
 
     returncode: as subprocess has it (negative = signal), None when nobody could learn it. log_tail: the last lines it printed.
     oom_kills: how often the kernel's OOM killer struck on this box while it ran. error: the sentence of its own `end` event, when it got
-    to say one. killed_by: who sent the command `kill`.
+    to say one. killed_by: who sent the command `kill`. who: in the sentence.
     """
     name = _signal_name(returncode)
     if error:
@@ -67,7 +70,7 @@ def classify(
     kind = _kind(returncode, (None if by_signal else traceback) or log_tail, oom_kills)
     last = next((line.strip() for line in reversed((traceback or log_tail).splitlines()) if line.strip()), "it said nothing")
     status = name or ("exit status unknown" if returncode is None else f"exit code {returncode}")
-    return Fault(kind, HINTS[kind].format(signal=status, last=last[:300]), name, traceback)
+    return Fault(kind, HINTS[kind].format(who=who, signal=status, last=last[:300]), name, traceback)
 
 
 def _kind(returncode: int | None, text: str, oom_kills: int) -> str:

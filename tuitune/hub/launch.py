@@ -22,7 +22,7 @@ from tuitune.recipe.schema import load_schema
 from tuitune.recipe.validate import validate
 from tuitune.runs.directory import RunDirectory, create_workspace_run
 from tuitune.runs.manifest import ENDED, Manifest, read_manifest, write_manifest
-from tuitune.runs.resume import log_of, refusal
+from tuitune.runs.resume import go_back, log_of, refusal
 from tuitune.text import printable
 
 START_LIMIT_S = 60.0  # it takes 0.3 s; a busy box may be slow
@@ -99,17 +99,19 @@ class Resumed:
     resume_from: str | None
     adopted: bool
     words: str
+    passed_over: tuple[str, ...] = ()
 
 
-def resume_run(run: RunDirectory) -> Resumed:
+def resume_run(run: RunDirectory, start: str | None = None) -> Resumed:
     """Let a run go on that has failed, was stopped or suspended or has lost its hub; blocks as `launch` does.
 
-    A trainer that still lives gets a new hub; else a hub starts the next attempt from the newest whole checkpoint. UserError when the run
-    lives, has nothing left to do, or the hub does not come up.
+    A trainer that still lives gets a new hub; else a hub starts the next attempt from the newest whole checkpoint, or from `start`: the
+    later ones are then set aside. UserError when the run lives, has nothing left to do, that checkpoint is damaged, or the hub does not
+    come up.
     """
     manifest = read_manifest(run)
     if manifest.hub is not None and manifest.hub.alive() and manifest.host == os.uname().nodename:
-        if manifest.state != "suspended":
+        if manifest.state != "suspended" or start:
             raise UserError(f"{run.name} lives (it is {manifest.state}): attach to it instead: tuitune attach {run.name}")
         return _wake(run, manifest)
     if why := refusal(manifest):
@@ -118,14 +120,27 @@ def resume_run(run: RunDirectory) -> Resumed:
     if not workspace.is_dir():
         raise UserError(f"{run.name} was started in {printable(manifest.workspace)}, which is gone: its recipe means files there")
     trainer = manifest.trainer
+    aside = _go_back(run, manifest, start) if start else ""
     start_hub(run, workspace)
     after = read_manifest(run)
     if trainer is not None and after.trainer == trainer and trainer.alive():
         words = f"{run.name} has a new hub; its trainer had gone on (it is {after.state} at step {after.step or 0})"
         return Resumed(run, after.attempt, after.resume_from, True, words)
     if after.attempt == manifest.attempt and log_of(run, after.attempt).exists():
-        return Resumed(run, after.attempt, None, False, f"{run.name} waits for a GPU that another run has, and goes on then")
-    return _resumed(run, after)
+        words = f"{run.name} waits for a GPU that another run has, or for its checkpoints to be read through, and goes on then"
+        return Resumed(run, after.attempt, None, False, words)
+    return _resumed(run, after, aside)
+
+
+def _go_back(run: RunDirectory, manifest: Manifest, start: str) -> str:
+    """Make that checkpoint the newest; what was set aside for it, in words."""
+    if manifest.kind != "train" or (manifest.trainer is not None and manifest.trainer.alive()):
+        raise UserError(f"{run.name} does not go on from {printable(start, limit=80)}: it is no training that has ended")
+    try:
+        later = go_back(run, start)
+    except UserError as error:
+        raise UserError(f"{run.name} does not go on from there: {error}") from error
+    return f"{', '.join(later)} set aside in {run.checkpoints / 'aside'}" if later else ""
 
 
 def _wake(run: RunDirectory, manifest: Manifest) -> Resumed:
@@ -139,11 +154,12 @@ def _wake(run: RunDirectory, manifest: Manifest) -> Resumed:
     return _resumed(run, after)
 
 
-def _resumed(run: RunDirectory, manifest: Manifest) -> Resumed:
+def _resumed(run: RunDirectory, manifest: Manifest, aside: str = "") -> Resumed:
     if manifest.kind != "train":
         return Resumed(run, manifest.attempt, None, False, f"{run.name} starts again, from its beginning")
     where = f"from {manifest.resume_from}" if manifest.resume_from else "from the beginning: it has no whole checkpoint"
-    return Resumed(run, manifest.attempt, manifest.resume_from, False, f"{run.name} goes on: attempt {manifest.attempt}, {where}")
+    words = "; ".join([f"{run.name} goes on: attempt {manifest.attempt}, {where}", *manifest.passed_over, *([aside] if aside else [])])
+    return Resumed(run, manifest.attempt, manifest.resume_from, False, words, tuple(manifest.passed_over))
 
 
 def start_hub(run: RunDirectory, workspace: Path, hub_command: Sequence[str] | None = None) -> None:

@@ -21,10 +21,11 @@ from tuitune.hub.retry import Retry, decide, policy
 from tuitune.hub.samples import Samples
 from tuitune.hub.trainer_process import TrainerProcess, start_trainer
 from tuitune.hub.unsaved import unsaved_settings
+from tuitune.hub.waiting import in_thread
 from tuitune.hub.wishes import batch_of, keep_batch, section
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import LIVING, Manifest
-from tuitune.runs.resume import begin_attempt, log_of, starting_point
+from tuitune.runs.resume import StartingPoint, begin_attempt, log_of, starting_point
 
 LINGER_S = 0.5  # after the end, for clients that still wait for an answer
 SECOND = 1.0  # between looks at command files and for a hang
@@ -32,7 +33,7 @@ ROOM = 1 << 20  # bytes free on the run's disk below which a silent journal says
 
 
 class StoppedWaiting(Exception):
-    """Somebody wants the run to end before it has a GPU."""
+    """Somebody wants the run to end before it has a trainer; the text says what happened meanwhile."""
 
 
 class RunLife:
@@ -76,8 +77,8 @@ class RunLife:
                 if not retry.again:
                     return self._end(outcome.state, outcome.why and outcome.why + (f" ({retry.words})" if retry.words else ""))
                 self._start_again(outcome, retry)
-        except StoppedWaiting:
-            return self._end("stopped", f"{self.control.stop_wanted} while it waited for a GPU")
+        except StoppedWaiting as wait:
+            return self._end("stopped", f"{self.control.stop_wanted} while {wait}")
         except UserError as error:
             return self._end("failed", str(error))
         except OSError as error:
@@ -120,7 +121,7 @@ class RunLife:
         """The next attempt, from the newest whole checkpoint. The manifest says so before the trainer, which obeys it, is started."""
         lease = self.cards.wait(self._announce, self._serve_waiting)
         self.record.keep_reserve()
-        manifest, point = self.manifest, starting_point(self.run)
+        manifest, point = self.manifest, self._starting_point()
         lost = unsaved_settings(self.run, manifest.attempt, point.step)
         begin_attempt(self.run, manifest, point, overrides)
         manifest.oom_kills = oom_kills()
@@ -129,13 +130,15 @@ class RunLife:
             why = f"attempt {manifest.attempt} {point.words}" + (f"; {cause}" if cause else "")
             fields = {"attempt": manifest.attempt, "resume_from": point.checkpoint, "overrides": manifest.overrides}
             self.record.state("starting", why, **fields)
+        for sentence in point.passed_over:
+            self.record.warn(f"{sentence}. That checkpoint is passed over; remove it, or put the file back")
         if lost:
             told = "no longer in force, because set after where it goes on from"
             self.record.warn(f"{told}: {'; '.join(lost)}. Set it again if you still want it")
         self._announce()
         log = log_of(self.run, manifest.attempt)
         processes = len(lease.uuids)
-        environment = {**lease.environment(), **torchrun.environment(processes)}
+        environment = {**lease.environment(), **torchrun.environment(processes), "TUITUNE_READ": point.checkpoint or ""}
         command = torchrun.torchrun(self.command, processes)
         trainer = start_trainer(command, self.run, log, environment, lease.descriptors())
         self.control.attempt = Attempt.of(self.run, manifest.attempt, trainer)
@@ -143,6 +146,18 @@ class RunLife:
         self.samples.tree_of = trainer.pid
         self.record.save()
         self.control.pass_stop_on()
+
+    def _starting_point(self) -> StartingPoint:
+        """The newest checkpoint that is what was written. Reading it through may take minutes: meanwhile everybody is served."""
+
+        def long() -> None:
+            self._announce()
+            self.record.state("starting", "reads its newest checkpoint through before it goes on from there")
+
+        try:
+            return in_thread(lambda: starting_point(self.run, hashes=True), long, self._serve_waiting)
+        except StoppedWaiting:
+            raise StoppedWaiting("its checkpoint was read") from None
 
     def _announce(self) -> None:
         """Say where the sockets are, once: whoever waited for that finds the manifest of the attempt that starts."""
@@ -154,13 +169,14 @@ class RunLife:
         """Serve while there is no trainer yet."""
         self._serve_clients()
         if self.control.stop_wanted:
-            raise StoppedWaiting
+            raise StoppedWaiting("it waited for a GPU")
 
     def _serve_until_exit(self) -> None:
         attempt = self._attempt()
         while not attempt.trainer.ended():
             looked = self._serve_clients()
             self._read_log(attempt.log.poll())
+            self._read_stacks(attempt)
             self._read_events()
             if looked:
                 self._look_for_hang(attempt)
@@ -182,6 +198,10 @@ class RunLife:
     def _read_log(self, lines: Iterable[tuple[int, str]]) -> None:
         for offset, text in lines:
             self.record.journal.emit("log", rank=0, stream="out", text=text, offset=offset)
+
+    def _read_stacks(self, attempt: Attempt) -> None:
+        for rank, text in attempt.stacks.poll():
+            self.record.journal.emit("log", rank=rank, stream="stacks", text=text)
 
     def _read_events(self) -> None:
         """Follow the trainer's own journal: its states become the run's, its progress goes into the manifest."""
@@ -220,9 +240,16 @@ class RunLife:
                 self.record.state(attempt.hang.phase, "it moves again")
         elif sentence is not None and not attempt.hung and self._has_room():
             attempt.hung = True
-            stacks = "" if letter == "T" or self.control.ask_for_stacks() else " (the stacks of the moment are in its log)"
+            stacks = "" if letter == "T" else self._stacks()
             name = self.run.name
             self.record.state("hung", f"{sentence}{stacks}. Wait, or end it (tuitune send {name} kill) and go on (tuitune resume {name})")
+
+    def _stacks(self) -> str:
+        """Where the stacks of the moment are, in parentheses; nothing when there are none."""
+        try:
+            return f" ({self.control.ask_for_stacks()})"
+        except UserError:
+            return ""
 
     def _has_room(self) -> bool:
         """Whether the trainer's silence means something: on a full disk its journal is silent too."""
@@ -237,6 +264,7 @@ class RunLife:
         self.samples.tree_of = None
         self.record.make_room()
         self._read_log(attempt.log.rest())
+        self._read_stacks(attempt)
         self._read_events()
         kills = max(0, oom_kills() - self.manifest.oom_kills)
         outcome = attempt.outcome(kills, lambda fault: evidence(fault, self.run, self.samples.host, attempt.started))

@@ -1,7 +1,7 @@
 """How a trainer of several processes is started: torchrun, with the same entry and the same run directory, one process a GPU.
 
-torchrun is the trainer's process for the hub: it passes SIGTERM on and ends with its workers. Those have sessions of their own, so they end
-by the kernel's word when torchrun is killed (tuitune.trainer.ranks.end_with_parent).
+torchrun (run by tuitune.trainer.torchrun) is the trainer's process for the hub: it passes SIGTERM on and ends with its workers. Those have
+sessions of their own, so they end by the kernel's word when torchrun is killed (tuitune.trainer.ranks.end_with_parent).
 """
 
 import os
@@ -16,7 +16,7 @@ def torchrun(command: Sequence[str], processes: int) -> list[str]:
     if processes < 2:
         return list(command)
     at = command.index("-m")
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    launcher = ["-m", "tuitune.trainer.torchrun", "--standalone", f"--nproc_per_node={processes}"]
     return [*command[:at], *launcher, *command[at:]]
 
 

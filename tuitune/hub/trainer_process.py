@@ -69,13 +69,31 @@ class TrainerProcess:
             os.killpg(self.pid, signal.SIGKILL)
         return True
 
-    def listens_to(self, number: signal.Signals) -> bool:
-        """Whether the trainer has a handler for a signal that would kill it otherwise."""
-        return bool(int(_status(self.pid, "SigCgt") or "0", 16) >> (number - 1) & 1)
-
     def state(self) -> str:
-        """The kernel's letter: R runs, S sleeps, D waits for a disk or driver, T stopped by a signal; "" when unknown."""
-        return _status(self.pid, "State")[:1]
+        """The kernel's letter for it."""
+        return state_of(self.pid)
+
+
+def listens_to(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal that would kill it otherwise."""
+    return bool(int(_status(pid, "SigCgt") or "0", 16) >> (number - 1) & 1)
+
+
+def state_of(pid: int) -> str:
+    """The kernel's letter: R runs, S sleeps, D waits for a disk or driver, T stopped by a signal; "" when unknown."""
+    return _status(pid, "State")[:1]
+
+
+def ranks_of(pid: int) -> dict[int, int]:
+    """By rank, the pids of the processes that torchrun (`pid`) has started; none when it is no torchrun."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                told = dict(item.split(b"=", 1) for item in Path(f"/proc/{child}/environ").read_bytes().split(b"\0") if b"=" in item)
+                if b"TORCHELASTIC_RUN_ID" in told and told.get(b"RANK", b"").isdigit():
+                    found[int(told[b"RANK"])] = int(child)
+    return dict(sorted(found.items()))
 
 
 def start_trainer(

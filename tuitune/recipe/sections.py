@@ -36,6 +36,8 @@ def _table(*specs: FieldSpec) -> dict[str, FieldSpec]:
 
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
+ACTS = ("propose", "pause", "stop")
+_ACTS = "propose: say so. pause: stand still. stop: save and end."
 _SOURCES = "Each entry: path (file or Hub id), columns (target: source), max_rows, weight."
 
 OWN: dict[Pattern, dict[str, FieldSpec]] = {
@@ -171,6 +173,31 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             choices=("builtin",),
             open_choices=True,
         ),
+        FieldSpec(
+            "then",
+            "dict | null",
+            "What an alarm does by itself, by its kind; beside that each proposes a command, which is yours to give. The order is given by "
+            "tuitune, counts at the end of a step, and stands in the queue with the alarm as its reason.",
+        ),
+    ),
+    ("watch", "then"): _table(
+        FieldSpec(
+            "nan",
+            "str",
+            "Loss or gradients are no numbers. pause keeps the run for a look; stop ends it. Nothing is saved in either case.",
+            choices=("pause", "stop"),
+            default="pause",
+        ),
+        FieldSpec("divergence", "str", f"The loss rises for good, or gradients explode. {_ACTS}", choices=ACTS, default="propose"),
+        FieldSpec("plateau", "str", f"The last third has brought nothing. {_ACTS}", choices=ACTS, default="propose"),
+        FieldSpec(
+            "stall",
+            "str",
+            f"A step took five times as long as usual. {_ACTS} It counts when that step has ended; of one that never ends the hub tells.",
+            choices=ACTS,
+            default="propose",
+        ),
+        FieldSpec("forgetting", "str", f"The texts of forgetting_probe are known less well. {_ACTS}", choices=ACTS, default="propose"),
     ),
     ("output",): _table(
         FieldSpec("runs", "str", "Folder of the run directories, relative to the folder that tuitune was started in.", default="runs"),

@@ -60,7 +60,8 @@ class Manifest:
     None until the trainer has told them. `overridden`: ids of the preflight errors in spite of which the run was started.
 
     `resume_from` (a folder name in checkpoints/, None: the beginning) and `overrides` (section → key → value, laid over the recipe) are the
-    present attempt's; the trainer obeys them. `retried`: how often the hub has started an attempt by itself, by kind of fault.
+    present attempt's; the trainer obeys them. `passed_over`: why not from a later checkpoint, a sentence for each that was damaged after it
+    was written. `retried`: how often the hub has started an attempt by itself, by kind of fault.
     `oom_kills`: the kernel's count when this attempt's trainer was started.
 
     `kind`: "train", or which job it is (chat, eval, merge, export, push, sweep); `job`: a job's arguments, plain JSON. Of a job `step` and
@@ -77,6 +78,7 @@ class Manifest:
     versions: dict[str, str | None] = field(default_factory=dict)
     attempt: int = 1
     resume_from: str | None = None
+    passed_over: list[str] = field(default_factory=list)
     overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
     retried: dict[str, int] = field(default_factory=dict)
     oom_kills: int = 0

@@ -32,7 +32,7 @@ from tuitune.runs.manifest import Manifest, read_manifest
 from tuitune.secrets import mask_streams
 from tuitune.trainer.box import FillIn
 from tuitune.trainer.checkpoints import DISK, disk_refusal
-from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank
+from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank, write_stacks_on_demand
 from tuitune.trainer.stop import StopNow, StopRequest
 from tuitune.update_split import as_before, rows_of_each, with_values
 from tuitune.versions import installed
@@ -57,6 +57,7 @@ def main(path: Path) -> int:
     try:
         manifest = read_manifest(run)
         keep_own_log(run.log, manifest.attempt, rank)
+        write_stacks_on_demand(run.log, manifest.attempt, rank)
         journal: Journal | Silent = Journal(run.journal / f"trainer-{manifest.attempt}.jsonl") if rank.first else Silent()
     except (UserError, OSError) as error:  # without a journal the sentence on stderr is all there can be
         sys.stderr.write(f"{error}\n")
@@ -160,7 +161,7 @@ def _build(
     )
     data = describe(built)
     if manifest.resume_from is not None and this_rank().first:  # the others wait for it with the first exchange
-        verify(run.checkpoints / manifest.resume_from, manifest, data)
+        verify(run.checkpoints / manifest.resume_from, manifest, data, read=os.environ.get("TUITUNE_READ") == manifest.resume_from)
     seen, differs = compare(recipe, data["fingerprint"], data["sha256"])
     telemetry.journal.emit("data", **data, inspected=seen)
     for warning in built.warnings + warnings(data) + ([differs] if differs else []):
@@ -187,7 +188,7 @@ def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: Stop
     checkpoint = run.checkpoints / manifest.resume_from
     overridden = manifest.overrides.get("training", {}).keys() & set(Shape.__dataclass_fields__)
     trainer.take_up(checkpoint, Shape.of(trainer.args) if overridden else None)
-    changed = changed_since(run, manifest.attempt, installed())
+    changed = manifest.passed_over + changed_since(run, manifest.attempt, installed())
     telemetry.journal.emit("seam", attempt=manifest.attempt, step=step_of(checkpoint), checkpoint=str(checkpoint), changed=changed)
     trainer.train(resume_from_checkpoint=str(checkpoint))
 

@@ -89,9 +89,10 @@ class ControlMixin(SavingMixin, ResumingMixin):
         def again() -> None:
             super(ControlMixin, self)._maybe_log_save_evaluate(*args, **kwargs)  # type: ignore[misc]
 
-        fault = self.watch.before_boundary(self, *args) if self.watch is not None else None
-        if self.watch is not None and self.watch.poisoned:
-            self.control.should_save = False  # good checkpoints stay
+        if self.watch is not None:
+            self.watch.before_boundary(self, *args)
+            if self.watch.poisoned:
+                self.control.should_save = False  # good checkpoints stay
         if self.telemetry is not None:
             self.telemetry.parts.step_ended()
         again()
@@ -105,8 +106,7 @@ class ControlMixin(SavingMixin, ResumingMixin):
         if self.snapshot is not None:
             self.snapshot.boundary()
         self._hear_signal()
-        if fault is not None and self.args.process_index == 0:
-            self.orders.give({"id": f"alarm-{step}", "op": "pause", "by": "tuitune", "args": {"mode": "keep"}, "why": fault.text})
+        self._hear_alarms()
         self._carry_out(self.orders.take(step))
         if self._paused and not self.control.should_training_stop:
             with self.telemetry.phase("paused", self._paused):
@@ -123,6 +123,15 @@ class ControlMixin(SavingMixin, ResumingMixin):
         if self.stop_request.asked and not self._heard and self.args.process_index == 0:
             self._heard = True
             self.orders.give({"op": "stop", "args": {"save": self.stop_request.save}, "why": self.stop_request.why})
+
+    def _hear_alarms(self) -> None:
+        """What the recipe wants done at an alarm is an order like any other; each process sees its alarms, and the first one's count."""
+        assert self.orders is not None
+        if self.watch is None:
+            return
+        wanted, self.watch.orders = self.watch.orders, []
+        for order in wanted if self.args.process_index == 0 else ():
+            self.orders.give(order)
 
     def _carry_out(self, orders: list[Order]) -> None:
         for order in orders:
@@ -143,6 +152,7 @@ class ControlMixin(SavingMixin, ResumingMixin):
         """Journal what became of an order, and answer whoever gave it; what the trainer ordered by itself has no id."""
         assert self.telemetry is not None
         key, op, step = order.get("id"), order.get("op"), self.state.global_step
+        told = {**told, **({"why": order["why"]} if order.get("why") else {})}
         if key is not None:
             self.telemetry.journal.emit("applied", id=key, op=op, by=order.get("by"), step=step, ok=error is None, error=error, **told)
             self.telemetry.link.reply(str(key), error is None, error, step=step, **told)

@@ -4,6 +4,7 @@ Rank 0 speaks for the run: it alone writes the journal, hears the hub and saves 
 """
 
 import ctypes
+import faulthandler
 import os
 import signal
 import sys
@@ -65,10 +66,22 @@ def keep_own_log(log: Path, attempt: int, rank: Rank) -> None:
         return
     sys.stdout.flush()
     sys.stderr.flush()
-    file = os.open(log / f"{attempt}.rank{rank.number}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    file = _open(log / f"{attempt}.rank{rank.number}.txt")
     for stream in (1, 2):
         os.dup2(file, stream)
     os.close(file)
+
+
+def write_stacks_on_demand(log: Path, attempt: int, rank: Rank) -> None:
+    """Of several processes each writes its threads' stacks, when SIGUSR1 asks for them, into log/<attempt>.rank<k>.stacks.txt: there the
+    hub can tell them apart (tuitune.hub.stacks). OSError."""
+    if rank.world > 1:
+        file = _open(log / f"{attempt}.rank{rank.number}.stacks.txt")  # open as long as the process lives
+        faulthandler.register(signal.SIGUSR1, file=file, all_threads=True)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def end_with_parent(rank: Rank) -> None:

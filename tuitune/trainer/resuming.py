@@ -4,7 +4,6 @@ transformers restores weights, optimizer, schedule and random states. What it ge
 the data after a change of the batch, the learning rate as it was set by hand, the last step, the type of the adapter's weights.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ import torch
 
 from tuitune.bus.journal import JournalTail
 from tuitune.errors import UserError
-from tuitune.files import file_hash
-from tuitune.runs.checkpoints import MARK
+from tuitune.runs.checkpoints import damage, marked_files
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest
 from tuitune.trainer.kept import Kept, Progress, Shape, batches_to_skip, last_step, read_progress
@@ -107,16 +105,15 @@ def _trainable(model: Any) -> list[tuple[str, torch.nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
-def verify(checkpoint: Path, manifest: Manifest, data: dict[str, Any]) -> None:
+def verify(checkpoint: Path, manifest: Manifest, data: dict[str, Any], *, read: bool = False) -> None:
     """That a checkpoint is what this run has written, and that the run would go on training the same weights on the same rows. `data`: of
-    tuitune.trainer.prepared.describe. UserError with what differs and what to do; nothing of the checkpoint is loaded before."""
-    try:
-        files = json.loads((checkpoint / MARK).read_bytes())["files"]
-        damaged = next((name for name, entry in files.items() if file_hash(checkpoint / name) != entry["sha256"]), None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{checkpoint} is not whole ({type(error).__name__}: {error}); remove it and resume from an earlier one") from error
-    if damaged is not None:
-        raise UserError(f"{checkpoint / damaged} is not what was written there; remove {checkpoint.name} and resume from an earlier one")
+    tuitune.trainer.prepared.describe. read: the hub has just read the files through, only their sizes are looked at once more. UserError
+    with what differs and what to do; nothing of the checkpoint is loaded before."""
+    files = marked_files(checkpoint)
+    differs = f"{checkpoint.name} was never finished" if files is None else damage(checkpoint, files, hashes=not read)
+    if differs is not None:
+        name = checkpoint.parents[1].name
+        raise UserError(f"{differs}; resume the run once more, and it goes on from an earlier checkpoint (tuitune resume {name})")
     compared = (
         ("trainable_sha256", "the weights that would be trained are not those of the checkpoint; put the recipe's peft: section back"),
         ("data_sha256", "the training data, or what is made of it, is not what the run has trained on; put the data and its settings back"),

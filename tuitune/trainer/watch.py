@@ -1,7 +1,7 @@
 """What a run has beside its training proper: micro-batches that fit (split_batch), answers (sample_rounds), alarms (watching), forgetting.
 
 The control mixin calls it at four places: the training step, before and after the boundary's own work, and as a callback of the trainer. It
-gives no command and stops nothing itself; what it finds goes into the journal.
+stops nothing itself: what it finds goes into the journal, and what the recipe wants done about it into `orders`.
 """
 
 import math
@@ -18,10 +18,11 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.trainer.build import Built
 from tuitune.trainer.forgetting import ForgettingProbe, first_probe, probe_of
 from tuitune.trainer.optimizer_retry import guard_optimizer
+from tuitune.trainer.orders import Order
 from tuitune.trainer.sample_rounds import SampleRounds
 from tuitune.trainer.split_batch import SplitMemory, training_step
 from tuitune.trainer.telemetry import Telemetry
-from tuitune.trainer.watching import Alarm, Log, Watching
+from tuitune.trainer.watching import Alarm, Log, Watching, order
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -36,6 +37,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.watching = Watching(scaled=bool(getattr(self.trainer.args, "fp16", False)))
         self.probe = probe_of(built.recipe.watch, built.recipe.base)
         self.rewarded = built.method.rewarded
+        self.then: dict[str, Any] = (built.recipe.watch or {}).get("then") or {}
+        self.orders: list[Order] = []
+        """What alarms have ordered; whoever carries orders out takes them."""
         self.learning_rate: float | None = None
         self.poisoned = False
         """Whether loss or gradients are no numbers: nothing may be saved."""
@@ -57,20 +61,17 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         """The trainer's own step, in parts where memory asks for it."""
         return training_step(trainer, inner, model, inputs, items, self.memory)
 
-    def before_boundary(self, trainer: Any, loss: Any, grad_norm: Any = None, *_: Any) -> Alarm | None:
-        """Every step, before it is logged or saved, with what the trainer hands to `_maybe_log_save_evaluate`. An alarm for which the run
-        has to stand still, once, or None."""
+    def before_boundary(self, trainer: Any, loss: Any, grad_norm: Any = None, *_: Any) -> None:
+        """Every step, before it is logged or saved, with what the trainer hands to `_maybe_log_save_evaluate`."""
         if trainer.state.global_step == self._step:
-            return None
+            return
         seconds = 0.0 if self._began is None else time.monotonic() - self._began
         loss, norm = float(loss), None if grad_norm is None else float(grad_norm)
         fine = math.isfinite(loss) and (norm is None or math.isfinite(norm))
         log = Log(trainer.state.global_step, loss, norm, self.learning_rate, None if fine else self._newest())
         alarms = self.watching.step(log, seconds)
         self._tell(alarms)
-        fault = next((alarm for alarm in alarms if alarm.pauses), None)
-        self.poisoned = fault is not None or (self.poisoned and not fine)
-        return fault
+        self.poisoned = any(alarm.pauses for alarm in alarms) or (self.poisoned and not fine)
 
     def after_boundary(self, trainer: Any) -> None:
         """The step's log, evaluation and checkpoint are done: answers, when they are due."""
@@ -124,6 +125,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def _tell(self, alarms: list[Alarm]) -> None:
         for alarm in alarms:
             self.telemetry.journal.emit("alarm", **vars(alarm))
+            self.orders += [wanted] if (wanted := order(alarm, self.then)) else []
 
     def _newest(self) -> str | None:
         """The name of the newest whole checkpoint."""

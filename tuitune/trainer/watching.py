@@ -1,7 +1,8 @@
 """Alarms about a run that goes wrong: numbers that are none, divergence, a plateau, a stalled step. Pure: figures in, alarms out.
 
-Each detector speaks once and is silent until what it spoke of is over. An alarm proposes a command and never gives it; only numbers that
-are none (`pauses`) leave the run nothing to go on with, and its checkpoints must not be written over.
+Each detector speaks once and is silent until what it spoke of is over. An alarm proposes a command; what is done without being asked is the
+recipe's to say (`watch.then`, `order`). Only numbers that are none (`pauses`) leave the run nothing to go on with, and its checkpoints must
+not be written over.
 
 The measures are robust (medians, and the noise by the differences between neighbours), because a training loss is noisy, skewed and falls:
 tests/unit/trainer/test_watching.py holds them against recorded runs and seeded curves.
@@ -9,11 +10,12 @@ tests/unit/trainer/test_watching.py holds them against recorded runs and seeded 
 
 import math
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
+from uuid import uuid4
 
 Kind = Literal["nan", "divergence", "plateau", "stall", "forgetting"]
 
@@ -33,6 +35,16 @@ class Alarm:
     def pauses(self) -> bool:
         """Whether the run must stand still before it saves anything."""
         return self.kind == "nan"
+
+
+def order(alarm: Alarm, then: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is ordered at an alarm by the recipe's `watch.then`, without being asked; None where it only proposes."""
+    op = then.get(alarm.kind) or ("pause" if alarm.pauses else "propose")
+    args = {"pause": {"mode": "keep"}, "stop": {"save": True}}.get(op)
+    if args is None:
+        return None
+    key = f"alarm-{alarm.kind}-{uuid4().hex[:12]}"  # attempts may come to the same step
+    return {"id": key, "op": op, "by": "tuitune", "args": args, "why": f"{alarm.kind}: {alarm.text}"}
 
 
 @dataclass(frozen=True)

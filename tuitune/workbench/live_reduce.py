@@ -40,7 +40,8 @@ def take_applied(state: RunState, record: Mapping[str, Any], time: float) -> Non
     command.error = sentence(record.get("error"))
     command.note = word(record.get("path"), limit=4096).rpartition("/")[2]
     alarm = state.alarm
-    command.why = alarm.place if alarm and alarm.op == command.op and alarm.time <= command.time else ""
+    proposed = alarm.place if alarm and alarm.op == command.op and alarm.time <= command.time else ""
+    command.by, command.why = command.by or word(record.get("by")), sentence(record.get("why")) or proposed
     command.old, command.new = record.get("old"), record.get("new")
     command.state = "failed" if record.get("ok") is False or command.error else "applied"
     state.commands_seen += 1

@@ -16,6 +16,7 @@ from tuitune.bus.client import HubClient
 from tuitune.errors import UserError
 from tuitune.hub import launch
 from tuitune.hub.supervisor import supervise
+from tuitune.runs.checkpoints import checkpoints_of, is_complete, step_of
 from tuitune.runs.listing import list_runs
 from tuitune.runs.manifest import ENDED, Manifest, read_manifest, write_manifest
 from tuitune.workbench.run_reduce import reduce
@@ -69,6 +70,25 @@ def test_a_lost_run_goes_on_from_its_newest_whole_checkpoint(hub: Start) -> None
     HubClient(one.run.path).send("stop")
     assert one.process.wait(20) == 0
     assert read_manifest(one.run).state == "stopped"
+
+
+def test_a_checkpoint_that_was_damaged_later_is_passed_over_for_the_one_before_and_everybody_is_told(hub: Start) -> None:
+    one = hub("saves,saves")
+    until(lambda: saved(one, 20))
+    lose(one)
+    newest = max(step_of(folder) or 0 for folder in checkpoints_of(one.run) if is_complete(folder))
+    weights = one.run.checkpoints / f"checkpoint-{newest}" / "weights"
+    weights.write_text(weights.read_text().replace("of", "0f"))
+    one.another_hub("saves,saves")
+    until(lambda: steps_of(one, 2))
+    manifest = read_manifest(one.run)
+    assert manifest.resume_from == f"checkpoint-{newest - 10}"
+    (sentence,) = manifest.passed_over
+    assert sentence.startswith(f"checkpoint-{newest}/weights is not what was written there: its sha256 is ")
+    assert sentence in one.records("warning")[-1]["text"]
+    assert starting(one)[0]["why"].startswith(f"attempt 2 from checkpoint-{newest - 10} (")
+    assert one.records("seam")[0]["changed"] == [sentence]
+    assert sentence in launch._resumed(one.run, manifest).words
 
 
 def test_what_was_set_after_the_checkpoint_is_told_when_it_goes_on_without_it(hub: Start) -> None:
@@ -352,12 +372,13 @@ def test_the_workbench_shows_a_run_of_several_hubs_and_attempts_as_one(hub: Star
 def resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., launch.Resumed]:
     """`resume_run` whose hub has a stand-in for a trainer."""
 
-    def start(one: LivingHub, stories: str) -> launch.Resumed:
-        real = launch.start_hub
-        monkeypatch.setattr(launch, "start_hub", lambda run, workspace: real(run, ROOT, one.command(stories)))
-        return launch.resume_run(one.run)
+    real = launch.start_hub
 
-    return start
+    def begin(one: LivingHub, stories: str, start: str | None = None) -> launch.Resumed:
+        monkeypatch.setattr(launch, "start_hub", lambda run, workspace: real(run, ROOT, one.command(stories)))
+        return launch.resume_run(one.run, start)
+
+    return begin
 
 
 def test_resume_says_from_where(hub: Start, resume: Callable[..., launch.Resumed]) -> None:
@@ -368,6 +389,22 @@ def test_resume_says_from_where(hub: Start, resume: Callable[..., launch.Resumed
     assert resumed.words == f"{one.run.name} goes on: attempt 2, from checkpoint-10"
     with pytest.raises(UserError, match=r"lives \(it is .*\): attach to it instead: tuitune attach demo-"):
         launch.resume_run(one.run)
+
+
+def test_resume_goes_back_to_the_checkpoint_that_is_named(hub: Start, resume: Callable[..., launch.Resumed]) -> None:
+    one = hub("saves,long")
+    until(lambda: saved(one, 20))
+    lose(one)
+    damaged = one.run.checkpoints / "checkpoint-20" / "weights"
+    damaged.write_text(damaged.read_text().replace("of", "0f"))
+    with pytest.raises(UserError, match=r"does not go on from there: checkpoint-20/weights is not what was written there: its sha256"):
+        resume(one, "saves,long", start="checkpoint-20")
+    assert read_manifest(one.run).attempt == 1
+    resumed = resume(one, "saves,long", start="checkpoint-10")
+    assert (resumed.attempt, resumed.resume_from) == (2, "checkpoint-10")
+    assert f"checkpoint-20 set aside in {one.run.checkpoints / 'aside'}" in resumed.words
+    with pytest.raises(UserError, match="lives"):
+        launch.resume_run(one.run, "checkpoint-10")
 
 
 def test_resume_says_that_it_starts_from_the_beginning(hub: Start, resume: Callable[..., launch.Resumed]) -> None:

@@ -160,7 +160,7 @@ def test_a_stuck_step_is_told_with_its_stacks_and_what_can_be_done_and_is_over_w
     why = until(lambda: next((why for state, why in states(one) if state == "hung"), None))
     until(lambda: read_manifest(one.run).state == "hung")
     assert "its heartbeat goes on" in why
-    assert "(the stacks of the moment are in its log)" in why
+    assert f"(the stacks are in {one.run.log / '1.rank0.txt'})" in why
     assert f"tuitune send {one.run.name} kill" in why
     assert f"tuitune resume {one.run.name}" in why
     until(lambda: any("in misbehave" in record["text"] for record in one.records("log")))

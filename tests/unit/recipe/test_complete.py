@@ -77,6 +77,7 @@ def words(text: str, schema: Schema) -> list[str]:
         ("peft:\n  target_modules: §", ["all-linear"]),
         ("launch:\n  retry: {§", ["oom: ", "crash: "]),
         ("launch:\n  retry:\n    §", ["oom: ", "crash: "]),
+        ("watch:\n  then:\n    §", ["nan: ", "divergence: ", "plateau: ", "stall: ", "forgetting: "]),
         ("watch:\n  prompts:\n    - |\n      §", []),
         ("watch:\n  prompts:\n    - |\n      text\n  §", ["every: "]),
         ("nonsense:\n  §", []),

@@ -176,6 +176,8 @@ def test_one_mistake_one_problem_one_fix(line: str, code: str, column: int, word
         (WISHFUL.replace('prompts: ["What is 2 + 2?"]', "prompts: What is 2 + 2?"), "RCP015", 27, "a list of texts"),
         (WISHFUL.replace("  prompts:", "  max_new_tokens: 0\n  prompts:"), "RCP017", 27, "at least 1"),
         (WISHFUL.replace("  prompts:", "  seconds: 0\n  prompts:"), "RCP017", 27, "more than 0"),
+        (WISHFUL.replace("  prompts:", "  then: {stall: halt}\n  prompts:"), "RCP016", 27, "is not a value of `stall`"),
+        (WISHFUL.replace("  prompts:", "  then: {nan: propose}\n  prompts:"), "RCP016", 27, "is not a value of `nan`"),
         (GOOD.replace("peft: {", "# {"), "RCP014", 7, "quantised weights cannot be trained"),
         (GOOD.replace("load_in_4bit: true", "load_in_4bit: true\n  load_in_8bit: true"), "RCP014", 9, "exclude each other"),
         (GOOD.replace("max_length: 2048", "bf16: true\n  fp16: true"), "RCP014", 26, "exclude each other"),

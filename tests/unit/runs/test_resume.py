@@ -1,6 +1,7 @@
 """From where a run goes on, and what its manifest says then."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tuitune.errors import UserError
 from tuitune.runs.checkpoints import checkpoints_of, is_complete
 from tuitune.runs.directory import RunDirectory, create_run
 from tuitune.runs.manifest import Manifest, Process
-from tuitune.runs.resume import StartingPoint, begin_attempt, refusal, starting_point
+from tuitune.runs.resume import StartingPoint, begin_attempt, go_back, refusal, starting_point
 from tuitune.trainer.checkpoints import mark_complete
 
 
@@ -65,6 +66,69 @@ def test_a_checkpoint_that_lost_a_file_after_it_was_marked_is_not_whole(run: Run
     assert starting_point(run).checkpoint == "checkpoint-1"
 
 
+def same_size(path: Path) -> None:
+    """Change a file so that its size does not tell."""
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+
+
+def test_one_that_was_changed_after_it_was_marked_is_passed_over_and_it_is_told_which_file_and_how(run: RunDirectory) -> None:
+    for step in (1, 2, 3, 4):
+        checkpoint(run, step)
+    same_size(run.checkpoints / "checkpoint-4" / "model.safetensors")
+    (run.checkpoints / "checkpoint-3" / "model.safetensors").write_bytes(b"cut")
+    (run.checkpoints / "checkpoint-2" / "model.safetensors").unlink()
+    point = starting_point(run, hashes=True)
+    assert point.checkpoint == "checkpoint-1"
+    written, found = sha256(b"weights").hexdigest()[:12], sha256(b"veights").hexdigest()[:12]
+    assert point.passed_over == (
+        f"checkpoint-4/model.safetensors is not what was written there: its sha256 is {found}… and was {written}…",
+        "checkpoint-3/model.safetensors is not what was written there: it has 3 bytes and had 7",
+        "checkpoint-2/model.safetensors is missing",
+    )
+    assert point.words == "from checkpoint-1 (checkpoint-4, checkpoint-3, checkpoint-2 are later, but not whole)"
+    assert starting_point(run).checkpoint == "checkpoint-4", "a glance looks at sizes alone"
+
+
+def test_when_the_only_one_is_damaged_it_begins_again_and_says_so(run: RunDirectory) -> None:
+    same_size(checkpoint(run, 4) / "model.safetensors")
+    point = starting_point(run, hashes=True)
+    assert point.words == "from the beginning: none of its checkpoints is whole (checkpoint-4)"
+    assert len(point.passed_over) == 1
+
+
+def test_a_checkpoint_that_was_never_finished_has_no_file_to_blame(run: RunDirectory) -> None:
+    checkpoint(run, 4, whole=False)
+    (checkpoint(run, 5) / "tuitune-ok.json").write_text('{"files": {"model.safetensors": 7}}')
+    assert starting_point(run, hashes=True).passed_over == ()
+
+
+def test_going_back_to_an_earlier_one_sets_the_later_ones_aside(run: RunDirectory) -> None:
+    for step in (10, 20, 30):
+        checkpoint(run, step, whole=step != 30)
+    assert go_back(run, "checkpoint-10") == ["checkpoint-30", "checkpoint-20"]
+    assert starting_point(run, hashes=True) == StartingPoint("checkpoint-10", "from checkpoint-10")
+    assert sorted(folder.name for folder in (run.checkpoints / "aside").iterdir()) == ["checkpoint-20", "checkpoint-30"]
+    checkpoint(run, 20)
+    assert go_back(run, "10") == ["checkpoint-20"]
+    assert len(list((run.checkpoints / "aside").iterdir())) == 3, "what was set aside before stays"
+    assert go_back(run, "checkpoint-10") == []
+
+
+def test_going_back_to_a_damaged_one_is_refused_and_changes_nothing(run: RunDirectory) -> None:
+    for step in (10, 20, 30, 40):
+        checkpoint(run, step, whole=step != 30)
+    same_size(run.checkpoints / "checkpoint-20" / "model.safetensors")
+    before = checkpoints_of(run)
+    with pytest.raises(UserError, match=r"^checkpoint-20/model\.safetensors is not what was written there: its sha256 .*; choose another"):
+        go_back(run, "checkpoint-20")
+    with pytest.raises(UserError, match=r"^checkpoint-30 was never finished; choose another"):
+        go_back(run, "checkpoint-30")
+    with pytest.raises(UserError, match="has no checkpoint-50; it has checkpoint-40, checkpoint-30, checkpoint-20, checkpoint-10"):
+        go_back(run, "50")
+    assert checkpoints_of(run) == before
+
+
 def test_a_folder_that_cannot_be_read_is_told_and_not_taken_for_an_empty_one(run: RunDirectory) -> None:
     run.checkpoints.rmdir()
     run.checkpoints.write_text("")
@@ -85,9 +149,10 @@ def test_a_mark_that_says_it_is_whole_is_believed_by_sizes_alone(run: RunDirecto
 
 
 def test_a_new_attempt_has_the_next_number_and_forgets_how_the_one_before_ended(run: RunDirectory) -> None:
-    manifest = Manifest("demo", state="failed", why="it broke", ended=2.0, step=17, trainer=Process(1, -1))
+    manifest = Manifest("demo", state="failed", why="it broke", ended=2.0, step=17, trainer=Process(1, -1), passed_over=["an old one"])
     (run.journal / "trainer-1.jsonl").touch()
-    begin_attempt(run, manifest, StartingPoint("checkpoint-10", ""))
+    begin_attempt(run, manifest, StartingPoint("checkpoint-10", "", ("checkpoint-20/x is missing",)))
+    assert manifest.passed_over == ["checkpoint-20/x is missing"]
     assert (manifest.attempt, manifest.resume_from, manifest.step) == (2, "checkpoint-10", 10)
     assert (manifest.state, manifest.why, manifest.ended, manifest.trainer) == ("starting", None, None, None)
 

@@ -129,6 +129,14 @@ def test_an_alarm_stands_above_the_charts_with_what_it_proposes_until_somebody_a
     assert mark.words.endswith("by ada (divergence at step 30)"), "the mark says why"
 
 
+def test_what_the_recipe_wants_at_an_alarm_is_in_the_queue_with_who_and_why() -> None:
+    order = {"ev": "applied", "id": "alarm-divergence-1", "op": "pause", "by": "tuitune", "step": 31, "ok": True, "mode": "keep"}
+    state = running(ALARM, {**order, "why": "divergence: the loss has risen by half"})
+    text = text_of(queue_lines(state, NOW, 120))
+    assert "✓ step 31    pause applied by tuitune (divergence: the loss has risen by half)" in text
+    assert "Proposed: set learning_rate" in banner(state)[0], "which is still to be done"
+
+
 def test_an_alarm_without_a_proposal_is_told_all_the_same() -> None:
     assert banner(running({**ALARM, "kind": "plateau", "propose": None}))[0] == "! plateau at step 30: the loss has risen by half."
 
