@@ -74,6 +74,7 @@ def recipe(args: argparse.Namespace) -> str:
         ("per_device_train_batch_size: 4", f"per_device_train_batch_size: {4 if args.cpu else BATCH}"),
         ("per_device_eval_batch_size: 4", f"per_device_eval_batch_size: {4 if args.cpu else BATCH}"),
         ("eval_strategy: steps", "eval_strategy: 'no'"),
+        ("      max_rows: 200\n", ""),  # of the data to evaluate on: all of it, or --rows
     ):
         assert old in text, old
         text = text.replace(old, new)

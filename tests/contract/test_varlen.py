@@ -66,6 +66,22 @@ def test_each_row_gets_the_logits_that_it_gets_alone(family: str) -> None:
     assert (together - torch.cat(each)).abs().max() < 1e-5
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_so_it_is_with_the_gpus_own_kernel(family: str) -> None:
+    """In bfloat16 within 1e-2 of the row alone, and the gradients of a joined batch are those of its rows (issue G, "Done when" 2)."""
+    model, alone = (model_of(family, kind).to("cuda", torch.bfloat16) for kind in (varlen.NAME, "eager"))
+    batch = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(rows())
+    batch = {name: value.cuda() if isinstance(value, torch.Tensor) else value for name, value in batch.items() if name != "labels"}
+    together = model(**batch).logits[0]
+    each = torch.cat([alone(input_ids=torch.tensor([row["input_ids"]]).cuda()).logits[0] for row in rows()])
+    assert (together - each).abs().max() < 1e-2
+    for logits in (together, each):
+        logits.float().square().mean().backward()
+    norms = [sum(p.grad.float().square().sum() for p in one.parameters() if p.grad is not None).sqrt() for one in (model, alone)]
+    assert norms[0].item() == pytest.approx(norms[1].item(), rel=0.02)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_padded_rows_and_generation_go_through_sdpa(family: str) -> None:
     one, other = model_of(family, varlen.NAME), model_of(family, "sdpa")
