@@ -136,6 +136,7 @@ class Bench:
         self.wait(ranks, "the end after kill -9 of a rank", lambda: ranks.hub.poll() is not None)
         self.tell(seconds_until_all_had_ended=round(time.monotonic() - started, 1))
         self.check("a killed rank ends the attempt", read_manifest(ranks.run).state == "failed")
+        self.check("the sentence names the rank and its signal", "ended first (SIGKILL" in str(read_manifest(ranks.run).why))
         started = time.monotonic()
         ranks.start_hub()
         goal = answer["step"] + 3
