@@ -129,8 +129,11 @@ def _known(name: str) -> tuple[float, tuple[int, int]] | None:
 
 
 def known_name(name: str) -> str | None:
-    """The name in KNOWN that it is, or that is part of the driver's longer one (NVIDIA A100-SXM4-80GB); the longest wins."""
-    plain = re.sub(r"[^a-z0-9]", "", name.lower())
-    fits = [known for known in KNOWN if (short := re.sub(r"[^a-z0-9]", "", known.lower())) == plain or f"nvidia{short}" in plain]
-    fits += [known for known in KNOWN if re.sub(r"[^a-z0-9]", "", known.lower()).removeprefix("rtx") == plain]
+    """The name in KNOWN that it is, as people write it (4090) or the driver does (NVIDIA GeForce RTX 4090, NVIDIA A100-SXM4-80GB, Tesla
+    V100-SXM2-16GB); the longest wins. A GeForce card's name must be all of it: a 4080 Laptop or 3090 Ti is another card."""
+    words = " ".join(name.lower().split())
+    bare = words.removeprefix("nvidia ").removeprefix("geforce ")
+    fits = [known for known in KNOWN if known.lower().removeprefix("rtx ") == bare.removeprefix("rtx ")]
+    if "geforce" not in words:
+        fits += [known for known in KNOWN if re.search(rf"\b{re.escape(known.lower())}\b", words)]
     return max(fits, key=len) if fits else None

@@ -15,7 +15,7 @@ from tests.support.model_shapes import CONFIGS
 from tests.support.planted import sound_box
 from tuitune.preflight.box import Box
 from tuitune.preflight.box_context import BoxContext
-from tuitune.preflight.cards import CPU, GIB, Card, parse_card, this_box
+from tuitune.preflight.cards import CPU, GIB, Card, known_name, parse_card, this_box
 from tuitune.preflight.context import Context
 from tuitune.preflight.environment import TESTED
 from tuitune.preflight.finding import Finding
@@ -285,6 +285,27 @@ def test_the_clock_of_this_test_is_right() -> None:
 )
 def test_a_card_is_named_by_parts_in_any_order(text: str, card: Card) -> None:
     assert parse_card(text) == card
+
+
+@pytest.mark.parametrize(
+    ("driver", "known"),
+    [
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA GeForce RTX 4080 Laptop GPU", None),
+        ("NVIDIA RTX A6000", "A6000"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
+        ("Tesla T4", "T4"),
+        ("Tesla V100-SXM2-16GB", "V100"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA L40", None),
+        ("Radeon", None),
+    ],
+)
+def test_the_drivers_names_of_cards_are_known(driver: str, known: str | None) -> None:
+    assert known_name(driver) == known
 
 
 def test_the_memory_of_this_box_s_card_is_what_the_driver_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

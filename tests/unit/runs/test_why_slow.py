@@ -148,14 +148,23 @@ def test_waiting_for_data_is_answered_with_workers_on_a_gpu() -> None:
     assert alone.finding("data").proposal is None, "on the CPU the workers would take the training's cores"
 
 
-def test_padding_is_proposed_to_be_packed_and_that_says_what_it_changes() -> None:
+def test_padded_rows_are_proposed_to_be_joined_which_changes_nothing() -> None:
     run = Journal()
     run.steps(padding_share=0.38)
     found = run.finding("padding")
     assert found.cost == pytest.approx(0.38)
     assert found.proposal is not None
-    assert found.proposal.changes == (("training.packing", False, True),)
-    assert "changes what is learnt" in found.proposal.text
+    assert found.proposal.changes == (("training.padding_free", False, "auto"),)
+    assert not found.proposal.learns
+
+
+def test_where_they_cannot_be_joined_they_can_be_packed_and_that_says_what_it_changes() -> None:
+    run = Journal()
+    run.steps(padding_share=0.38)
+    refused = why_slow(run.tally, {**SETTINGS, "chosen": {"training.padding_free"}}).findings[0].proposal
+    assert refused is not None
+    assert refused.changes == (("training.packing", False, True),)
+    assert "changes what is learnt" in refused.text
     preferences = why_slow(run.tally, {**SETTINGS, "recipe.task": "dpo"}).findings[0].proposal
     assert preferences is not None
     assert preferences.text == "per_device_train_batch_size 4 → 2 and gradient_accumulation_steps 4 → 8: the same rows an update"

@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 from tuitune.runs.slow.tally import Tally
 
 Settings = Mapping[str, Any]
+CHOSEN = "chosen"  # of Settings: the keys that tuitune has chosen itself
 AIM = 0.05  # share of the time that evaluations, or checkpoints, may take
 FACTORS = (2, 3, 4, 5, 6, 8, 10, 20, 50, 100)
 FULL = 0.85  # of the card's memory; what is proposed stays below it
@@ -68,7 +69,11 @@ def more_workers(settings: Settings) -> Proposal | None:
 
 
 def less_padding(settings: Settings, *, launches: bool) -> Proposal | None:
-    """Rows behind each other instead of padded to the longest; where TRL cannot do that, smaller micro-batches of the same update."""
+    """Rows joined instead of padded to the longest; packed where tuitune has found that they cannot be joined, or where launches cost more
+    than padding; where TRL cannot do that, smaller micro-batches of the same update."""
+    asked = "training.padding_free" in settings.get(CHOSEN, ())
+    if settings.get("recipe.task") == "sft" and settings.get("training.packing") is False and not (launches or asked):
+        return Proposal("padding_free: auto joins the rows of a micro-batch: the same update", (("training.padding_free", False, "auto"),))
     if settings.get("recipe.task") == "sft" and settings.get("training.packing") is False and not settings.get("training.padding_free"):
         return Proposal(
             "packing: true, with a smaller gradient_accumulation_steps so that an update keeps its tokens",

@@ -9,7 +9,7 @@ from tuitune.recipe.ledger import read_ledger
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.slow.findings import Finding, WhySlow, percent, why_slow
 from tuitune.runs.slow.mfu import Utilisation
-from tuitune.runs.slow.proposals import Settings
+from tuitune.runs.slow.proposals import CHOSEN, Settings
 from tuitune.runs.slow.tally import Tally
 
 BOUND = {
@@ -32,11 +32,13 @@ def read_why_slow(run: RunDirectory) -> WhySlow:
 
 
 def read_settings(run: RunDirectory) -> Settings:
-    """The values in force by "section.key"; empty until the trainer has written them."""
+    """The values in force by "section.key", and which of them tuitune has chosen; empty until the trainer has written them."""
     try:
-        return {f"{entry.section}.{entry.key}": entry.value for entry in read_ledger(run.effective)}
+        entries = read_ledger(run.effective)
     except UserError:
         return {}
+    chosen = {f"{entry.section}.{entry.key}" for entry in entries if entry.source == "adjusted"}
+    return {CHOSEN: chosen, **{f"{entry.section}.{entry.key}": entry.value for entry in entries}}
 
 
 def line(why: WhySlow, width: int = 200) -> str:
