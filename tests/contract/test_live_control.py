@@ -231,7 +231,7 @@ def test_numbers_that_are_none_stop_the_run_and_cost_no_good_checkpoint(tiny_mod
         ("pause", "ada", False),
         ("stop", "ada", True),
     ]
-    assert any(record["s"] == "paused" and record["why"] == alarm["text"] for record in done.told("state"))
+    assert any(record["s"] == "paused" and record["why"] == f"nan: {alarm['text']}" for record in done.told("state"))
     assert done.stop.save is False
 
 
