@@ -61,7 +61,7 @@ def step_time(
 
 def usual_seconds(shape: Shape, settings: Settings, card: str | None, mean: float | None = None) -> float:
     """Of a micro-batch, to compare one with another: on a card or model that is not known, as on an A100 with every weight in use."""
-    known = CARDS.get(known_name(card) or "A100", CARDS["A100"]) if card else CARDS["A100"]
+    known = CARDS.get(known_name(card or "") or "", CARDS["A100"])
     work, beside = _seconds(shape, settings, active_weights(shape) or shape.all_linear_weights, known, mean)
     return work / REACHED + beside
 

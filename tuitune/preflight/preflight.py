@@ -116,10 +116,10 @@ def preflight(
     recipe = from_document(document, path, path.parent)
     looking = in_thread(look)
     try:
-        recipe = settled(recipe, report.card)[0]
-    except UserError:  # nothing fits, which the memory check says of the whole update, or there is no plan, which it says as well
-        recipe = settled(recipe, None)[0]
-    headers = Context(recipe, document, report.card)
+        headers = Context(settled(recipe, report.card)[0], document, report.card)
+    except UserError as error:  # no micro-batch fits, or there is no plan to choose one by: the trainer would refuse it as well
+        headers = Context(settled(recipe, None)[0], document, report.card)
+        add(not_checked(str(error), headers.at("launch", "rows_per_update")))
     include(run_checks(all_checks(), headers, {Stage.HEADERS}, add, progress))
     note("headers")
     _ask(report, analyst, headers, add, progress, cancel)

@@ -126,7 +126,9 @@ def _devices() -> list[dict[str, str]]:
 
 def _settled(recipe: Recipe, run: RunDirectory) -> tuple[Recipe, dict[str, FillIn]]:
     """The recipe with the micro-batches that tuitune chooses for this card; those of the attempt before, where there was one."""
-    before = as_before(run.effective) if rows_of_each(recipe) is not None else {}
+    if rows_of_each(recipe) is None:
+        return recipe, {}
+    before = as_before(run.effective)
     if before:
         return with_values(recipe, before), before
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]

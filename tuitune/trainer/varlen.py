@@ -1,8 +1,8 @@
 """Attention for rows that lie one after the other without padding: each attends to itself alone, and no mask is made.
 
-On a GPU by PyTorch's own flash kernel for such rows (torch.nn.attention.varlen), on the CPU by its fused attention row by row. TRL's
-collator says where the rows begin (`cu_seq_lens_q`). What comes with a mask or without these (generation, padded batches) goes through
-transformers' own sdpa. Whoever imports this module makes NAME known to transformers, so that `attn_implementation` can say it.
+On a GPU by PyTorch's own flash kernel for such rows (torch.nn.attention.varlen), on the CPU and in 32 bits by its fused one, row by row.
+TRL's collator says where the rows begin (`cu_seq_lens_q`). What comes with a mask or without these (generation, padded batches) goes
+through transformers' own sdpa. Whoever imports this module makes NAME known to transformers, so that `attn_implementation` can say it.
 """
 
 import inspect
@@ -40,20 +40,15 @@ def attention(
     """
     starts = kwargs.get("cu_seq_lens_q")
     if starts is None or attention_mask is not None:
-        found: torch.Tensor = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)[
-            0
-        ]
-        return found, None
+        made = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
+        return made[0], None
     unknown = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if unknown or dropout:
         raise NotImplementedError(f"{NAME} attention has no {', '.join(unknown) or 'dropout'}; write model.attn_implementation: sdpa")
     window = kwargs.get("sliding_window")
-    if query.is_cuda:
-        kind = query.dtype
-        if kind == torch.float32:  # norms of float32 weights make it so; the kernel multiplies 16 bits, as autocast does everywhere else
-            kind = torch.get_autocast_dtype("cuda")
-        query, key, value = query.to(kind), key.to(kind), value.to(kind)
-        return _on_gpu(query, key, value, starts, int(kwargs["max_length_q"]), scaling, window)[None], None
+    kind = torch.get_autocast_dtype("cuda") if query.dtype == torch.float32 and torch.is_autocast_enabled("cuda") else query.dtype
+    if query.is_cuda and kind != torch.float32:  # the kernel multiplies 16 bits; norms of float32 weights leave autocast's products in 32
+        return _on_gpu(query.to(kind), key.to(kind), value.to(kind), starts, int(kwargs["max_length_q"]), scaling, window)[None], None
     borders = starts.tolist()
     rows = [_row(query[:, :, begin:end], key[:, :, begin:end], value[:, :, begin:end], scaling, window) for begin, end in pairwise(borders)]
     return torch.cat(rows, dim=2).transpose(1, 2), None
@@ -89,7 +84,7 @@ def _row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: f
     length, grouped = query.shape[2], query.shape[1] != key.shape[1]
     if window is None or length <= window:
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped)
-    place = torch.arange(length)
+    place = torch.arange(length, device=query.device)
     seen = (place[:, None] >= place) & (place[:, None] - place < window)
     return scaled_dot_product_attention(query, key, value, attn_mask=seen, scale=scaling, enable_gqa=grouped)
 

@@ -170,6 +170,15 @@ def test_where_they_cannot_be_joined_they_can_be_packed_and_that_says_what_it_ch
     assert preferences.text == "per_device_train_batch_size 4 → 2 and gradient_accumulation_steps 4 → 8: the same rows an update"
 
 
+def test_a_batch_that_tuitune_has_chosen_is_not_to_be_written_beside_rows_per_update() -> None:
+    run = Journal()
+    run.gpu(util=40)
+    run.steps(gpu_behind_ms=2.0, mem=9.6)
+    settings = {**SETTINGS, "chosen": {"training.per_device_train_batch_size", "training.gradient_accumulation_steps"}}
+    (found,) = [one for one in why_slow(run.tally, settings).findings if one.kind == "launches"]
+    assert found.proposal is None
+
+
 def test_a_gpu_that_never_lags_behind_its_launches_waits_for_them() -> None:
     """The tutorial recipe of gpu/README.md: 4 × 4 rows. As large as memory is known to allow, the update as it was."""
     run = Journal()

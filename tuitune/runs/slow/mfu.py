@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from tuitune.bus.envelope import as_number
 from tuitune.memory.step_time import CARDS
+from tuitune.preflight.cards import known_name
 from tuitune.runs.slow.tally import Tally
 
 # The same chip with less power: NVIDIA's H100 data sheet, dense (half of what it gives with sparsity), TFLOP/s
@@ -37,9 +38,11 @@ class Utilisation:
 
 def peak_of(card: str) -> float | None:
     """Dense 16-bit TFLOP/s (sums in float32) of a card by the driver's name; None when its data sheet's figure is not known here."""
-    known = {**CARDS, **{name: (peak, 0.0) for name, peak in VARIANTS.items()}}
-    fits = [name for name in known if re.search(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", card)]
-    return None if not fits or _OTHER.search(card) else known[max(fits, key=len)][0]
+    if _OTHER.search(card):
+        return None
+    variant = next((peak for name, peak in VARIANTS.items() if name in card), None)
+    known = CARDS.get(known_name(card) or "")
+    return variant or (known[0] if known else None)
 
 
 def utilisation(tally: Tally) -> Utilisation | str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from tuitune.recipe.update_rows import ACCUMULATION, BATCH
 from tuitune.runs.slow.tally import Tally
 
 Settings = Mapping[str, Any]
@@ -80,7 +81,7 @@ def less_padding(settings: Settings, *, launches: bool) -> Proposal | None:
             (("training.packing", False, True),),
             learns="rows share a sequence, and an update holds another number of them",
         )
-    rows, micro = (settings.get(f"training.{key}") for key in ("per_device_train_batch_size", "gradient_accumulation_steps"))
+    rows, micro = _written_batch(settings)
     if launches or not (_count(rows) and _count(micro)) or rows % 2:
         return None  # smaller micro-batches are more launches
     return _batch(rows, micro, rows // 2, micro * 2)
@@ -88,7 +89,7 @@ def less_padding(settings: Settings, *, launches: bool) -> Proposal | None:
 
 def larger_batches(tally: Tally, settings: Settings) -> Proposal | None:
     """Fewer and larger micro-batches of the same update, as far as memory is known to allow it; else more in an update."""
-    rows, micro = (settings.get(f"training.{key}") for key in ("per_device_train_batch_size", "gradient_accumulation_steps"))
+    rows, micro = _written_batch(settings)
     if not (_count(rows) and _count(micro)):
         return None
     factor = 1
@@ -115,8 +116,15 @@ def no_recomputation(tally: Tally, settings: Settings) -> Proposal | None:
     )
 
 
+def _written_batch(settings: Settings) -> tuple[Any, Any]:
+    """Rows a micro-batch and micro-batches an update; None where tuitune has chosen them (launch.rows_per_update): a recipe may not say
+    both."""
+    keys = [f"training.{key}" for key in (BATCH, ACCUMULATION)]
+    return (None, None) if keys[0] in settings.get(CHOSEN, ()) else (settings.get(keys[0]), settings.get(keys[1]))
+
+
 def _batch(rows: int, micro: int, new_rows: int, new_micro: int, live: str = "") -> Proposal:
-    names = "per_device_train_batch_size", "gradient_accumulation_steps"
+    names = BATCH, ACCUMULATION
     words = f"{names[0]} {rows} → {new_rows} and {names[1]} {micro} → {new_micro}: the same rows an update"
     changes = ((f"training.{names[0]}", rows, new_rows), (f"training.{names[1]}", micro, new_micro))
     return Proposal(words, changes, live and f"{live} {names[0]}={new_rows} {names[1]}={new_micro}")
