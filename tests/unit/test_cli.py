@@ -155,7 +155,7 @@ def test_of_one_run_the_list_says_why_it_is_slow(tmp_path: Path, capsys: pytest.
     for piece in (
         "gsm8k-20261120-101500",
         "No MFU: there is no GPU whose peak it could be compared with.",
-        " 22 %  28 % of the computed tokens are padding\n       → packing: true",
+        " 22 %  28 % of the computed tokens are padding\n       → padding_free: auto joins the rows of a micro-batch: the same update",
         " 20 %  steps wait 20 % of their time for the next rows",
     ):
         assert piece in shown

@@ -227,8 +227,7 @@ async def test_why_a_run_is_slow_stands_in_one_line_above_its_charts_and_w_says_
         await until(pilot, lambda: "Why slow" in screen_text(pilot.app), "the page")
         words = screen_words(pilot.app)
         for piece in (
-            "22 % 28 % of the computed tokens are padding → packing: true",
-            "(changes what is learnt: rows share a sequence",
+            "22 % 28 % of the computed tokens are padding → padding_free: auto joins the rows of a micro-batch: the same update",
             "20 % steps wait 20 % of their time for the next rows → dataloader_num_workers 0 → 2",
             "The steps are bound by the GPU's arithmetic",
             "of 989 TFLOP/s (dense 16 bit, data sheet), from 4·P a token, P = 1.31·10⁹",
