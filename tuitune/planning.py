@@ -24,7 +24,7 @@ from tuitune.recipe.schema import Schema, load_schema
 from tuitune.recipe.strategy import gpus_of, strategy_of
 from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
-from tuitune.trainer.box import Box, FillIn, model_dtype, training_fill_ins, why_not_joined
+from tuitune.trainer.box import Box, FillIn, model_dtype, training_fill_ins, why_inputs_are_cast, why_not_joined
 from tuitune.update_split import settle
 
 # Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
@@ -124,6 +124,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
     packed = recipe.task == "sft" and (  # DPO's padding_free is switched off in TRL
         joined or bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
     )
+    amp, dtype = bool(training.get("bf16") or training.get("fp16")), recipe.launch.get("adapter_dtype")
     settings = Settings(
         length=_length(recipe, training, lengths),
         batch=batch,
@@ -131,11 +132,12 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
         task=recipe.task,
         lora=adapts,
         weights=weights,
-        amp=bool(training.get("bf16") or training.get("fp16")),
+        amp=amp,
         rank=int(lora.get("r") or 8),
         targets=_targets(lora.get("target_modules")),
         dropout=float(lora.get("lora_dropout") or 0.0),
         adapter_bytes=_adapter_bytes(recipe, quantised=weights.startswith("nf4")),
+        input_casts=bool(why_inputs_are_cast(recipe.task, dtype, amp=amp)),
         optimizer=str(training["optim"]),
         checkpoint_every=_checkpoint_every(training),
         packed=packed,

@@ -13,7 +13,7 @@ import transformers
 from tests.bench.vram import write_recipe
 from tests.contract.test_memory_shapes import OWN, SIZES
 from tests.support.model_shapes import CONFIGS
-from tests.unit.memory.test_own_measurements import GROWING
+from tests.unit.memory.test_own_measurements import GROWING, as_it_ran
 from tuitune.analyst.meta_memory.model import bare_model, parts_of, quantise
 from tuitune.analyst.meta_memory.run import count
 from tuitune.errors import UserError
@@ -68,6 +68,8 @@ def small(family: str, **more: Any) -> dict[str, Any]:
     [
         ("llama", QLORA),
         ("qwen3", HALF_ADAPTERS),
+        ("qwen2", replace(LORA, input_casts=False)),
+        ("mixtral", replace(LORA, input_casts=False)),
         ("gemma3_text", replace(LORA, padded=True)),
         ("gpt2", LORA),
         ("mixtral", replace(LORA, targets=("q_proj", "v_proj"))),
@@ -94,7 +96,7 @@ def test_a_family_taken_for_an_unknown_one_allocates_what_an_h200_measured(
     monkeypatch.delenv("PYTORCH_ALLOC_CONF", raising=False)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text(json.dumps(CONFIGS[row["model"]]))
-    planned = read_recipe(write_recipe(row, tmp_path / "model", tmp_path / "run", rows=2), parse_card("H200"))
+    planned = read_recipe(write_recipe(as_it_ran(row), tmp_path / "model", tmp_path / "run", rows=2), parse_card("H200"))
     found = counted(CONFIGS[row["model"]], planned.settings, tmp_path, planned.shape)
     assert plan(found, planned.settings, Device()).allocated / MIB == pytest.approx(row["peak_alloc"], rel=0.03)
 

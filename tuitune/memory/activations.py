@@ -149,9 +149,11 @@ def _expert_inputs(shape: Shape, settings: Settings) -> dict[str, int]:
 def own_copies(settings: Settings) -> bool:
     """Whether each adapter makes its own copy of its input: float32 adapters where products are in 16 bits.
 
-    Under autocast peft's 4-bit layers hand it on as it is (lora/bnb.py, requires_conversion).
+    Under autocast peft's 4-bit layers hand it on as it is (lora/bnb.py, requires_conversion), and others where tuitune tells them to
+    (tuitune.trainer.adapter_dtype).
     """
-    return settings.lora and settings.adapter_bytes != settings.compute_bytes and not (settings.quantised and settings.amp)
+    as_it_is = settings.amp and (settings.quantised or not settings.input_casts)
+    return settings.lora and settings.adapter_bytes != settings.compute_bytes and not as_it_is
 
 
 def norm_output_bytes(shape: Shape, settings: Settings) -> int:

@@ -18,14 +18,15 @@ RANK = 16  # of the adapters that are counted; other ranks differ by a known sha
 
 @dataclass(frozen=True)
 class Way:
-    """How a layer is trained, as far as it decides what it keeps. `weights`: "float32", "half" or "nf4"; `masked`: attention gets a mask;
-    `eager`: it is written out. The others as in Settings."""
+    """How a layer is trained, as far as it decides what it keeps. `weights`: "float32", "half" or "nf4"; `input_casts`: adapters copy
+    their inputs to their own type; `masked`: attention gets a mask; `eager`: it is written out. The others as in Settings."""
 
     weights: Literal["float32", "half", "nf4"]
     amp: bool
     lora: bool
     targets: Targets
     adapter_bytes: int
+    input_casts: bool
     dropout: bool
     masked: bool
     eager: bool
@@ -114,6 +115,7 @@ def way_of(settings: Settings, masked: bool) -> Way:
         lora=lora,
         targets=settings.targets if lora else None,
         adapter_bytes=settings.adapter_bytes if lora else 0,
+        input_casts=lora and settings.input_casts,
         dropout=lora and settings.dropout > 0,
         masked=masked,
         eager=settings.attention == "eager",

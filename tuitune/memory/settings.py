@@ -16,7 +16,8 @@ class Settings:
     """One run as one GPU sees it. `length` in tokens, `batch` in rows a micro-batch (pairs for DPO and reward).
 
     `weights`: how the base model lies in memory ("nf4 double": scales quantised too). `amp`: products in 16 bits under autocast.
-    `targets`: as LoraConfig.target_modules; `adapter_bytes` a LoRA weight. `checkpoint_every`: 0 none, 1 every layer, n every n-th.
+    `targets`: as LoraConfig.target_modules; `adapter_bytes` a LoRA weight; `input_casts`: peft makes a copy
+    in its type of what it reads. `checkpoint_every`: 0 none, 1 every layer, n every n-th.
     `packed`: rows of documents joined without padding (TRL's bfd strategies); `padded`: rows of a batch differ in length.
     `attention`: "sdpa", "eager", or "flash" for every kernel that needs no mask. `loss`: "fused" (TRL's tiles), "full" (all logits),
     "smoothed" (all logits, for label smoothing), "none" (reward models score the last position only). `scored`: share of positions that
@@ -38,6 +39,7 @@ class Settings:
     targets: str | tuple[str, ...] | None = "all-linear"
     dropout: float = 0.0
     adapter_bytes: int = 4
+    input_casts: bool = True
     optimizer: str = "adamw_torch_fused"
     checkpoint_every: int = 1
     packed: bool = False

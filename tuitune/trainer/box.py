@@ -10,6 +10,8 @@ from typing import Any
 
 # Model families whose rows attend as they do alone with our attention over joined rows (tests/contract/test_varlen.py).
 JOINABLE = ("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "mixtral", "gemma3_text", "phi3", "olmo2", "smollm3", "granite")
+# Tasks whose every pass through the adapter runs under autocast (tests/contract/test_adapter_dtype.py); those that let it answer do not.
+UNDER_AUTOCAST = ("sft", "dpo", "kto", "reward")
 LONGEST_HEAD = 256  # elements of an attention head that PyTorch's flash kernel takes
 
 
@@ -100,3 +102,12 @@ def why_not_joined(task: str, training: Mapping[str, Any], config: Mapping[str, 
     if box.cuda and box.capability < (8, 0):
         return f"{box.name} is older than the kernel wants (compute capability 8.0)"
     return ""
+
+
+def why_inputs_are_cast(task: str, adapter_dtype: Any, *, amp: bool) -> str:
+    """Why peft's adapters cast what they read to the type of their weights; "" when they need not. `amp`: training under autocast."""
+    if adapter_dtype == "trl":
+        return "launch.adapter_dtype leaves the adapter to TRL and peft"
+    if not amp:
+        return "without autocast a product's factors have one type"
+    return "" if task in UNDER_AUTOCAST else f"{task} reads the adapter outside autocast too"

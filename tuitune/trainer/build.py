@@ -23,6 +23,7 @@ from tuitune.recipe.unbuilt import unbuilt
 from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
 from tuitune.trainer import varlen
+from tuitune.trainer.adapter_dtype import set_adapter_dtype
 from tuitune.trainer.box import Box, FillIn, attention, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
 from tuitune.trainer.device import look
@@ -35,7 +36,6 @@ from tuitune.trainer.new_tokens import (
     add_tokens,
     added_ids,
     fit_to_adapter,
-    join_types,
     make_rows,
 )
 from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
@@ -74,7 +74,8 @@ def build(recipe: Recipe, run: RunDirectory, chosen: Mapping[str, FillIn] | None
             f"none of the {len(built.train.rows)} rows is left to learn from: with max_length {length} nothing that counts for the loss "
             "remains; raise training.max_length, or look at what the columns make of the rows"
         )
-    _set_adapter_dtype(built)
+    if not _is_full(recipe):
+        set_adapter_dtype(built)
     verify_strategy(recipe, built.trainer)
     if this_rank().first:
         keep_beginning(built.trainer.model, run.path)
@@ -368,20 +369,3 @@ def lora_config(recipe: Recipe, method: Method, model: Any) -> Any:
         return peft.LoraConfig(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{recipe.file}:{recipe.line('peft')}: LoraConfig refuses this: {printable(str(error))}") from error
-
-
-def _set_adapter_dtype(built: Built) -> None:
-    """Adapter weights in `launch.adapter_dtype`. TRL leaves 4-bit runs' adapters in bfloat16, where AdamW rounds small updates away
-    (training-facts.md 1.3), so the default is float32; "trl" keeps what TRL made."""
-    if _is_full(built.recipe):
-        return
-    wanted = built.recipe.launch.get("adapter_dtype")
-    if wanted in (None, "auto"):
-        wanted = "float32"
-        built.filled["launch", "adapter_dtype"] = FillIn(wanted, "bfloat16 adapters lose small updates to rounding")
-    if wanted != "trl":
-        dtype = getattr(torch, wanted)
-        for parameter in built.trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(dtype)
-    join_types(built.trainer.model)

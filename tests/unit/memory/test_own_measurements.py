@@ -28,12 +28,20 @@ GROWING = [row for row in ROWS if row["allocator"] != "native"]
 FRAGMENTED = {"o03", "o12"}
 
 
+def as_it_ran(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with what was so when it was recorded written out: peft cast what adapters on a 16-bit base read."""
+    recipe = row["recipe"]
+    if "peft" not in recipe or "quantization" in recipe or "adapter_dtype" in recipe.get("launch", {}):
+        return row
+    return {**row, "recipe": {**recipe, "launch": {**recipe.get("launch", {}), "adapter_dtype": "trl"}}}
+
+
 def planned(row: dict[str, Any], folder: Path) -> Plan:
     """The plan of the row's recipe; of its model there is the config only, as when the weights are still to be fetched."""
     model = folder / "model"
     model.mkdir()
     (model / "config.json").write_text(json.dumps(CONFIGS[row["model"]]))
-    found = read_recipe(write_recipe(row, model, folder / "run", rows=2), parse_card("H200"))
+    found = read_recipe(write_recipe(as_it_ran(row), model, folder / "run", rows=2), parse_card("H200"))
     return plan(found.shape, found.settings, Device())
 
 

@@ -49,6 +49,7 @@ def test_a_written_recipe_is_planned_as_the_trainer_would_fill_it_in(tmp_path: P
         accumulation=4,
         weights="nf4 double",
         adapter_bytes=4,  # launch.adapter_dtype is float32 when it is absent
+        input_casts=False,  # they read what the layers read
         padded=True,  # rows of a batch differ in length
         eval_batch=4,  # the training batch, not the library's 8
     )

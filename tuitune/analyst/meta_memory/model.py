@@ -21,6 +21,7 @@ from tuitune.analyst.meta_memory.stand_ins import four_bit_forward
 from tuitune.errors import UserError
 from tuitune.memory.measured import RANK, Adapters, Targets, Way
 from tuitune.text import printable
+from tuitune.trainer.adapter_dtype import leave_inputs
 
 HALF, FULL = torch.bfloat16, torch.float32  # float16 takes as many bytes
 
@@ -142,6 +143,8 @@ def trained_model(model: Any, way: Way) -> Any:
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(FULL if way.adapter_bytes == 4 else HALF)
+    if not way.input_casts:
+        leave_inputs(adapted)
     return adapted
 
 
