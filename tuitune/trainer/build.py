@@ -41,6 +41,7 @@ from tuitune.trainer.new_tokens import (
 from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
 from tuitune.trainer.ranks import this_rank
 from tuitune.trainer.rewards import load_rewards
+from tuitune.trainer.scored_positions import score_what_counts
 from tuitune.trainer.strategy import device_map, quantisation, settle_precision, strategy_fill_ins, verify_strategy
 
 
@@ -64,6 +65,8 @@ def build(recipe: Recipe, run: RunDirectory, chosen: Mapping[str, FillIn] | None
     built = begin(recipe)
     for key, fill in (chosen or {}).items():
         built.filled |= {("training", name): fill for name in (key, twin(key)) if name}
+    if not built.box.cuda:
+        score_what_counts()
     config, tokenizer = make_config(built, run.checkpoints), make_tokenizer(built)
     transformers.set_seed(config.seed)  # a reward model's new head is drawn while it is loaded; TRL seeds itself later
     model = _model(built, tokenizer, config.seed)
