@@ -19,4 +19,4 @@ def score_what_counts() -> None:
 
 
 def _takes_few(device: torch.device) -> bool:
-    return device.type == "cpu" or _use_triton(device)
+    return bool(device.type == "cpu" or _use_triton(device))
