@@ -1,7 +1,6 @@
 """All that a lent GPU machine is wanted for, in one go: it is released 30 s after a call, so that nothing can be decided between two.
 
     python -m tests.bench.gpu_chain pack                     here: the real model and data into .gpu/, in parts that travel with a call
-    python3 -m tests.bench.gpu_chain keep PART               there: a part out of the call's working tree into --home
     python3 -m tests.bench.gpu_chain start [--only NAME,…]   there: put the model together, start the steps, come back at once
     python3 -m tests.bench.gpu_chain wait SECONDS            there: until the steps are done or the time is up; what there is, into $OUT
 
@@ -82,9 +81,9 @@ def pack() -> None:
             file.write("/.gpu/\n")
     print("First ../shared/gpu/carry-wheels, then these calls of `run` without a pause between them:")
     for name in names:
-        print(f'  carry: [".whl", ".gpu/{name}"]   {install()}; {PY} tests.bench.gpu_chain keep {name}')
-    print(f'  carry: [".whl"]             {install()}; {PY} tests.bench.gpu_chain start && {PY} tests.bench.gpu_chain wait 500')
-    print(f'  carry: [".whl"]             {PY} tests.bench.gpu_chain wait 560                                  again and again')
+        print(f'  carry: [".gpu/{name}"]  mkdir -p {HOME}/parts && cp -r .gpu/{name} {HOME}/parts/')
+    print(f'  carry: [".whl"]    {install()}; {PY} tests.bench.gpu_chain start && {PY} tests.bench.gpu_chain wait 480')
+    print(f'  carry: [".whl"]    export PYTHONPATH=/tmp/site; {PY} tests.bench.gpu_chain wait 560      again and again')
 
 
 def install() -> str:
@@ -94,19 +93,13 @@ def install() -> str:
     ).stdout.strip()
 
 
-def keep(home: Path, name: str) -> None:
-    """Move a part to where it outlasts the call."""
-    home.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(PACKED / name, home / "parts" / name, dirs_exist_ok=True)
-
-
 def start(home: Path, steps: Sequence[Step]) -> None:
     """Put the model together and start `work` in a session of its own, over a copy of this checkout: the next call replaces it."""
     if not (MODEL / "model.safetensors").exists():
         gguf = home / Path(GGUF).name
         gguf.write_bytes(b"".join(part.read_bytes() for part in sorted(home.glob("parts/*/model"))))
         if file_hash(gguf) != GGUF_SHA256:
-            raise SystemExit(f"{gguf} is not whole: keep every part first")
+            raise SystemExit(f"{gguf} is not whole: copy every part first")
         convert(gguf, MODEL, print)
     checkout = home / "checkout"
     shutil.copytree(ROOT, checkout, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", ".gpu", ".whl", ".whlb", ".venv"))
@@ -187,22 +180,20 @@ def visible_cards() -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu_chain", description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("pack", "keep", "start", "work", "wait"))
-    parser.add_argument("value", nargs="?", help="keep: the part; wait: seconds")
+    parser.add_argument("what", choices=("pack", "start", "work", "wait"))
+    parser.add_argument("seconds", nargs="?", type=float, help="of wait")
     parser.add_argument("--home", type=Path, default=HOME)
     parser.add_argument("--only", help=f"steps, comma separated: {', '.join(step.name for step in STEPS)}")
     args = parser.parse_args()
     if args.what == "pack":
         pack()
-    elif args.what == "keep":
-        keep(args.home, args.value)
     elif args.what == "start":
         names = args.only.split(",") if args.only else [step.name for step in STEPS]
         start(args.home, [step for name in names for step in STEPS if step.name == name])
     elif args.what == "work":
         work(args.home, visible_cards())
     else:
-        wait(args.home, float(args.value), Path(os.environ["OUT"]))
+        wait(args.home, args.seconds or 0.0, Path(os.environ["OUT"]))
     return 0
 
 
