@@ -24,7 +24,7 @@ from tuitune.recipe.schema import Schema, load_schema
 from tuitune.recipe.strategy import gpus_of, strategy_of
 from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
-from tuitune.trainer.box import Box, FillIn, model_dtype, training_fill_ins, why_inputs_are_cast, why_not_joined
+from tuitune.trainer.box import Box, FillIn, leaves_padding, model_dtype, training_fill_ins, why_inputs_are_cast, why_not_joined
 from tuitune.update_split import settle
 
 # Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
@@ -120,7 +120,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
     adapts = recipe.peft is not None or bool(recipe.model.get("adapter"))
     weights = _weights(recipe, box, full=not adapts)
     batch = int(training["per_device_train_batch_size"])
-    joined = recipe.training.get("padding_free") == "auto" and not why_not_joined(recipe.task, recipe.training, _config(recipe), box)
+    joined = leaves_padding(recipe.training, recipe.model, box) and not why_not_joined(recipe.task, recipe.training, _config(recipe), box)
     packed = recipe.task == "sft" and (  # DPO's padding_free is switched off in TRL
         joined or bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
     )

@@ -22,6 +22,7 @@ from tests.support.out_of_memory import SmallCard, refuse  # noqa: E402
 NF4 = "quantization: {load_in_4bit: true, bnb_4bit_quant_type: nf4, bnb_4bit_compute_dtype: float32}\n"
 LORA = "peft: {r: 8, lora_alpha: 16, target_modules: all-linear}\n"
 PACKED = ", packing: true, packing_strategy: bfd_split"
+JOINED = ", padding_free: auto"
 COLUMNS = {
     "sft": "{user: question, assistant: answer}",
     "dpo": "{prompt: question, chosen: answer, rejected: worse}",
@@ -48,6 +49,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(model: Path, task: str, training: str = "", extra: str = LORA) -> str:
+    if task == "sft" and training not in (PACKED, JOINED):
+        training += ", padding_free: false"
     return (
         f"task: {task}\nmodel: {{name_or_path: {model}, dtype: float32}}\n{extra}"
         f"dataset:\n  train: [{{path: train.jsonl, columns: {COLUMNS[task]}}}]\nlaunch: {{gpus: cpu}}\n"
@@ -132,7 +135,9 @@ def unlimited(tiny_model: Path, workspace: Path) -> Any:
 
 
 @pytest.mark.parametrize("quantized", [False, True], ids=["lora", "qlora"])
-@pytest.mark.parametrize(("task", "training"), [("sft", ""), ("sft", PACKED), ("dpo", "")], ids=["rows", "packed", "dpo"])
+@pytest.mark.parametrize(
+    ("task", "training"), [("sft", ""), ("sft", PACKED), ("sft", JOINED), ("dpo", "")], ids=["rows", "packed", "joined", "dpo"]
+)
 @pytest.mark.parametrize("where", ["forward", "backward", "optimizer"])
 def test_a_run_that_runs_out_of_memory_ends_with_the_same_weights(
     tiny_model: Path, workspace: Path, unlimited: Any, where: str, task: str, training: str, quantized: bool

@@ -83,8 +83,18 @@ def attention(taken: str) -> FillIn:
     return FillIn(taken, "this model's class has no fused attention of PyTorch's")
 
 
+def leaves_padding(training: Mapping[str, Any], model: Mapping[str, Any], box: Box) -> bool:
+    """Whether a recipe leaves it to tuitune if the rows of a micro-batch are joined without padding: it says `auto`; or, on the CPU,
+    nothing of it and of the attention that would have to keep them apart. On a GPU it has to say so until the kernel's figures are in
+    (tests/bench/throughput.py)."""
+    written = training.get("padding_free")
+    if written is None and model.get("attn_implementation") in (None, "auto"):
+        return not box.cuda
+    return written == "auto"
+
+
 def why_not_joined(task: str, training: Mapping[str, Any], config: Mapping[str, Any], box: Box) -> str:
-    """Why the rows of a micro-batch are not joined without padding where `padding_free: auto` asks for it; "" when they are.
+    """Why the rows of a micro-batch are not joined without padding where the recipe leaves it to tuitune; "" when they are.
 
     training: the section as it is written; config: the model's.
     """
