@@ -19,7 +19,7 @@ _LOST_PEER = re.compile(
     r"Connection (reset|closed) by peer|Connection refused|Broken pipe|remote process exited|[Ss]ocket [Tt]imeout"
     r"|DistNetworkError|DistStoreError|failed to recv|Timed out waiting \d+ms"
 )
-_TORCHRUNS_OWN = re.compile(r"^[IWE]\d{4} \d\d:\d\d:\d\d\S* .*torch/distributed/|^rank \d+ \(pid \d+\) ended with exit code")
+_TORCHRUNS_OWN = re.compile(r"^[IWE]\d{4} \d\d:\d\d:\d\d\S* .*torch/distributed/|^rank \d+ \(pid \d+\) (ended|failed) with exit code")
 
 
 @dataclass(frozen=True)

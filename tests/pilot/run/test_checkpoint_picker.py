@@ -47,8 +47,10 @@ async def test_f5_then_c_lists_the_whole_checkpoints_with_their_loss_and_the_cho
         await pilot.press("c")
         await until(pilot, lambda: "step 20" in screen_text(pilot.app), "the list")
         lines = [line for line in screen_text(pilot.app).splitlines() if "eval loss" in line]
-        assert ["step 40", "step 30", "step 20"] == [" ".join(line.split()[:2]).strip("│ ") for line in lines], "the half one is not offered"
-        assert "at step 20" in lines[1] and "at step" not in lines[2], "an evaluation of an earlier step says of which"
+        offered = [" ".join(line.split()[:2]).strip("│ ") for line in lines]
+        assert offered == ["step 40", "step 30", "step 20"], "the half one of step 50 is not"
+        assert "at step 20" in lines[1], "an evaluation of an earlier step says of which"
+        assert "at step" not in lines[2]
 
         await pilot.press("down", "down", "enter")
         await until(pilot, lambda: "goes on from the checkpoint of step 20" in screen_words(pilot.app), "the question again")
@@ -64,7 +66,7 @@ async def test_f5_then_c_lists_the_whole_checkpoints_with_their_loss_and_the_cho
 async def test_escape_in_the_list_leaves_the_choice_as_it_was_and_typing_finds_a_step(
     tmp_path: Path, resumed: list[tuple[Path, str | None]]
 ) -> None:
-    path = ended(tmp_path, 20, 30, 40)
+    ended(tmp_path, 20, 30, 40)
     app = Host(RunsTable(tmp_path))
     async with app.run_test(size=SMALL) as pilot:
         await until(pilot, lambda: "gsm8k-2026" in screen_text(app))
@@ -96,5 +98,7 @@ async def test_one_checkpoint_is_no_choice(tmp_path: Path, resumed: list[tuple[P
 def test_a_checkpoint_before_any_evaluation_shows_its_training_loss(tmp_path: Path) -> None:
     found = kept_checkpoints(RunDirectory(ended(tmp_path, 10, 30)))
     assert [(one.name, one.step) for one in found] == [("checkpoint-30", 30), ("checkpoint-10", 10)]
-    assert found[0].worth.startswith("eval loss ") and found[0].worth.endswith(" at step 20")
-    assert found[1].worth.startswith("loss ") and "at step" not in found[1].worth
+    assert found[0].worth.startswith("eval loss ")
+    assert found[0].worth.endswith(" at step 20")
+    assert found[1].worth.startswith("loss ")
+    assert "at step" not in found[1].worth
