@@ -92,7 +92,8 @@ def test_a_hub_is_started_in_that_scope_and_is_the_process_that_was_started(box,
     try:
         start_hub(run, ROOT, hub_command(run.path, "quick"))
         until(lambda: read_manifest(run).state == "done")
-        *_, asked = (folder / "asked").read_text().splitlines()
+        tried, asked, *_ = (folder / "asked").read_text().splitlines()
+        assert tried == "--user --scope --quiet --collect true"
         assert asked.startswith(f"--user --scope --quiet --collect --description=tuitune {run.name} -- ")
     finally:
         remove_sockets(run.path)
