@@ -25,6 +25,7 @@ from tuitune.files import write_atomically
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import read_manifest
 from tuitune.runs.resume import ends_of
+from tuitune.trainer.other_nodes import OtherNodes, command_for_others, this_node
 
 GRACE_S = 3  # seconds; one that waits for its peer in NCCL does not even hear the SIGTERM
 ALONE_S = 60.0
@@ -35,16 +36,21 @@ def main(arguments: list[str]) -> int:
     """Run torchrun; its exit code. Told to end by a signal it ends by that signal, when its processes have."""
     ends = wait_less()
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])  # a hang-up is nothing to a run; torchrun would end it
+    others, (node, arguments) = OtherNodes(command_for_others(arguments)), this_node(arguments)
     try:
         torchrun(arguments)
     except SignalException as told:
+        others.leave(failed=False)
         if any(end["exitcode"] not in (0, -told.sigval) for end in ends):
-            _tell(ends)
+            _tell(ends, node)
         signal.signal(told.sigval, signal.SIG_DFL)
         signal.raise_signal(told.sigval)
     except ChildFailedError as failed:
-        _tell([_end(rank, failure.exitcode, failure.pid) for rank, failure in failed.failures.items()])
+        others.leave(failed=True)
+        if not others.lost:  # else these ended because of those, which tell it themselves
+            _tell([_end(rank, failure.exitcode, failure.pid) for rank, failure in failed.failures.items()], node)
         return 1
+    others.leave(failed=False)
     return 0
 
 
@@ -52,11 +58,11 @@ def _end(rank: int, exitcode: int, pid: int) -> dict[str, int]:
     return {"rank": rank, "exitcode": exitcode, "pid": pid}
 
 
-def _tell(ends: list[dict[str, int]]) -> None:
+def _tell(ends: list[dict[str, int]], node: int) -> None:
     for end in ends:
         sys.stderr.write(f"rank {end['rank']} (pid {end['pid']}) ended with exit code {end['exitcode']}\n")
     run = RunDirectory(Path(os.environ["TUITUNE_RUN"]))
-    write_atomically(ends_of(run, read_manifest(run).attempt), json.dumps({"ends": ends}), mode=0o600)
+    write_atomically(ends_of(run, read_manifest(run).attempt, node), json.dumps({"ends": ends}), mode=0o600)
 
 
 def wait_less(alone: float = ALONE_S) -> list[dict[str, int]]:
