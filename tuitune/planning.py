@@ -21,7 +21,7 @@ from tuitune.recipe.aliases import canonical_name
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.recipe.schema import Schema, load_schema
-from tuitune.recipe.strategy import gpus_of, strategy_of
+from tuitune.recipe.strategy import processes_of, strategy_of
 from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
 from tuitune.trainer.box import Box, FillIn, leaves_padding, model_dtype, training_fill_ins, why_inputs_are_cast, why_not_joined
@@ -149,7 +149,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
         if training.get("eval_strategy", "no") != "no" and recipe.dataset["eval"]
         else 0,
         expandable=expandable(os.environ),
-        gpus=gpus_of(recipe.launch),
+        gpus=processes_of(recipe.launch),
         spread=strategy_of(recipe.launch) == "fsdp",
     )
     return settings if lengths is None else _with_lengths(settings, recipe, training, lengths)

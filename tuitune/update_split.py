@@ -18,7 +18,7 @@ from tuitune.recipe.aliases import canonical_name
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.ledger import read_ledger
 from tuitune.recipe.recipe import Recipe
-from tuitune.recipe.strategy import gpus_of
+from tuitune.recipe.strategy import processes_of
 from tuitune.recipe.update_rows import ACCUMULATION, BATCH, KEY
 from tuitune.text import printable
 from tuitune.trainer.box import FillIn
@@ -35,7 +35,7 @@ def rows_of_each(recipe: Recipe) -> int | None:
     rows = recipe.launch.get(KEY)
     if rows is None or BATCH in recipe.training or ACCUMULATION in recipe.training:
         return None
-    return int(rows) // max(gpus_of(recipe.launch), 1)
+    return int(rows) // processes_of(recipe.launch)
 
 
 def settle(recipe: Recipe, card: Card | None, planned: Callable[[Recipe], "Planned"]) -> tuple[Recipe, dict[str, FillIn]]:

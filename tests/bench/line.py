@@ -1,8 +1,8 @@
 """What a bad line costs a training: a real run on this box, with a workbench on a line that is good, stalls, is slow, or goes away.
 
 The same run goes through all of it, each stretch after one without any viewer, so that the box's own spread is in the answer too.
-Stretches: `alone`, `good`, `stalled` (nothing is read for the whole stretch, then it must recover), `slow` (20 kB/s), `closed` (hung up
-while it drew).
+Stretches: `alone`, `good`, `stalled` (nothing is read for the whole stretch, then it must recover), `slow` (20 kB/s, and the terminal's
+answers come 400 ms late: 200 ms each way), `closed` (hung up while it drew).
 """
 
 import argparse
@@ -27,6 +27,7 @@ from tuitune.runs.manifest import read_manifest
 
 STRETCH_S = 30.0
 RATE = 20_000  # bytes a second
+LATE_S = 0.4
 RECIPE = """task: sft
 model: {{name_or_path: {model}}}
 peft: {{r: 8, lora_alpha: 16, target_modules: all-linear}}
@@ -39,7 +40,9 @@ training: {{max_steps: 1000000, learning_rate: 1.0e-5, logging_steps: 1, per_dev
 
 
 def bench(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Median milliseconds a step in each stretch; `recovered_s`: from the end of the stall until the newest step was on screen."""
+    """Median milliseconds a step in each stretch; `recovered_s`: from the end of the stall until the newest step was on screen;
+    `slow_noticed_s`: from the start of the workbench until its status bar called the line slow; `bytes_per_second` to the
+    terminal, over the second half of a stretch."""
     os.environ["OMP_NUM_THREADS"] = "1"
     load_schema()
     with tempfile.TemporaryDirectory() as name:
@@ -60,6 +63,7 @@ def bench(arguments: argparse.Namespace) -> dict[str, Any]:
 def stretches(run: RunDirectory, folder: Path) -> dict[str, Any]:
     found: dict[str, list[float]] = {"alone": []}
     told: dict[str, float] = {}
+    sizes: dict[str, int] = {}
     for kind in ("good", "stalled", "slow", "closed"):
         found["alone"].append(pace(run, STRETCH_S))
         with workbench(folder, RATE if kind == "slow" else None) as terminal:
@@ -75,7 +79,18 @@ def stretches(run: RunDirectory, folder: Path) -> dict[str, Any]:
             if kind == "stalled":
                 terminal.stalled.clear()
                 told["recovered_s"] = newest_shown(run, terminal)
-    return {"step_ms": {kind: [round(value, 2) for value in values] for kind, values in found.items()}, **told}
+            if kind in ("good", "slow"):
+                since = time.monotonic() - STRETCH_S / 2  # the first screen is over, and a slow line known
+                sizes[kind] = round(sum(len(data) for when, data in terminal.chunks if when > since) / (STRETCH_S / 2))
+            if kind == "slow":
+                terminal.wait_for("slow line", 30)
+                told["slow_noticed_s"] = round(first_time(terminal, b"slow line") - terminal.started, 1)
+    return {"step_ms": {kind: [round(value, 2) for value in values] for kind, values in found.items()}, "bytes_per_second": sizes, **told}
+
+
+def first_time(terminal: Terminal, wanted: bytes) -> float:
+    """When that was first written (time.monotonic())."""
+    return next(when for when, data in terminal.chunks if wanted in data)
 
 
 def pace(run: RunDirectory, seconds: float) -> float:
@@ -95,7 +110,9 @@ def wait_for_steps(run: RunDirectory) -> None:
 @contextmanager
 def workbench(folder: Path, rate: float | None) -> Iterator[Terminal]:
     command = [sys.executable, "-m", "tuitune", "open", str(folder)]
-    with Terminal(command, bytes_per_second=rate, cwd=Path.cwd(), env={"TUITUNE_WARM_UP": "0"}) as terminal:
+    with Terminal(
+        command, bytes_per_second=rate, answers_after=LATE_S if rate else 0.0, cwd=Path.cwd(), env={"TUITUNE_WARM_UP": "0"}
+    ) as terminal:
         terminal.wait_for("recipe.yaml", 30)
         yield terminal
 

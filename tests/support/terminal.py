@@ -60,8 +60,9 @@ def key_bytes(key: str) -> bytes:
 class Terminal:
     """Runs `command` in a pseudo-terminal of `size` (columns, rows); a context manager that ends it.
 
-    bytes_per_second: how much the line carries; `stalled`: set, nothing arrives any more until it is cleared. colors: "truecolor", "256" or
-    "16", what TERM and COLORTERM say. home: a folder that holds the program's HOME, configuration, cache and state instead of the user's.
+    bytes_per_second: how much the line carries; `stalled`: set, nothing arrives any more until it is cleared. answers_after: seconds that
+    an answer of the terminal's takes. colors: "truecolor", "256" or "16", what TERM and COLORTERM say. home: a folder that holds the
+    program's HOME, configuration, cache and state instead of the user's.
     `chunks` is what came, each with its time.monotonic().
     """
 
@@ -74,8 +75,10 @@ class Terminal:
         bytes_per_second: float | None = None,
         colors: str = "truecolor",
         home: Path | None = None,
+        answers_after: float = 0.0,
     ) -> None:
         self.size = size
+        self.answers_after = answers_after
         self.chunks: list[tuple[float, bytes]] = []
         self._fed = 0
         self._held = b""
@@ -264,8 +267,14 @@ class Terminal:
             for pattern, reply in _QUERIES:
                 if pattern.search(answered):
                     answered = pattern.sub(b"", answered)
-                    with contextlib.suppress(OSError):
-                        os.write(self.master, reply)
+                    if self.answers_after:
+                        threading.Timer(self.answers_after, self._answer, (reply,)).start()
+                    else:
+                        self._answer(reply)
             if self._rate is not None:
                 time.sleep(len(data) / self._rate)
         self._closed.set()
+
+    def _answer(self, reply: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(self.master, reply)

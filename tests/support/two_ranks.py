@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,18 @@ AS_LEASED = (
 TWO_ON_THE_CPU = AS_LEASED.replace(
     "sys.exit",
     "one, several = torchrun.torchrun, torchrun.environment;"
-    "torchrun.torchrun, torchrun.environment = lambda command, _: one(command, 2), lambda _: several(2);sys.exit",
+    "torchrun.torchrun, torchrun.environment = lambda command, *_: one(command, 2), lambda *_: several(2);sys.exit",
 )
 
 
 class TwoRanks:
-    """A run of two processes and its hub; with `leased` as many as its recipe leases GPUs. `patience`: seconds for an answer."""
+    """A run of two processes and its hub; with `leased` as many as its recipe says. `patience`: seconds for an answer. `environment`: what
+    the hub has beside this process's."""
 
     patience = 60.0
 
-    def __init__(self, run: RunDirectory, *, leased: bool = False) -> None:
-        self.run, self.leased = run, leased
+    def __init__(self, run: RunDirectory, *, leased: bool = False, environment: Mapping[str, str] | None = None) -> None:
+        self.run, self.leased, self.environment = run, leased, environment or {}
         self.start_hub()
 
     def start_hub(self) -> None:
@@ -44,6 +46,7 @@ class TwoRanks:
             "HF_HUB_OFFLINE": "1",
             "PYTHONPATH": path,
             **({} if self.leased else {**ONE_THREAD, "TUITUNE_FSDP_ON_CPU": "1"}),
+            **self.environment,
         }
         command = [sys.executable, "-c", AS_LEASED if self.leased else TWO_ON_THE_CPU, str(self.run.path)]
         self.hub = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)

@@ -14,6 +14,7 @@ from typing import Any
 from tuitune.bus.client import HubClient
 from tuitune.bus.sockets import read_connection
 from tuitune.errors import UserError
+from tuitune.hub.logout import scope
 from tuitune.processes import our_environment
 from tuitune.recipe.document import read_document
 from tuitune.recipe.recipe import from_document
@@ -163,14 +164,15 @@ def _resumed(run: RunDirectory, manifest: Manifest, aside: str = "") -> Resumed:
 
 
 def start_hub(run: RunDirectory, workspace: Path, hub_command: Sequence[str] | None = None) -> None:
-    """Spawn `python -m tuitune.hub` for this run and wait until it has opened its sockets.
+    """Spawn `python -m tuitune.hub` for this run and wait until it has opened its sockets. It gets a systemd scope of its own where a
+    logout would end it otherwise and the user lingers (tuitune.hub.logout).
 
     UserError with its last words when it does not get there. A run that fails once it has a hub is no error here: its journal says why.
     """
     log, before = run.log / "hub.txt", read_connection(run.connection)
     with log.open("ab") as output:
         hub = subprocess.Popen(
-            hub_command or [sys.executable, "-P", "-m", "tuitune.hub", str(run.path)],
+            [*scope(f"tuitune {run.name}"), *(hub_command or [sys.executable, "-P", "-m", "tuitune.hub", str(run.path)])],
             cwd=workspace,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -138,8 +138,9 @@ class RunLife:
         self._announce()
         log = log_of(self.run, manifest.attempt)
         processes = len(lease.uuids)
-        environment = {**lease.environment(), **torchrun.environment(processes), "TUITUNE_READ": point.checkpoint or ""}
-        command = torchrun.torchrun(self.command, processes)
+        nodes = torchrun.nodes_here(section(self.run, "launch")) if manifest.kind == "train" else None
+        environment = {**lease.environment(), **torchrun.environment(processes, nodes), "TUITUNE_READ": point.checkpoint or ""}
+        command = torchrun.torchrun(self.command, processes, nodes)
         trainer = start_trainer(command, self.run, log, environment, lease.descriptors())
         self.control.attempt = Attempt.of(self.run, manifest.attempt, trainer)
         manifest.trainer = trainer.process

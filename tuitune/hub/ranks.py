@@ -19,7 +19,7 @@ _LOST_PEER = re.compile(
     r"Connection (reset|closed) by peer|Connection refused|Broken pipe|remote process exited|[Ss]ocket [Tt]imeout"
     r"|DistNetworkError|DistStoreError|failed to recv|Timed out waiting \d+ms"
 )
-_TORCHRUNS_OWN = re.compile(r"^[IWE]\d{4} \d\d:\d\d:\d\d\S* .*torch/distributed/|^rank \d+ \(pid \d+\) ended with exit code")
+_TORCHRUNS_OWN = re.compile(r"^[IWE]\d{4} \d\d:\d\d:\d\d\S* .*torch/distributed/|^rank \d+ \(pid \d+\) (ended|failed) with exit code")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class RankEnd:
 def first_to_fail(first_log: Path, oom_kills: int) -> Fault | None:
     """The fault of the process that the others ended because of, its rank in it; None when nothing is known (one process, or torchrun was
     killed). first_log: log/<attempt>.rank0.txt. oom_kills: as `classify` takes it."""
-    ends = _read(first_log.with_name(first_log.name.replace(".rank0.txt", ".ends.json")))
+    attempt = first_log.name.removesuffix(".rank0.txt")
+    ends = [end for file in sorted(first_log.parent.glob(f"{attempt}.*ends.json")) for end in _read(file)]  # one of each machine
     faults = [(end, classify(end.exitcode, "\n".join(words_of(first_log, end.rank)), oom_kills, who="it")) for end in ends]
     own = [found for found in faults if not _lost_peer(*found)]
     if not faults:

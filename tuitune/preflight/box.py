@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from tuitune.hub.gpu import GpuSampler
+from tuitune.hub.logout import scope, threat
 from tuitune.network import can_reach, hub_host
 from tuitune.preflight import libraries
 from tuitune.versions import installed
@@ -39,6 +40,7 @@ class Box:
     python_headers: bool = True
     encoding: str = "utf-8"
     clock: float = 0.0  # seconds since 1970
+    logout: str | None = None  # the sentence that a logout ends runs here
     environment: Mapping[str, str] = field(default_factory=dict)
     disk_free: Callable[[Path], int | None] = lambda path: None
     reaches_hub: Callable[[], str | None] = lambda: None
@@ -68,6 +70,7 @@ def look_at_box(anew: bool = False) -> Box:
         python_headers=(Path(sysconfig.get_paths()["include"]) / "Python.h").exists(),
         encoding=locale.getpreferredencoding(False),
         clock=time(),
+        logout=None if scope("") else threat(),
         environment=dict(os.environ),
         disk_free=disk_free,
         reaches_hub=reaches_hub,

@@ -199,12 +199,12 @@ def offline(context: BoxContext) -> Iterator[Found]:
 
 @check("ENV07", "warning", "a limit of this box is low", Stage.BOX)
 def limits(context: BoxContext) -> Iterator[Found]:
-    """A limit that breaks training late: open files, shared memory for data loader workers, RAM for the largest weight file.
+    """A limit that breaks training late: open files, shared memory for data loader workers, RAM for the largest weight file, a logout.
 
     Rule: `ulimit -n` < 4096 with data loader workers or many shards; /dev/shm < 1 GiB with workers (Docker's default is 64 MiB); RAM < 2 ×
-    the largest weight file.
-    Do: `ulimit -n 65536`; `docker run --shm-size=8g`; a box with more RAM.
-    Known from: torch's data loader notes, safetensors loading.
+    the largest weight file; KillUserProcesses of logind, and the user does not linger.
+    Do: `ulimit -n 65536`; `docker run --shm-size=8g`; a box with more RAM; `loginctl enable-linger`.
+    Known from: torch's data loader notes, safetensors loading, logind.conf.
     """
     box, workers = context.box, context.training.get("dataloader_num_workers") or 0
     asked = context.asked
@@ -231,6 +231,8 @@ def limits(context: BoxContext) -> Iterator[Found]:
             context.at("model", "name_or_path"),
             {"memory": box.memory, "largest": largest},
         )
+    if box.logout:  # a run says it itself when it starts
+        yield Found(box.logout, Where(), {}, severity="warning" if asked is None else "info")
 
 
 @check("ENV08", "warning", "library versions that were not tested together", Stage.BOX)

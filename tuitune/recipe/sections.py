@@ -103,7 +103,9 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             choices=("auto", "cpu", "none"),
             default="auto",
         ),
-        FieldSpec("nodes", "int", "How many machines. Not built yet: one.", default=1),
+        FieldSpec(
+            "nodes", "int", "How many machines, each with `gpus` of them: inside a SLURM job of so many nodes (tuitune slurm).", default=1
+        ),
         FieldSpec(
             "strategy",
             "str",

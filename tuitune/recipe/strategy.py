@@ -23,9 +23,20 @@ def strategy_of(launch: Mapping[str, Any]) -> Strategy:
 
 
 def gpus_of(launch: Mapping[str, Any]) -> int:
-    """How many GPUs, so processes, `launch.gpus` means; 1 for auto, for the CPU and for what is no number."""
+    """How many GPUs of a machine, so processes on it, `launch.gpus` means; 1 for auto, for the CPU and for what is no number."""
     text = str(launch.get("gpus", "auto"))
     return max(1, int(text)) if text.isascii() and text.isdecimal() else 1
+
+
+def nodes_of(launch: Mapping[str, Any]) -> int:
+    """How many machines `launch.nodes` means; 1 for what is no number."""
+    found = launch.get("nodes")
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 1 else 1
+
+
+def processes_of(launch: Mapping[str, Any]) -> int:
+    """How many processes train together: GPUs of a machine times machines."""
+    return gpus_of(launch) * nodes_of(launch)
 
 
 def objections(recipe: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
@@ -34,7 +45,7 @@ def objections(recipe: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     strategy = strategy_of(launch)
     if strategy == "ddp":
         return
-    if not wants_cpu(launch, training) and gpus_of(launch) < 2:
+    if not wants_cpu(launch, training) and processes_of(launch) < 2:
         message = f"{strategy} spreads one model over several GPUs: say in launch.gpus over how many (2 or more), or take strategy ddp"
         yield ("launch", "strategy"), message
     task = recipe.get("task")

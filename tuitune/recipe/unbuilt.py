@@ -36,7 +36,6 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
     split = update_rows.objections(launch, _section(recipe, "training"))
     yield from (Unbuilt(path, message, "error") for path, message in split)
     without = {
-        ("launch", "nodes"): launch.get("nodes") not in (None, 1),
         ("training", "resume_from_checkpoint"): bool(_section(recipe, "training").get("resume_from_checkpoint")),
     }
     for path, wanted in without.items():

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tuitune.recipe.problems import KeyPath
+from tuitune.recipe.strategy import processes_of
 
 KEY = "rows_per_update"
 BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
@@ -11,7 +12,7 @@ BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_step
 
 def objections(launch: Mapping[str, Any], training: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """(key, what is wrong) for rows that cannot be taken apart as the recipe says. Sections as they are written, of any type."""
-    rows, gpus = launch.get(KEY), launch.get("gpus")
+    rows, gpus = launch.get(KEY), processes_of(launch)
     if not isinstance(rows, int) or isinstance(rows, bool):
         return
     if rows < 1:
@@ -19,5 +20,5 @@ def objections(launch: Mapping[str, Any], training: Mapping[str, Any]) -> Iterat
     for name in (BATCH, ACCUMULATION):
         if name in training:
             yield ("training", name), f"launch.{KEY} chooses training.{name}: remove one of the two"
-    if isinstance(gpus, int) and gpus > 1 and rows % gpus:
+    if gpus > 1 and rows % gpus:
         yield ("launch", KEY), f"{rows} rows an update do not divide among {gpus} GPUs: write a multiple of {gpus}"

@@ -117,6 +117,6 @@ def rank_log(first: Path, rank: int | str, ends: str = "txt") -> Path:
     return first.with_name(f"{first.name.removesuffix('.rank0.txt')}.rank{rank}.{ends}")
 
 
-def ends_of(run: RunDirectory, attempt: int) -> Path:
-    """How the attempt's processes ended, where it has several and one of them failed."""
-    return run.log / f"{attempt}.ends.json"
+def ends_of(run: RunDirectory, attempt: int, node: int = 0) -> Path:
+    """How the attempt's processes on a machine (0: the hub's) ended, where it has several and one of them failed."""
+    return run.log / (f"{attempt}.node{node}.ends.json" if node else f"{attempt}.ends.json")

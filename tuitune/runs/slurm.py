@@ -1,4 +1,4 @@
-"""The batch script that runs a recipe on a SLURM cluster: hub and trainer on the job's node, watched and steered from the login node.
+"""The batch script that runs a recipe on a SLURM cluster: the hub on the job's first node, watched and steered from the login node.
 
 SLURM's warning before the time limit makes the run save and stop, and the job queue itself again; the next time it goes on from there. The
 login node needs nothing but the shared disk: `tuitune attach RUN` reads the journal, `tuitune send RUN …` leaves command files.
@@ -13,9 +13,10 @@ from pathlib import Path
 from tuitune.errors import UserError
 from tuitune.recipe.devices import wants_cpu
 from tuitune.recipe.recipe import Recipe
+from tuitune.recipe.strategy import nodes_of
 
 WARNING_S = 300  # seconds before the time limit; a large checkpoint takes minutes
-OURS = ("job-name", "nodes", "ntasks", "signal", "requeue", "open-mode")  # options that the script depends on
+OURS = ("job-name", "nodes", "ntasks", "ntasks-per-node", "signal", "requeue", "open-mode")  # options that the script depends on
 
 SCRIPT = """\
 #!/bin/bash
@@ -23,6 +24,7 @@ SCRIPT = """\
 set -u
 tuitune() {{ {tuitune} "$@"; }}
 cd {workspace} || exit 1
+[ -z "${{SLURM_CPUS_PER_TASK:-}}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK  # srun has not taken it from sbatch since 22.05
 mkdir -p runs
 
 # Which run this job trains, kept for when the job has been queued again.
@@ -59,13 +61,13 @@ exit "$code"
 def script(recipe: Recipe, workspace: Path) -> str:
     """The script for a recipe started in the folder `workspace`. UserError for options that sbatch does not take or the script sets."""
     launch = recipe.launch
-    if launch.get("nodes") not in (None, 1):
-        raise UserError(f"{recipe.file}:{recipe.line('launch', 'nodes')}: launch.nodes: a run uses one machine in this version; write 1")
+    nodes = nodes_of(launch)
     wanted = launch.get("slurm") or {}
     options: dict[str, object] = {
         "job-name": recipe.name,
-        "nodes": 1,
-        "ntasks": 1,
+        "nodes": nodes,
+        "ntasks": nodes,
+        **({"ntasks-per-node": 1} if nodes > 1 else {}),
         "signal": f"B:USR1@{WARNING_S}",
         "requeue": True,
         "open-mode": "append",

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from tuitune.workbench.commands.registry import PROBLEMS
 from tuitune.workbench.parts_shown import GPU, NARROW, SHORT, SIDE, Wishes
 from tuitune.workbench.settings import Settings, save_settings
+from tuitune.workbench.terminal.round_trip import RoundTrip
 
 if TYPE_CHECKING:
     from tuitune.workbench.gpu_feed import GpuFeed
@@ -45,6 +46,7 @@ class Actions(App[int]):
     panel: Panel
     open_view: Callable[[str, Path], Coroutine[Any, Any, View | None]]
     in_thread: InThread
+    round_trip: RoundTrip
     apply_parts: Callable[[], None]
     watch_folder: Callable[[], None]
 
@@ -336,6 +338,7 @@ class Actions(App[int]):
                 await self.editor.open(view.kind, view.path)
                 if not await self.may_lose(view):
                     return
+        await self.round_trip.settle()
         self.exit(0)
 
     def _keep_settings(self) -> None:

@@ -37,8 +37,7 @@ from tuitune.workbench.analysis import end_helpers
 from tuitune.workbench.commands import registry
 from tuitune.workbench.commands.registry import key_of
 from tuitune.workbench.drafts import keep_drafts
-from tuitune.workbench.evaluation_actions import EvaluationActions
-from tuitune.workbench.pace import Link
+from tuitune.workbench.line_actions import LineActions
 from tuitune.workbench.parts.activity_bar import ActivityBar
 from tuitune.workbench.parts.editor_area import EditorArea
 from tuitune.workbench.parts.explorer import Explorer
@@ -73,7 +72,7 @@ def _bindings() -> list[Binding]:
     ]
 
 
-class Workbench(CellDiffMixin, EvaluationActions):
+class Workbench(CellDiffMixin, LineActions):
     """`directory` is the folder to work in, `open_path` what to open first, `runs_root` where runs are (default: runs in the folder),
     `warm_up` whether the analyst is started before anything asks for it, `slow` whether the line to the terminal carries little."""
 
@@ -100,12 +99,12 @@ class Workbench(CellDiffMixin, EvaluationActions):
         self, directory: Path, open_path: Path | None = None, runs_root: Path | None = None, *, warm_up: bool = False, slow: bool = False
     ) -> None:
         super().__init__()
-        self.link = Link(always_slow=slow)
         self._warm_up = warm_up
         alt_keys.teach()
         self.root = directory
         self.runs_root = runs_root or runs_folder(directory)
         self.settings, self._settings_note = load_settings()
+        self.watch_line("slow" if slow else self.settings.line)
         self.wishes = Wishes(drawer="" if open_path else SIDE)
         self.seen = None
         self.checks = {}
@@ -147,7 +146,7 @@ class Workbench(CellDiffMixin, EvaluationActions):
     def on_mount(self) -> None:
         self._choose_first_theme()
         self.apply_parts()
-        self._show_status()
+        self.show_status()
         self.call_after_refresh(self._after_first_paint)
 
     def _choose_first_theme(self) -> None:
@@ -207,7 +206,7 @@ class Workbench(CellDiffMixin, EvaluationActions):
         if self.gpu_side is not None:
             _size(self.gpu_side, "width", parts.gpu)
         self._show_activities()
-        self._show_status()
+        self.show_status()
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_later(self.apply_parts)  # App takes note of the new size after this handler
@@ -282,7 +281,7 @@ class Workbench(CellDiffMixin, EvaluationActions):
     def show_problems(self) -> None:
         """Bring the panel's list and the counts in the status bar up to date."""
         super().show_problems()
-        self._show_status()
+        self.show_status()
 
     def on_editor_area_active_changed(self) -> None:
         view = self.editor.active
@@ -291,7 +290,7 @@ class Workbench(CellDiffMixin, EvaluationActions):
         self._show_run(view)
         self._hints.show(view.kind if view else "")
         self._show_activities()
-        self._show_status()
+        self.show_status()
 
     def on_tab_bar_close_requested(self, event: TabBar.CloseRequested) -> None:
         if (view := self.editor.views.get(event.key)) is not None:
@@ -319,7 +318,7 @@ class Workbench(CellDiffMixin, EvaluationActions):
         if "greeting" not in self._told:
             self._told.add("greeting")
             self._greet(event.seen)
-        self._show_status()
+        self.show_status()
 
     def _greet(self, seen: Seen) -> None:
         if seen.living and (self.editor.active is None or self.editor.active.kind != "run"):
@@ -329,7 +328,7 @@ class Workbench(CellDiffMixin, EvaluationActions):
     def on_workbench_gpu_changed(self) -> None:
         if self.gpu_feed is not None and not self.gpu_shown:
             self.gpu_feed.unwatch()
-        self._show_status()
+        self.show_status()
 
     def _glance_at_gpus(self) -> None:
         """Have the status bar's GPU figure renewed; the panel, when shown, keeps the feed going itself."""
@@ -409,12 +408,13 @@ class Workbench(CellDiffMixin, EvaluationActions):
         on = {"view.explorer": self.explorer.display, "view.gpu": self.gpu_shown, "view.runs": view is not None and view.kind == "runs"}
         self._activity.show(frozenset(name for name, shown in on.items() if shown))
 
-    def _show_status(self) -> None:
+    def show_status(self) -> None:
+        """Bring the status bar up to date."""
         view = self.editor.active
         living = self.seen.living if self.seen else ()
         counts = counted(self.panel.entries, "error"), counted(self.panel.entries, "warning")
         gpu = self.gpu_feed.summary if self.gpu_feed else ""
-        items = status_items(view, living, gpu, counts, self.checking.doing if self.checking else "")
+        items = status_items(view, living, gpu, counts, self.checking.doing if self.checking else "", self.link.words)
         if not self._hints.display:
             items += key_items(view.kind if view else "")
         self._status.show(items)

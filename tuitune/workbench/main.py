@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FrameType
 
 from tuitune.errors import UserError
+from tuitune.workbench.settings import load_settings
 
 # Textual's names for colour depths; it reads them once, when it is imported.
 COLOR_SYSTEMS = {"16": "standard", "256": "256", "truecolor": "truecolor"}
@@ -17,7 +18,8 @@ def run_workbench(directory: Path, open_path: Path | None = None, mouse: bool = 
 
     open_path: a recipe (or another file) to open first. mouse: False leaves the mouse to the terminal. colors: "16", "256",
     "truecolor", or None for what the terminal says; NO_COLOR is honoured. slow: live figures every other second and at most 15 pictures a
-    second, for a line that carries little; a line that blocks is noticed without it. With TUITUNE_WARM_UP=0 in the environment the
+    second, for a line that carries little (also where the settings call the line slow); a line that blocks or answers late is noticed
+    without it. With TUITUNE_WARM_UP=0 in the environment the
     analyst is started when it is first needed, and not with the workbench. UserError when there is no terminal to draw on.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -28,7 +30,7 @@ def run_workbench(directory: Path, open_path: Path | None = None, mouse: bool = 
         )
     if colors is not None:
         os.environ["TEXTUAL_COLOR_SYSTEM"] = COLOR_SYSTEMS[colors]
-    if slow:
+    if slow or load_settings()[0].line == "slow":
         os.environ.setdefault("TEXTUAL_FPS", "15")
     from tuitune.workbench.app import Workbench
 

@@ -1,4 +1,4 @@
-"""What the workbench remembers between sessions: colours and sizes, in ~/.config/tuitune/settings.json.
+"""What the workbench remembers between sessions: colours, sizes and the line, in ~/.config/tuitune/settings.json.
 
 A broken or foreign file never keeps the workbench from opening: what cannot be read counts as not set. Imports nothing of Textual.
 """
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.files import write_atomically
+from tuitune.workbench.pace import PINS
 
 
 @dataclass
 class Settings:
-    """Sizes are in cells; None = by the size of the terminal."""
+    """Sizes are in cells; None = by the size of the terminal. `line`: what the user calls the line to the terminal (pace.PINS)."""
 
     theme: str | None = None
     side_bar: bool = True
@@ -23,6 +24,7 @@ class Settings:
     panel_height: int = 10
     gpu_panel: bool | None = None
     gpu_panel_width: int = 30
+    line: str = "auto"
 
 
 LIMITS = {"side_bar_width": (16, 60), "panel_height": (4, 30), "gpu_panel_width": (20, 60)}
@@ -69,6 +71,9 @@ def _take(settings: Settings, name: str, value: Any) -> bool:
         if not isinstance(value, int) or isinstance(value, bool):
             return False
         value = min(max(value, low), high)
+    elif name == "line":
+        if value not in PINS:
+            return False
     elif name == "theme":
         if not isinstance(value, str):
             return False

@@ -231,7 +231,7 @@ def resumed(monkeypatch: pytest.MonkeyPatch) -> list[RunDirectory]:
     """The runs that were handed to `tuitune resume`."""
     found: list[RunDirectory] = []
 
-    def resume(run: RunDirectory) -> launch.Resumed:
+    def resume(run: RunDirectory, start: str | None = None) -> launch.Resumed:
         found.append(run)
         return launch.Resumed(run, 2, "checkpoint-25", False, f"{run.name} goes on")
 
@@ -299,7 +299,7 @@ async def test_a_run_that_is_done_is_not_resumed_and_a_refusal_is_told(
         assert told(pilot) == ["gsm8k is done: all 60 steps are trained."]
     assert resumed == []
 
-    def refuse(run: RunDirectory) -> None:
+    def refuse(run: RunDirectory, start: str | None = None) -> None:
         raise UserError("another hub has this run")
 
     monkeypatch.setattr(launch, "resume_run", refuse)

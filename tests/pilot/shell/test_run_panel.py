@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.pilot.shell.conftest import workbench
 from tests.support import journals
 from tuitune.bus.journal import Journal
+from tuitune.workbench.settings import load_settings
 from tuitune.workbench.views.run_dashboard import RunDashboard
 
 
@@ -68,3 +69,24 @@ async def test_on_a_slow_line_the_run_is_painted_every_other_second_and_says_so(
         assert isinstance(view, RunDashboard)
         view.pace.painted()
         assert view.pace.wait() > 1.5
+
+
+async def test_the_line_is_called_slow_from_the_palette_said_in_the_status_bar_and_kept(folder: Path) -> None:
+    async with workbench(folder) as screen:
+        await screen.until("demo.yaml")
+        assert "slow line" not in screen.text
+        await screen.press("f1")
+        await screen.type("Line to this")
+        await screen.press("enter")
+        await screen.until("Now: a good one (measured).")
+        await screen.press("s")
+        await screen.until("slow line (set)")
+        assert screen.app.link.slow
+    assert load_settings()[0].line == "slow"
+    async with workbench(folder) as screen:
+        await screen.until("slow line (set)")
+        await screen.app.action_command("app.line")
+        await screen.until("Now: slow line (set).")
+        await screen.press("a")
+        await screen.until(lambda: "slow line" not in screen.lines[-2] + screen.lines[-1])
+    assert load_settings()[0].line == "auto"

@@ -104,6 +104,7 @@ FAULTS: list[tuple[str, str, str, Callable[[], Box], str]] = [
     ("ENV07", "warning", WORKERS, lambda: gpu_box(shared_memory=64 << 20), "/dev/shm has 64 MiB"),
     ("ENV07", "warning", WORKERS, lambda: gpu_box(open_files=1024), "1024 files"),
     ("ENV07", "warning", "", lambda: gpu_box(memory=100_000), "largest weight file"),
+    ("ENV07", "info", "", lambda: gpu_box(logout="a logout ends runs; run `loginctl enable-linger` once"), "enable-linger"),
     ("ENV08", "warning", "", lambda: gpu_box(versions={**TESTED[0], "trl": "0.9.6"}), "trl 0.9.6 (tested: 1.16.0)"),
     ("ENV09", "error", COMPILE, lambda: gpu_box(compiler=False), "a C compiler"),
     ("TRN12", "error", "launch: {gpus: 4}\n", lambda: gpu_box(), "4 GPUs, and 1 is to be seen here"),
@@ -334,3 +335,9 @@ def test_the_probe_finds_tuitune_wherever_it_is_started(tmp_path: Path, monkeypa
     box = look_at_box()
     assert box.libraries["torch"]["version"]
     assert box.libraries["bitsandbytes"]["works"]
+
+
+def test_doctor_warns_of_a_logout_that_ends_runs() -> None:
+    said = found(gpu_box(logout="a logout ends runs; run `loginctl enable-linger` once"))["ENV07"]
+    assert said.severity == "warning"
+    assert "enable-linger" in said.message

@@ -202,7 +202,6 @@ def test_a_recipe_may_keep_off_the_gpu(word: str, schema: Schema) -> None:
     ("line", "column", "severity", "words"),
     [
         ("launch: {strategy: fsdp}", 20, "error", "over several GPUs"),
-        ("launch: {nodes: 2}", 10, "warning", "launch.nodes is not built yet"),
         ("tokenizer: {chat_template: chatml}", 28, "error", "a Jinja file is meant"),
     ],
 )

@@ -35,6 +35,11 @@ def test_the_options_are_those_of_the_recipe_beside_what_the_script_needs(tmp_pa
     ]
 
 
+def test_several_machines_have_a_task_each(tmp_path: Path) -> None:
+    found = options(script(tmp_path, "launch: {gpus: 8, nodes: 4}\n"))
+    assert {"nodes=4", "ntasks=4", "ntasks-per-node=1", "gpus-per-node=8"} <= set(found)
+
+
 @pytest.mark.parametrize(("gpus", "line"), [("auto", "gpus-per-node=1"), ("2", "gpus-per-node=2"), ("cpu", None)])
 def test_it_asks_for_the_gpus_that_the_run_takes(tmp_path: Path, gpus: str, line: str | None) -> None:
     found = [option for option in options(script(tmp_path, f"launch: {{gpus: {gpus}}}\n")) if option.startswith("gpus")]
@@ -54,7 +59,7 @@ def test_a_cluster_without_an_option_leaves_it_out(tmp_path: Path) -> None:
         ("{slurm: {'a b': 1}}", "is no option of sbatch"),
         ("{slurm: {comment: [1, 2]}}", "takes one value on one line"),
         ('{slurm: {comment: "a\\nrm -rf x"}}', "takes one value on one line"),
-        ("{nodes: 2}", "one machine in this version"),
+        ("{slurm: {ntasks-per-node: 2}}", "is set by the script"),
     ],
 )
 def test_what_the_script_cannot_do_is_refused_with_the_place(tmp_path: Path, launch: str, why: str) -> None:

@@ -39,6 +39,6 @@ def test_the_recipe_chooses_between_gpu_and_cpu(extra: str, cuda: bool, tmp_path
 
 def test_the_journal_is_told_what_validate_warns_of(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('{"text": "a"}\n')
-    wishes = "launch: {nodes: 2}\ntraining: {resume_from_checkpoint: /nonexistent}\n"
+    wishes = "training: {resume_from_checkpoint: /nonexistent}\n"
     built = begin(from_document(parse(RECIPE + wishes), tmp_path / "r.yaml", tmp_path))
-    assert [warning.partition(" ")[0] for warning in built.warnings] == ["launch.nodes", "training.resume_from_checkpoint"]
+    assert [warning.partition(" ")[0] for warning in built.warnings] == ["training.resume_from_checkpoint"]

@@ -48,5 +48,5 @@ def test_one_blocked_part_slows_all_that_share_the_line(clock: list[float]) -> N
 
 
 def test_a_line_that_the_user_calls_slow_stays_slow(clock: list[float]) -> None:
-    one = Pace(Link(always_slow=True))
+    one = Pace(Link("slow"))
     assert [until_next(one, clock, 0.01) for _ in range(8)] == pytest.approx([SLOW] * 8)

@@ -10,8 +10,9 @@ from tuitune.workbench.settings import Settings, load_settings, save_settings, s
 
 def test_what_is_saved_is_loaded(tmp_path):
     path = tmp_path / "deep/settings.json"
-    assert save_settings(Settings(theme="tuitune-light", panel=True, side_bar_width=30, gpu_panel=False), path) is None
-    assert load_settings(path) == (Settings(theme="tuitune-light", panel=True, side_bar_width=30, gpu_panel=False), None)
+    chosen = Settings(theme="tuitune-light", panel=True, side_bar_width=30, gpu_panel=False, line="slow")
+    assert save_settings(chosen, path) is None
+    assert load_settings(path) == (chosen, None)
 
 
 def test_no_file_means_defaults(tmp_path):
@@ -31,10 +32,10 @@ def test_a_broken_file_means_defaults_and_a_sentence(tmp_path, text):
 
 def test_wrong_values_are_ignored_one_by_one(tmp_path):
     path = tmp_path / "settings.json"
-    path.write_text(json.dumps({"theme": 3, "panel": "yes", "side_bar_width": 33, "panel_height": True, "unknown": 1}))
+    path.write_text(json.dumps({"theme": 3, "panel": "yes", "side_bar_width": 33, "panel_height": True, "line": "long", "unknown": 1}))
     settings, told = load_settings(path)
     assert settings == Settings(side_bar_width=33)
-    assert told.endswith("ignored panel, panel_height, theme, unknown")
+    assert told.endswith("ignored line, panel, panel_height, theme, unknown")
 
 
 @pytest.mark.parametrize(("given", "kept"), [(1, 16), (10_000, 60), (-5, 16)])

@@ -37,6 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("view.lower_panel", "Panel lower", (), ALWAYS, "lower_panel", "Three rows less for problems and output"),
     Command("app.refresh", "Refresh the explorer", (), ALWAYS, "refresh_explorer", "Look at the folder again"),
     Command("app.theme", "Colour theme", (), ALWAYS, "choose_theme", "Choose the colours; the highlighted theme is shown at once"),
+    Command("app.line", "Line to this terminal", (), ALWAYS, "choose_line", "Call it slow or fast, or have that measured"),
     Command("app.help", "Keyboard help", ("alt+question_mark",), ALWAYS, "help", "All keys that hold here"),
     Command(
         "app.redraw",

@@ -39,10 +39,11 @@ def fitting(items: list[Item], width: int, gap: int = 2) -> list[Item]:
 
 
 def status_items(
-    view: View | None, living: Sequence[RunSummary], gpu: str, problems: tuple[int, int] = (0, 0), checking: str = ""
+    view: View | None, living: Sequence[RunSummary], gpu: str, problems: tuple[int, int] = (0, 0), checking: str = "", line: str = ""
 ) -> list[Item]:
     """The facts for the status bar. `gpu`: "GPU 21.3/140 GiB", "CPU" where there is no GPU, "" while it is not known; `problems`: how
-    many errors and warnings the recipe at hand has; `checking`: what its preflight does now, "" when none goes on."""
+    many errors and warnings the recipe at hand has; `checking`: what its preflight does now, "" when none goes on; `line`: that the line
+    to the terminal is slow, in words."""
     items = []
     if view is not None:
         items.append(Item(view.title + (" ●" if view.dirty else ""), 5))
@@ -55,6 +56,7 @@ def status_items(
             items.append(Item(view.status, 9 if view.kind in ("run", "data") else 1))
     if checking:
         items.append(Item(f"preflight: {printable(checking)} …", 8, "$primary", command="check.run"))
+    items.append(Item(line, 7, "$warning", command="app.line"))
     living = [run for run in living if view is None or run.path != view.path]  # the dashboard's own status is newer
     items.append(Item("no GPU: CPU" if gpu == "CPU" else gpu, 6, command="view.gpu"))
     if living:

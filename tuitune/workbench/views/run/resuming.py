@@ -1,7 +1,8 @@
 """Going on with a run that has ended: what is asked first, and the thread that does it."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuitune.errors import UserError
@@ -12,6 +13,7 @@ from tuitune.runs.manifest import read_manifest, without_hub
 from tuitune.runs.resume import starting_point
 from tuitune.text import printable
 from tuitune.workbench.parts.confirm import Choice, Confirm
+from tuitune.workbench.views.run.checkpoint_picker import CheckpointPicker, Kept, kept_checkpoints
 from tuitune.workbench.views.view import View
 
 ENDS = {"failed": "failed", "stopped": "was stopped", "lost": "was lost"}
@@ -19,12 +21,13 @@ ENDS = {"failed": "failed", "stopped": "was stopped", "lost": "was lost"}
 
 @dataclass(frozen=True)
 class Ended:
-    """A run as it stands on the disk. `checkpoint`: the step of its newest whole checkpoint. `without_hub`: its trainer lives on, and
-    nobody looks after it."""
+    """A run as it stands on the disk. `checkpoint`: the step that it goes on from, at first of its newest whole checkpoint. `without_hub`:
+    its trainer lives on, and nobody looks after it. `kept`: all whole checkpoints of a training, the latest first."""
 
     run: RunSummary
     checkpoint: int | None
     without_hub: bool = False
+    kept: tuple[Kept, ...] = ()
 
 
 def look(path: Path) -> Ended | None:
@@ -35,7 +38,9 @@ def look(path: Path) -> Ended | None:
         return None
     if summary.state == "unreadable":
         return Ended(summary, None)
-    return Ended(summary, starting_point(run).step or None, without_hub(read_manifest(run)))
+    alone = without_hub(read_manifest(run))
+    kept = () if alone or summary.alive or summary.kind != "train" else tuple(kept_checkpoints(run))
+    return Ended(summary, starting_point(run).step or None, alone, kept)
 
 
 def refusal(ended: Ended) -> str:
@@ -67,7 +72,14 @@ def words(ended: Ended) -> list[str]:
     if step is None:
         return [*lines, "It has no whole checkpoint, so it starts from the beginning."]
     again = f" Steps {step + 1} to {run.step} are trained again." if run.step and run.step > step else ""
-    return [*lines, f"It goes on from the checkpoint of step {step}: the same data order and random state.{again}"]
+    goes_on = f"It goes on from the checkpoint of step {step}: the same data order and random state.{again}"
+    return [*lines, goes_on, *_set_aside(ended.kept, step)]
+
+
+def _set_aside(kept: Sequence[Kept], step: int) -> list[str]:
+    """What becomes of the checkpoints that are later than the one chosen."""
+    later = ", ".join(str(one.step) for one in reversed(kept) if one.step > step)
+    return [f"Later checkpoints (of steps {later}) are kept in checkpoints/aside."] if later else []
 
 
 async def resume_ended(view: View, path: Path) -> bool:
@@ -81,13 +93,28 @@ async def resume_ended(view: View, path: Path) -> bool:
     if ended is None or refused:
         view.notify(refused, severity="warning", markup=False)
         return False
-    question = Confirm(f"Resume {printable(ended.run.id)}?", words(ended), [Choice("y", "Resume", "yes")])
-    if await view.app.push_screen_wait(question) != "yes":
+    start = await _asked(view, ended)
+    if start is None:
         return False
     try:
-        resumed = await asyncio.to_thread(lambda: launch.resume_run(RunDirectory(path)))
+        resumed = await asyncio.to_thread(lambda: launch.resume_run(RunDirectory(path), start or None))
     except UserError as error:
         view.notify(printable(str(error), newlines=True), title="Not resumed", severity="error", markup=False)
         return False
     view.notify(printable(resumed.words), markup=False)
     return True
+
+
+async def _asked(view: View, ended: Ended) -> str | None:
+    """The question, with a way to another checkpoint where there are several: the name of the one to go on from, "" for the newest whole
+    one, None when it shall not go on."""
+    name, start = printable(ended.run.id), ""
+    choices = [Choice("y", "Resume", "yes")]
+    if len(ended.kept) > 1:
+        choices.append(Choice("c", "From another checkpoint…", "choose"))
+    while (answer := await view.app.push_screen_wait(Confirm(f"Resume {name}?", words(ended), choices))) == "choose":
+        chosen = await view.app.push_screen_wait(CheckpointPicker(ended.kept))
+        if chosen is not None:
+            start = chosen
+            ended = replace(ended, checkpoint=next(one.step for one in ended.kept if one.name == chosen))
+    return start if answer == "yes" else None
