@@ -28,6 +28,7 @@ from tuitune.trainer.box import Box, FillIn, attention, model_dtype, training_fi
 from tuitune.trainer.control import controlled
 from tuitune.trainer.device import look
 from tuitune.trainer.joined_rows import join_rows, takes_joined_rows
+from tuitune.trainer.kernels import choose_kernels
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.new_tokens import (
     TOKENIZER,
@@ -79,6 +80,7 @@ def build(recipe: Recipe, run: RunDirectory, chosen: Mapping[str, FillIn] | None
         )
     if not _is_full(recipe):
         set_adapter_dtype(built)
+    choose_kernels(built)
     verify_strategy(recipe, built.trainer)
     if this_rank().first:
         keep_beginning(built.trainer.model, run.path)
