@@ -93,6 +93,13 @@ def test_where_auto_compiles_the_ledger_says_how_many_layers_and_for_how_many_st
     assert entry.why == "2 layers, each by itself, for any length: 3 steps win back what it takes"
 
 
+def test_a_backend_that_is_written_compiles_the_whole_model_as_transformers_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "why_not_compiled", lambda *about: "")
+    made = built(tmp_path / "run", more=", torch_compile: auto, torch_compile_backend: eager")
+    assert made.trainer.accelerator.state.dynamo_plugin.backend.value == "EAGER"
+    assert all(layer._compiled_call_impl is None for layer in repeated_blocks(made.trainer.model))
+
+
 def test_where_auto_takes_liger_the_trainer_is_told_as_trl_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "why_no_liger", lambda *about: "")
     made = built(tmp_path / "run")

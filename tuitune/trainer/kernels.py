@@ -48,14 +48,14 @@ def _choose_liger(built: "Built") -> None:
 
 def _choose_compiling(built: "Built") -> None:
     recipe, trainer = built.recipe, built.trainer
-    if recipe.training.get(COMPILE) != "auto":
+    if recipe.training.get(COMPILE) != "auto" or trainer.args.torch_compile:  # a backend or mode that is written compiles the whole model
         return
     steps = steps_of(trainer)
     why = why_not_compiled(recipe.task, built.box, strategy_of(recipe.launch), steps)
     if why:
         built.filled["training", COMPILE] = FillIn(False, why)
         return
-    count = compile_layers(trainer.model, str(trainer.args.torch_compile_backend or "inductor"), trainer.args.torch_compile_mode)
+    count = compile_layers(trainer.model)
     # the accelerator was made before, so this only reports: it does not compile the whole model as well
     trainer.args.torch_compile = True
     built.filled["training", COMPILE] = FillIn(
@@ -70,17 +70,18 @@ def steps_of(trainer: Any) -> int:
         return int(args.max_steps)
     batches = math.ceil(len(trainer.train_dataset) / (args.per_device_train_batch_size * args.world_size))
     updates = max(math.ceil(batches / args.gradient_accumulation_steps), 1)
-    return math.ceil(float(args.num_train_epochs) * updates)
+    steps: int = math.ceil(float(args.num_train_epochs) * updates)
+    return steps
 
 
-def compile_layers(model: Any, backend: str = "inductor", mode: str | None = None) -> int:
+def compile_layers(model: Any, backend: str = "inductor") -> int:
     """Compile each repeated block of `model` in place, for micro-batches of any length, and say how many there are.
 
     Nothing is compiled before a layer is first called.
     """
     layers = list(repeated_blocks(model))
     for layer in layers:
-        layer.compile(backend=backend, mode=mode, dynamic=True)
+        layer.compile(backend=backend, dynamic=True)
     return len(layers)
 
 
