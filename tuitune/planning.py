@@ -24,7 +24,17 @@ from tuitune.recipe.schema import Schema, load_schema
 from tuitune.recipe.strategy import processes_of, strategy_of
 from tuitune.recipe.tasks import PROMPTED
 from tuitune.text import printable
-from tuitune.trainer.box import Box, FillIn, leaves_padding, model_dtype, training_fill_ins, why_inputs_are_cast, why_not_joined
+from tuitune.trainer.box import (
+    Box,
+    FillIn,
+    keeps_apart,
+    leaves_padding,
+    model_dtype,
+    training_fill_ins,
+    why_inputs_are_cast,
+    why_not_joined,
+)
+from tuitune.trainer.kernel_choice import LIGER, LIGER_FAMILIES, LIGER_TASKS, why_no_liger
 from tuitune.update_split import settle
 
 # Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
@@ -34,7 +44,7 @@ UNPLANNED = {
         *("trainable_token_indices", "layer_replication", "lora_bias"),
     ),
     "quantization": ("load_in_8bit", "llm_int8_skip_modules", "bnb_4bit_quant_storage"),
-    "training": ("activation_offloading", "torch_compile", "use_liger_kernel", "auto_find_batch_size", "neftune_noise_alpha"),
+    "training": ("activation_offloading", "torch_compile", "auto_find_batch_size", "neftune_noise_alpha"),
     "tokenizer": ("add_special_tokens",),
 }
 # Tasks whose memory is decided by what no plan counts yet.
@@ -142,7 +152,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
         checkpoint_every=_checkpoint_every(training),
         packed=packed,
         padded=not packed and not training.get("packing") and (batch > 1 or recipe.task in ("dpo", "reward")),
-        attention=_attention(recipe, joined),
+        attention=_attention(recipe, box),
         loss=_loss(recipe, training),
         reference=_reference(recipe, training, adapts),
         eval_batch=int(training["per_device_eval_batch_size"])
@@ -152,6 +162,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
         gpus=processes_of(recipe.launch),
         spread=strategy_of(recipe.launch) == "fsdp",
     )
+    settings = replace(settings, liger=_liger(recipe, settings, box))
     return settings if lengths is None else _with_lengths(settings, recipe, training, lengths)
 
 
@@ -191,9 +202,12 @@ def _refuse_unplanned(recipe: Recipe) -> None:
     for section, names in UNPLANNED.items():
         values: dict[str, Any] = getattr(recipe, section) or {}
         for name in names:
-            if values.get(name) and not (name == "bnb_4bit_quant_storage" and strategy_of(recipe.launch) == "fsdp"):  # as many bytes
+            as_many_bytes = name == "bnb_4bit_quant_storage" and strategy_of(recipe.launch) == "fsdp"
+            left_to_tuitune = values.get(name) == "auto"  # layers that are compiled then are planned as others: they keep no more
+            if values.get(name) and not as_many_bytes and not left_to_tuitune:
                 place = f"{printable(str(recipe.file))}:{recipe.line(section, name)}"
                 raise UserError(f"{place}: no memory plan with {section}.{name} yet; plan without it, or {TRY}")
+    _refuse_uncounted_liger(recipe)
     if (recipe.quantization or {}).get("load_in_4bit") and recipe.model.get("dtype") == "float32":
         raise UserError(f"{printable(str(recipe.file))}: no memory plan yet for 4 bits with model.dtype float32; plan with bfloat16")
     kwargs = next((value for key, value in recipe.training.items() if canonical_name(key) == "activation_checkpointing_kwargs"), None) or {}
@@ -313,11 +327,29 @@ def _config(recipe: Recipe) -> dict[str, Any]:
     return ModelFiles(folder).config if folder else {}
 
 
-def _attention(recipe: Recipe, joined: bool) -> Literal["sdpa", "eager", "flash"]:
-    """What the recipe names; else sdpa, which transformers takes for every family that has a plan, but for `joined` rows."""
+def _refuse_uncounted_liger(recipe: Recipe) -> None:
+    """`use_liger_kernel: true` where nobody has counted what its kernels keep, or with a task whose loss they would replace."""
+    family = _config(recipe).get("model_type")
+    if recipe.training.get(LIGER) is not True or family is None or (recipe.task in LIGER_TASKS and family in LIGER_FAMILIES):
+        return
+    place = f"{printable(str(recipe.file))}:{recipe.line('training', LIGER)}"
+    raise UserError(f"{place}: no memory plan with {LIGER} for {recipe.task} of a {family} model yet; plan without it, or {TRY}")
+
+
+def _liger(recipe: Recipe, settings: Settings, box: Box) -> bool:
+    """Whether Liger's kernels are taken: as written, else as the trainer chooses on this box (installed here: installed there)."""
+    written = recipe.training.get(LIGER)
+    if written != "auto":
+        return bool(written)
+    dtype = "bfloat16" if settings.quantised else settings.weights
+    return not why_no_liger(recipe.task, _config(recipe).get("model_type"), dtype, box, settings.reference == "model")
+
+
+def _attention(recipe: Recipe, box: Box) -> Literal["sdpa", "eager", "flash"]:
+    """What the recipe names; else tuitune's own where that is taken, or sdpa, which transformers takes for every family that has a plan."""
     name = recipe.model.get("attn_implementation")
     if name in (None, "auto", "sdpa"):
-        return "flash" if joined and name != "sdpa" else "sdpa"
+        return "flash" if keeps_apart(recipe.task, recipe.training, recipe.model, _config(recipe), box) else "sdpa"
     return "eager" if name == "eager" else "flash"
 
 

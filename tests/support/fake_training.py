@@ -5,6 +5,7 @@ left out: the CPU's mask is wider.
 """
 
 import gc
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -42,11 +43,22 @@ class Held:
     trained: int
 
 
-def hold(config: Any, *, dtype: torch.dtype, adapter: torch.dtype | None, checkpointed: bool, targets: Any = "all-linear") -> Held:
-    """One forward and backward pass of the decoder layers of `config`'s model. `adapter`: its LoRA weights' type; None: all is trained."""
+def hold(
+    config: Any,
+    *,
+    dtype: torch.dtype,
+    adapter: torch.dtype | None,
+    checkpointed: bool,
+    targets: Any = "all-linear",
+    patch: Callable[[Any], None] | None = None,
+) -> Held:
+    """One forward and backward pass of the decoder layers of `config`'s model. `adapter`: its LoRA weights' type; None: all is trained.
+    `patch` changes the model before there are adapters."""
     with torch.device("meta"):
         model: Any = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=ATTENTION)
         parameters = sum(parameter.numel() for parameter in model.parameters())
+        if patch is not None:
+            patch(model)
         if adapter is not None:
             lora = LoraConfig(r=16, target_modules=targets, task_type="CAUSAL_LM")
             model = get_peft_model(model, lora, autocast_adapter_dtype=False)

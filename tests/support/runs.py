@@ -50,11 +50,11 @@ def new_run(folder: Path, recipe: str) -> RunDirectory:
     return run
 
 
-def start_trainer(run: RunDirectory, **environment: str) -> subprocess.Popen[str]:
-    """`python -m tuitune.trainer RUN`, output in a pipe."""
+def start_trainer(run: RunDirectory, module: str = "tuitune.trainer", **environment: str) -> subprocess.Popen[str]:
+    """`python -m tuitune.trainer RUN` (or another module that runs it), output in a pipe."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, "-m", "tuitune.trainer", str(run.path)],
+        [sys.executable, "-m", module, str(run.path)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -64,8 +64,14 @@ def start_trainer(run: RunDirectory, **environment: str) -> subprocess.Popen[str
     )
 
 
-def train(folder: Path, recipe: str, **environment: str) -> Trained:
-    """Train a recipe to its end."""
+def train(folder: Path, recipe: str, module: str = "tuitune.trainer", limit: float = 170, **environment: str) -> Trained:
+    """Train a recipe to its end; subprocess.TimeoutExpired after `limit` seconds, when the trainer has been ended."""
     run = new_run(folder, recipe)
-    output, _ = (process := start_trainer(run, **environment)).communicate(timeout=170)
+    process = start_trainer(run, module, **environment)
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
     return Trained(run, process.returncode, output)

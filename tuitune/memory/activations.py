@@ -61,7 +61,10 @@ def norm_bytes(shape: Shape, settings: Settings) -> int:
 
     RMS norms keep their input in float32 (4h); a trained one its normalised value too (h in the stream's type; gemma's in float32).
     LayerNorm under autocast keeps a float32 copy (4h), and two of one float32 stream share it. Norms of query and key likewise.
+    Liger's keep their input as it is and a float32 root for each row (LigerRMSNormFunction.forward in liger_kernel/ops/rms_norm.py).
     """
+    if settings.liger:
+        return liger_norm_bytes(shape, settings)
     stream = settings.weight_bytes
     heads = (shape.query_width + shape.key_width) if shape.qk_norm else 0
     if shape.norm == "layer":
@@ -73,6 +76,16 @@ def norm_bytes(shape: Shape, settings: Settings) -> int:
         return kept
     normalised = 4 if shape.norm == "gemma" else stream
     return kept + normalised * shape.hidden * shape.norms + (4 if shape.norm == "gemma" else settings.compute_bytes) * heads
+
+
+def liger_norm_bytes(shape: Shape, settings: Settings) -> int:
+    """A token's share of a layer's norms with Liger's kernels, trained or not: the stream's h each, query and key, 4 for each root."""
+    roots = shape.norms
+    heads = 0
+    if shape.qk_norm:
+        heads = settings.compute_bytes * (shape.query_width + shape.key_width)
+        roots += 2 if shape.wide_qk_norm else shape.heads + shape.kv_heads
+    return settings.weight_bytes * shape.hidden * shape.norms + heads + 4 * roots
 
 
 def attention_bytes(shape: Shape, settings: Settings) -> int:
@@ -93,13 +106,17 @@ def attention_bytes(shape: Shape, settings: Settings) -> int:
 
 def mlp_bytes(shape: Shape, settings: Settings) -> int:
     """A token's share of the activation: gate, act(gate) and up (3cf); one fused GELU its input (cf); a written-out one, under autocast,
-    float32 input, tanh and sum beside half the input ((12 + c)f). Experts: as many times as a token goes through, and each one's output."""
+    float32 input, tanh and sum beside half the input ((12 + c)f). Experts: as many times as a token goes through, and each one's output.
+
+    Liger keeps gate and up only (2cf) and computes act(gate) again: LigerSiLUMulFunction in ops/swiglu.py, LigerGELUMulFunction in
+    ops/geglu.py.
+    """
     c, width = settings.compute_bytes, shape.mlp_width
     if shape.experts:
         shared = c * (3 * shape.experts.shared + shape.hidden) if shape.experts.shared else 0
         return shape.experts.used * c * (3 * width + shape.hidden) + shared
     if shape.activation == "gated":
-        return 3 * c * width
+        return (2 if settings.liger else 3) * c * width
     if shape.activation == "gelu":
         return c * width
     return (12 + c if settings.amp else 4 * c) * width

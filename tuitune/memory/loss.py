@@ -18,6 +18,8 @@ def scored_positions(settings: Settings) -> int:
 
 def final_norm_bytes(shape: Shape, settings: Settings) -> int:
     """What the last norm keeps: as one of a layer's."""
+    if settings.liger:
+        return (settings.weight_bytes * shape.hidden + 4) * settings.tokens
     each = 4 if shape.norm != "layer" or settings.amp else settings.weight_bytes
     if not settings.lora and shape.norm != "layer":
         each += 4 if shape.norm == "gemma" else settings.weight_bytes

@@ -26,6 +26,7 @@ class Settings:
     `eval_batch` 0: no evaluation; `eval_length`: its longest row where that is known by itself, else 0. `sums`: where the data's lengths
     are known, tokens of its 1, 2, 4, … longest sequences together; `length` is then the longest one. `expandable`: torch's allocator lets
     its segments grow (tuitune.memory.allocator). `gpus` train together, each with its own batches; `spread`: by FSDP, else each has a copy.
+    `liger`: norms, rotary positions and the gated MLP are Liger's kernels.
     """
 
     length: int
@@ -54,6 +55,7 @@ class Settings:
     expandable: bool = True
     gpus: int = 1
     spread: bool = False
+    liger: bool = False
 
     @property
     def rows_each(self) -> int:

@@ -19,7 +19,8 @@ def layer_peak(shape: Shape, settings: Settings, checkpointed: bool) -> int:
         moments.append(norm_bytes(shape, settings) + _incoming(shape, settings) * settings.tokens)
     if not checkpointed:
         return layer_bytes(shape, settings) + max(moments)
-    shared = checkpoint_bytes(shape, settings) if settings.weight_bytes == 4 else 0  # a float32 norm keeps its input: the checkpoint
+    keeps_input = settings.weight_bytes == 4 or settings.liger  # a norm of float32, and Liger's, keeps its input: the checkpoint
+    shared = checkpoint_bytes(shape, settings) if keeps_input else 0
     return layer_bytes(shape, settings) - shared + max(*moments, recompute_moment(shape, settings))
 
 
@@ -27,11 +28,11 @@ def product_moment(shape: Shape, settings: Settings) -> int:
     """Backward of act(gate)·up: the gradients of product, gate and up (3cf) and the one that came in, when down's own input is freed.
 
     Without a gate: gradients before and after the activation (2cf); a written-out GELU handles three in float32 (12f), below an adapter
-    with a 16-bit copy of one (14f).
+    with a 16-bit copy of one (14f). Liger writes the gradients of gate and up over gate and up themselves: the product's alone (cf).
     """
     c, width = settings.compute_bytes, _width(shape)
     if shape.activation == "gated":
-        gradients = 3 * c * width
+        gradients = (1 if settings.liger else 3) * c * width
     else:
         written_out = 14 if settings.lora else 12
         gradients = (2 * c if shape.activation == "gelu" or not settings.amp else written_out) * width
@@ -95,7 +96,7 @@ def recompute_moment(shape: Shape, settings: Settings) -> int:
 def _around(shape: Shape, settings: Settings) -> int:
     """A token's share of what a layer's MLP holds while it is recomputed: the gradient that came in, the residual (a float32 one is what
     the norm keeps), what the norm handed on unless an adapter shares it."""
-    residual = 0 if settings.weight_bytes == 4 else settings.weight_bytes * shape.hidden
+    residual = 0 if settings.weight_bytes == 4 or settings.liger else settings.weight_bytes * shape.hidden
     handed_on = norm_output_bytes(shape, settings)
     read = input_bytes(shape, settings).get("mlp norm", 0) > 0
     shared = read and not _own_input(settings) and handed_on == settings.compute_bytes
@@ -115,9 +116,12 @@ def _own_input(settings: Settings) -> bool:
 
 def norm_bytes(shape: Shape, settings: Settings) -> int:
     """A norm's backward pass. Written-out RMS norms have five float32 gradients at once: x's, that of the mean of x², and three on the way
-    from it (20h), when a trained one's normalised value is freed; the fused LayerNorm what came in and what goes out (8h)."""
+    from it (20h), when a trained one's normalised value is freed; the fused LayerNorm what came in and what goes out (8h). Liger's writes
+    its input's gradient over the one that came in (in_place), but for gemma's, which the residual stream still needs."""
     if shape.measured is not None:
         return counted(shape, settings).norm.at(settings)
+    if settings.liger:
+        return (2 if shape.norm == "gemma" else 1) * settings.weight_bytes * shape.hidden * settings.tokens
     if shape.norm == "layer":
         return 8 * shape.hidden * settings.tokens
     freed = 0 if settings.lora else 4 if shape.norm == "gemma" else settings.weight_bytes

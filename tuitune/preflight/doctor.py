@@ -16,6 +16,7 @@ from tuitune.preflight.finding import Finding, as_json
 from tuitune.preflight.registry import Stage, all_checks
 from tuitune.preflight.run import Outcome, run_checks
 from tuitune.text import printable
+from tuitune.versions import installed
 
 SIGNS = {"error": ("✗", "bold red"), "warning": ("⚠", "yellow"), "info": ("i", "cyan")}
 
@@ -61,6 +62,7 @@ def facts(box: Box, workspace: Path) -> list[tuple[str, str]]:
         ("bitsandbytes", f"{quantising.get('version') or 'not installed'}, {'works' if quantising.get('works') else 'does not work'}"),
     ]
     found += [(name, version or "not installed") for name, version in box.versions.items() if name not in ("torch", "bitsandbytes")]
+    found.append(("liger-kernel", _liger()))
     disk = box.disk_free(workspace)
     found += [
         ("memory", f"{box.memory_free / GIB:.1f} of {box.memory / GIB:.1f} GiB free"),
@@ -103,6 +105,11 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
 def _line(finding: Finding) -> Text:
     sign, style = SIGNS[finding.severity]
     return Text.assemble((f"{sign} ", style), (f"{finding.id}  ", "dim"), printable(finding.message, newlines=True))
+
+
+def _liger() -> str:
+    version = installed(("liger-kernel",))["liger-kernel"]
+    return version or "not installed (on a GPU it makes 16-bit runs faster and smaller: pip install tuitune[fast])"
 
 
 def _gpu(device: dict[str, Any]) -> str:

@@ -276,7 +276,7 @@ def compiler(context: BoxContext) -> Iterator[Found]:
     context.gpu_wanted()
     if not context.box.devices:
         raise NotHere("there is no GPU here")
-    needed = [key for key in ("torch_compile", "use_liger_kernel") if context.training.get(key)]
+    needed = [key for key in ("torch_compile", "use_liger_kernel") if context.training.get(key) is True]
     lacking = [what for what, there in (("a C compiler", context.box.compiler), ("Python.h", context.box.python_headers)) if not there]
     if lacking and (needed or context.asked is None):
         which = f"training.{needed[0]}" if needed else "torch.compile and Triton kernels"

@@ -250,9 +250,10 @@ COMMON = (
 )
 
 # `auto` in these training keys means the same as leaving them out: the trainer fills in what fits the box and says so in the ledger.
+# But torch_compile and use_liger_kernel are off where they are left out, and on a GPU padding_free.
 AUTO_TRAINING = frozenset(
     {"use_cpu", "bf16", "fp16", "tf32", "per_device_eval_batch_size", "padding_free", "activation_checkpointing", "gradient_checkpointing"}
-)
+) | {"use_liger_kernel", "torch_compile"}
 # Elsewhere `auto` is a value of its own.
 AUTO = frozenset({("model", "dtype"), ("model", "attn_implementation"), ("launch", "gpus"), ("peft", "task_type")}) | {
     ("training", name) for name in AUTO_TRAINING

@@ -102,6 +102,23 @@ def why_not_joined(task: str, training: Mapping[str, Any], config: Mapping[str, 
         return f"{task} trains on rows beside each other"
     if training.get("packing"):
         return "packing joins them already"
+    return why_no_varlen(config, box)
+
+
+def keeps_apart(task: str, training: Mapping[str, Any], model: Mapping[str, Any], config: Mapping[str, Any], box: Box) -> bool:
+    """Whether rows that lie behind each other, joined or packed, are kept apart by attention of ours (tuitune.trainer.varlen), without a
+    mask. For packed ones on a GPU `attn_implementation: auto` has to say so, as above. Sections as written; config: the model's."""
+    written = model.get("attn_implementation")
+    if written not in (None, "auto"):
+        return False
+    if leaves_padding(training, model, box) and not why_not_joined(task, training, config, box):
+        return True
+    packed = task == "sft" and bool(training.get("packing")) and training.get("packing_strategy") != "wrapped"
+    return packed and (written == "auto" or not box.cuda) and not why_no_varlen(config, box)
+
+
+def why_no_varlen(config: Mapping[str, Any], box: Box) -> str:
+    """Why this model on this box cannot have that attention; "" when it can."""
     if config.get("model_type") not in JOINABLE:
         return f"model family {config.get('model_type')} is not among those it has been proven for"
     if config.get("attention_dropout"):

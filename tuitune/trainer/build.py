@@ -24,10 +24,11 @@ from tuitune.runs.directory import RunDirectory
 from tuitune.text import printable
 from tuitune.trainer import varlen
 from tuitune.trainer.adapter_dtype import set_adapter_dtype
-from tuitune.trainer.box import Box, FillIn, attention, model_dtype, training_fill_ins
+from tuitune.trainer.box import Box, FillIn, attention, keeps_apart, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
 from tuitune.trainer.device import look
-from tuitune.trainer.joined_rows import join_rows, takes_joined_rows
+from tuitune.trainer.joined_rows import join_rows
+from tuitune.trainer.kernels import choose_kernels
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.new_tokens import (
     TOKENIZER,
@@ -79,6 +80,7 @@ def build(recipe: Recipe, run: RunDirectory, chosen: Mapping[str, FillIn] | None
         )
     if not _is_full(recipe):
         set_adapter_dtype(built)
+    choose_kernels(built)
     verify_strategy(recipe, built.trainer)
     if this_rank().first:
         keep_beginning(built.trainer.model, run.path)
@@ -272,9 +274,10 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if built.method.sequence_model:
         arguments["num_labels"] = 1
     model = _from_pretrained(auto, recipe, **arguments)
-    if not chosen and takes_joined_rows(built, model):
+    if keeps_apart(recipe.task, recipe.training, section, model.config.to_dict(), built.box):
         model.set_attn_implementation(varlen.NAME)
-        built.filled["model", "attn_implementation"] = FillIn(varlen.NAME, "the rows are joined: each attends to itself, without a mask")
+        why = "rows that lie behind each other attend to themselves, without a mask"
+        built.filled["model", "attn_implementation"] = FillIn(varlen.NAME, why)
     elif not chosen:
         built.filled["model", "attn_implementation"] = attention(model.config._attn_implementation)
     new = added_ids(recipe, tokenizer)

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 KEY = "padding_free"
 
 
-def takes_joined_rows(built: "Built", model: Any) -> bool:
-    """Whether the recipe leaves it to tuitune and this model's rows can be joined."""
-    return _leaves(built) and not _why_not(built, model)
-
-
 def join_rows(built: "Built") -> None:
     """Join the rows of the trainer's micro-batches from now on, where the recipe leaves it to tuitune; the ledger says which and why."""
     if not _leaves(built):

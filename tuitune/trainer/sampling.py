@@ -16,6 +16,7 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 
 from tuitune.errors import UserError
 from tuitune.trainer.build import reason_of
+from tuitune.trainer.kernels import uncompiled
 from tuitune.trainer.plain_adapter import base_is_changed
 from tuitune.trainer.split_batch import free
 from tuitune.trainer.traceless import without_trace
@@ -163,13 +164,14 @@ def _generate(model: Any, tokenizer: Any, prompts: Sequence[str], ids: Sequence[
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(stops, default=0)
     rows = torch.tensor([[pad] * (longest - len(one)) + one for one in ids], device=model.device)
     mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in ids], device=model.device)
-    made = model.generate(
-        input_ids=rows,
-        attention_mask=mask,
-        generation_config=_greedy(new, sorted(stops), pad),
-        stopping_criteria=StoppingCriteriaList([_Deadline(deadline)]),
-        use_cache=True,
-    )
+    with uncompiled(model):
+        made = model.generate(
+            input_ids=rows,
+            attention_mask=mask,
+            generation_config=_greedy(new, sorted(stops), pad),
+            stopping_criteria=StoppingCriteriaList([_Deadline(deadline)]),
+            use_cache=True,
+        )
     answers = [row[longest:].tolist() for row in made]
     return [_sample(tokenizer, prompt, answer, stops, new) for prompt, answer in zip(prompts, answers, strict=True)]
 
