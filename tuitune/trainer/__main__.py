@@ -230,7 +230,14 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
             ) from error
     adapted = hasattr(built.trainer.model, "peft_config")
     size = sum(path.stat().st_size for path in run.adapter.rglob("*") if path.is_file())
-    return {"path": str(run.adapter), "kind": "adapter" if adapted else "model", "bytes": size}
+    return {"path": str(run.adapter), "kind": "adapter" if adapted else "model", "bytes": size, "step": _step_of_weights(built, telemetry)}
+
+
+def _step_of_weights(built: "Built", telemetry: "Telemetry") -> int:
+    """After how many steps the weights were as they are saved: with load_best_model_at_end the trainer has gone back."""
+    args, best = built.trainer.args, built.trainer.state.best_model_checkpoint
+    back = step_of(Path(best)) if args.load_best_model_at_end and best is not None else None
+    return telemetry.step if back is None else back
 
 
 if __name__ == "__main__":
