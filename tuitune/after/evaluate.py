@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from tuitune.after import forgetting, generate, harness, report
 from tuitune.after.examples import Example, examples
 from tuitune.after.figures import Scores, figures
 from tuitune.after.job import Job
+from tuitune.after.ledger_facts import adapter_hash, merged_from, name_in
 from tuitune.after.loading import load
 from tuitune.after.measuring import Rows, score
 from tuitune.after.metrics import Wanted
@@ -76,6 +78,7 @@ class Evaluation:
         self.source = find_source(args.source, job.workspace)
         recipe = self.source.recipe
         self.four_bit = bool(recipe and (recipe.quantization or {}).get("load_in_4bit")) if args.four_bit is None else args.four_bit
+        self.weights = _weights(self.source)
         self.base = self._base()
         self.sides: list[str] = ["base", self.source.kind] if self.base else [self.source.kind]
         self.examples = self._examples()
@@ -212,6 +215,7 @@ class Evaluation:
                 "base": self.source.base,
                 "precision": self.precision,
                 "run": self.source.run.name if self.source.run else None,
+                **self.weights,
             },
             "sides": self.sides,
             "data": self._data(done),
@@ -272,6 +276,16 @@ def _as(model: Any, side: str, kind: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _weights(source: Source) -> dict[str, str | None]:
+    """What tells these weights from others of their run, which trains on and has checkpoints (tuitune.after.ledger_facts)."""
+    folder = source.adapter or Path(source.base)
+    known = folder.is_dir()
+    return {
+        "folder": name_in(source.run, folder) if known and source.run is not None else None,
+        "adapter_sha256": (adapter_hash(folder) or merged_from(folder)) if known else None,
+    }
 
 
 def _recipe(source: Source, job: Job) -> Recipe:
