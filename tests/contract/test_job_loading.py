@@ -1,6 +1,7 @@
 """A job loads what a run has made by the trainer's rules: the same answers, its tokens and template, in 16 bits or in 4."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest

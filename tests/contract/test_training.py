@@ -260,7 +260,9 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tiny_model: Path,
 
 def test_a_run_that_goes_back_to_its_best_checkpoint_says_of_which_step_its_result_is(tiny_model: Path, workspace: Path) -> None:
     """The loss falls, and by greater_is_better the first evaluation counts as the best."""
-    written = recipe(tiny_model, LORA, "max_steps: 6, eval_strategy: steps, eval_steps: 2, load_best_model_at_end: true, greater_is_better: true")
+    written = recipe(
+        tiny_model, LORA, "max_steps: 6, eval_strategy: steps, eval_steps: 2, load_best_model_at_end: true, greater_is_better: true"
+    )
     written = written.replace("save_strategy: 'no'", "save_strategy: steps, save_steps: 2, save_total_limit: 5")
     written = written.replace("training:", "  eval: [{path: train.jsonl, columns: {user: question, assistant: answer}}]\ntraining:")
     done = train(workspace, written)

@@ -45,7 +45,7 @@ LORA = ("r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", 
 @dataclass(frozen=True)
 class Subject:
     """What is published: `repo` on the Hub, the base model's public name, and what there is to read. `facts`: None for what no run
-    of ours made; `weights`: which of that run's."""
+    of ours made; `weights`: which of that run's; `judges`: a reward model, which scores and does not write."""
 
     repo: str
     kind: Kind
@@ -56,6 +56,7 @@ class Subject:
     dtype: str | None = None
     equivalence: dict[str, Any] | None = None
     weights: Weights | None = None
+    judges: bool = False
 
 
 def public_base(name: str, given: str | None = None) -> str:
@@ -80,7 +81,7 @@ def front_matter(subject: Subject) -> str:
     task = str(facts.value("recipe", "task")) if facts else None
     about: dict[str, Any] = {
         "library_name": "peft" if subject.kind == "adapter" else "transformers",
-        "pipeline_tag": "text-classification" if task == "reward" else "text-generation",
+        "pipeline_tag": "text-classification" if subject.judges else "text-generation",
         "tags": ["tuitune", *(["trl", task] if task else []), *(["lora"] if subject.kind == "adapter" else [])],
     }
     if is_hub_id(subject.base) and "/" in subject.base:
@@ -106,7 +107,27 @@ def _summary(subject: Subject) -> str:
     return f"{what} {code(subject.base)}: {METHODS.get(task, code(task))}, run {code(facts.manifest.name)}."
 
 
+def _score(subject: Subject) -> str:
+    """How to have a text scored; head and adapter load in one call where the adapter brings the head."""
+    auto = "AutoPeftModelForSequenceClassification" if subject.kind == "adapter" else "AutoModelForSequenceClassification"
+    imports = f"from peft import {auto}" if subject.kind == "adapter" else f"from transformers import {auto}"
+    ids = (
+        "turns = [{'role': 'user', 'content': '…'}, {'role': 'assistant', 'content': '…'}]\n"
+        "ids = tokenizer.apply_chat_template(turns, return_tensors='pt', return_dict=True)\n"
+        if subject.template
+        else "ids = tokenizer('…', return_tensors='pt')\n"
+    )
+    python = (
+        f"{imports}\nfrom transformers import AutoTokenizer\n\n"
+        f"model = {auto}.from_pretrained({subject.repo!r}, num_labels=1, dtype='auto')\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({subject.repo!r})\n{ids}print(model(**ids).logits[0, 0].item())\n"
+    )
+    return f"## How to use\n\nIt gives a text a score: more is better.\n\n{block(python, 'python')}"
+
+
 def _use(subject: Subject) -> str:
+    if subject.judges:
+        return _score(subject)
     repo, base = subject.repo, subject.base
     if subject.kind == "adapter":
         load = (

@@ -138,8 +138,6 @@ class Evaluation:
         """Every side on everything, until it is done or somebody wants it to end."""
         own = self.source.kind
         model, tokenizer = load(self.source, adapter=True, four_bit=self.four_bit, dtype=self.args.dtype, device=self._device)
-        if not model.can_generate():
-            raise UserError(f"{self.source.words} is a reward model: it judges answers and writes none, so that nothing here measures it")
         self.device, self.precision = _name_of(model), "4 bits" if self.four_bit else str(model.dtype).removeprefix("torch.")
         self.job.state("running")
         self.rows = Rows.of(self.examples, self.wanted, _recipe(self.source, self.job), tokenizer)

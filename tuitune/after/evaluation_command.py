@@ -53,6 +53,7 @@ def start_evaluation(source: str, arguments: dict[str, Any], workspace: Path) ->
     """The job `eval` of a run or model as a person names it; `arguments` as tuitune.after.evaluate.Arguments has them. UserError when it
     cannot be started."""
     found = find_source(source, workspace)
+    found.must_write("no answer to measure here; its accuracy on held-out pairs is in its run (eval_accuracy, with dataset.eval)")
     data = arguments.get("data") or (found.recipe.dataset["eval"] if found.recipe else [])
     hub = [str(one["path"]) for one in data if not Path(str(one["path"])).is_absolute()]
     hub += ["lm-evaluation-harness"] if arguments.get("harness") else []

@@ -45,8 +45,8 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Weights:
-    """Which weights a folder holds. `sha256`: of the adapter's file, or of the one that was merged into them; `folder`: its name in the run
-    that made it; `step`: how long that had trained, None when nobody knows; `written`: when, in unix seconds."""
+    """Which weights a folder holds. `sha256`: of the adapter's file, or of the one that was merged into them; `folder`: its name in the
+    run that made it; `step`: how long that had trained, None when nobody knows; `written`: when, in unix seconds."""
 
     folder: str
     sha256: str | None
@@ -65,7 +65,7 @@ class Weights:
 
 
 def weights_of(folder: Path, facts: RunFacts) -> Weights:
-    """The weights in a folder of the run: its adapter or a checkpoint, or what one of them was merged to. OSError when it cannot be read."""
+    """The weights in a folder of the run: its adapter or a checkpoint, or what one was merged to. OSError when it cannot be read."""
     final = facts.run.adapter
     sha256 = adapter_hash(folder) or merged_from(folder)
     step = step_of(folder)

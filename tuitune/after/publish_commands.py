@@ -81,6 +81,8 @@ def start_export(source: "Source", args: argparse.Namespace, workspace: Path) ->
     from tuitune.after.gguf_file import find_converter
     from tuitune.after.start import start_job
 
+    if args.to == "gguf" or args.snippets:
+        source.must_write("no GGUF file and no server for it; `tuitune merge` makes the folder that transformers loads")
     if args.to == "gguf":
         find_converter(args.converter)
     out = _folder(args.out) or default_export(source, args.quant)

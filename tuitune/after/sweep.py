@@ -131,7 +131,9 @@ class Sweep:
             manifest = read_manifest(self.runs[trial.number])
             trial.state, trial.why = manifest.living_state(), manifest.why
             trial.seconds = None if manifest.ended is None or manifest.created is None else manifest.ended - manifest.created
-            trial.left = (result_of(self.runs[trial.number], manifest) or {}).get("step", manifest.step) if manifest.state in ENDED else None
+            trial.left = (
+                (result_of(self.runs[trial.number], manifest) or {}).get("step", manifest.step) if manifest.state in ENDED else None
+            )
             trial.look(self.metric, self.goal)
             if self._lives(trial) and trial.verdict is None and self.after is not None:
                 others = [other for other in self.trials if other is not trial and other.run is not None]

@@ -75,8 +75,8 @@ def _on_card(run: RunDirectory, uuid: str) -> int | None:
             if time.time() - (as_number(record.get("t")) or 0) > FRESH_S:
                 return None
             devices = record.get("devices")
-            device = next((one for one in devices if one.get("uuid") == uuid), {}) if isinstance(devices, list) else {}
-            return _bytes(device.get("proc_mem"))
+            found = [one for one in devices if one.get("uuid") == uuid] if isinstance(devices, list) else []
+            return _bytes(found[0].get("proc_mem")) if found else None
     return None
 
 

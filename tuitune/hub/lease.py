@@ -114,13 +114,12 @@ def _shared(cards: Sequence[Mapping[str, Any]], needed: int, runs: Sequence[str]
     remedy = f"{one.free_it}, or use the CPU (--cpu)"
     if one.peak is None:
         raise UserError(
-            f"nobody knows yet how much of GPU {card.get('index')} {name} takes at its peak ({run}; a training tells with its first steps): "
-            f"{remedy}"
+            f"nobody knows yet how much of GPU {card.get('index')} {name} takes at its peak ({run}; a training says so at step 1): {remedy}"
         )
     if left < needed:
         raise UserError(
-            f"it needs {needed / GIB:.1f} GiB of a GPU's memory, and {left / GIB:.1f} GiB are left of GPU {card.get('index')} beside {name}, "
-            f"which takes {one.peak / GIB:.1f} GiB at its peak ({one.known_from}; {run}): {remedy}"
+            f"it needs {needed / GIB:.1f} GiB of a GPU's memory, and {left / GIB:.1f} GiB are left of GPU {card.get('index')} beside "
+            f"{name}, which takes {one.peak / GIB:.1f} GiB at its peak ({one.known_from}; {run}): {remedy}"
         )
     note = f"shares GPU {card.get('index')} with {name}, which leaves {left / GIB:.1f} GiB at its peak ({one.known_from})"
     return Lease([str(card["uuid"])], [], note=note, room=left)

@@ -57,7 +57,8 @@ class Manifest:
     """Times are unix seconds, steps are optimizer steps, `host` is where the processes are.
 
     The hashes say what was trained on what: the source rows, the ids and labels made of them, the names of the trained weights, and the
-    file with the reward functions where the task has one; None until the trainer has told them. `overridden`: ids of the preflight errors in spite of which the run was started.
+    file with the reward functions where the task has one; None until the trainer has told them. `overridden`: ids of the preflight errors
+    in spite of which the run was started.
 
     `resume_from` (a folder name in checkpoints/, None: the beginning) and `overrides` (section → key → value, laid over the recipe) are the
     present attempt's; the trainer obeys them. `passed_over`: why not from a later checkpoint, a sentence for each that was damaged after it
