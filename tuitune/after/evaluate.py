@@ -77,7 +77,8 @@ class Evaluation:
             harness.require()  # before minutes of loading
         self.source = find_source(args.source, job.workspace)
         recipe = self.source.recipe
-        self.four_bit = bool(recipe and (recipe.quantization or {}).get("load_in_4bit")) if args.four_bit is None else args.four_bit
+        trained = bool(self.source.quantized or (recipe and (recipe.quantization or {}).get("load_in_4bit")))
+        self.four_bit = trained if args.four_bit is None else args.four_bit
         self.weights = _weights(self.source)
         self.base = self._base()
         self.sides: list[str] = ["base", self.source.kind] if self.base else [self.source.kind]
@@ -138,7 +139,7 @@ class Evaluation:
         """Every side on everything, until it is done or somebody wants it to end."""
         own = self.source.kind
         model, tokenizer = load(self.source, adapter=True, four_bit=self.four_bit, dtype=self.args.dtype, device=self._device)
-        self.device, self.precision = _name_of(model), "4 bits" if self.four_bit else str(model.dtype).removeprefix("torch.")
+        self.device, self.precision = _name_of(model), _precision(model)
         self.job.state("running")
         self.rows = Rows.of(self.examples, self.wanted, _recipe(self.source, self.job), tokenizer)
         if self.base is None or own == "adapter":
@@ -274,6 +275,13 @@ def _as(model: Any, side: str, kind: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _precision(model: Any) -> str:
+    """What the weights are computed from, by the model as it was loaded."""
+    if getattr(model, "is_loaded_in_8bit", False):
+        return "8 bits"
+    return "4 bits" if getattr(model, "is_loaded_in_4bit", False) else str(model.dtype).removeprefix("torch.")
 
 
 def _weights(source: Source) -> dict[str, str | None]:

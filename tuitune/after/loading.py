@@ -14,6 +14,7 @@ from tuitune.text import printable
 from tuitune.trainer.box import Box, model_dtype
 from tuitune.trainer.build import why_no_adapter, why_not_loaded
 from tuitune.trainer.device import look
+from tuitune.trainer.eight_bits import say_it_once
 from tuitune.trainer.new_tokens import TOKENIZER, grown_to, join_types
 
 NF4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}  # where no recipe says how the base was quantised
@@ -55,6 +56,7 @@ def _base(source: Source, four_bit: bool, dtype: str | None, box: Box) -> Any:
     if section.get("attn_implementation") not in (None, "auto"):
         arguments["attn_implementation"] = section["attn_implementation"]
     if four_bit:
+        say_it_once()
         arguments["quantization_config"] = quantisation(source, wanted)
     if box.cuda:
         arguments["device_map"] = {"": 0}

@@ -40,6 +40,7 @@ from tuitune.trainer.new_tokens import (
 )
 from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
 from tuitune.trainer.ranks import this_rank
+from tuitune.trainer.eight_bits import say_it_once
 from tuitune.trainer.rewards import load_rewards
 from tuitune.trainer.strategy import device_map, quantisation, settle_precision, strategy_fill_ins, verify_strategy
 
@@ -259,6 +260,7 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if chosen:
         arguments["attn_implementation"] = section["attn_implementation"]
     if recipe.quantization:
+        say_it_once()
         stored = quantisation(recipe)
         built.filled |= {("quantization", key): fill for key, fill in stored.items()}
         values = recipe.quantization | {key: fill.value for key, fill in stored.items()}
