@@ -42,7 +42,9 @@ def merge(args: argparse.Namespace) -> int:
         _print(check["words"] if check else "not checked (--no-check)")
         if check and check.get("four_bit"):
             small = check["four_bit"]
-            _print(f"the adapter on the quantised base of its training: {small['relative']:.2%}, {small['agree']:.1%} of the tokens the same")
+            _print(
+                f"the adapter on the quantised base of its training: {small['relative']:.2%}, {small['agree']:.1%} of the tokens the same"
+            )
     return 1 if check and not check["passed"] else 0
 
 

@@ -26,6 +26,7 @@ from tuitune.trainer import varlen
 from tuitune.trainer.box import Box, FillIn, attention, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
 from tuitune.trainer.device import look
+from tuitune.trainer.eight_bits import say_it_once
 from tuitune.trainer.joined_rows import join_rows, takes_joined_rows
 from tuitune.trainer.methods import Method, method_for
 from tuitune.trainer.new_tokens import (
@@ -40,7 +41,6 @@ from tuitune.trainer.new_tokens import (
 )
 from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
 from tuitune.trainer.ranks import this_rank
-from tuitune.trainer.eight_bits import say_it_once
 from tuitune.trainer.rewards import load_rewards
 from tuitune.trainer.strategy import device_map, quantisation, settle_precision, strategy_fill_ins, verify_strategy
 
