@@ -1,6 +1,7 @@
 """A job loads what a run has made by the trainer's rules: the same answers, its tokens and template, in 16 bits or in 4."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -145,3 +146,20 @@ def test_a_checkpoint_that_fits_a_changed_base_is_refused(tmp_path: Path) -> Non
     mark_complete(trained.save(trained.run.checkpoints / "checkpoint-2"), 2)
     with pytest.raises(UserError, match="take the result of the run"):
         load(trained.source, adapter=True, four_bit=False)
+
+
+def test_a_job_on_a_shared_card_runs_out_of_memory_itself_before_the_training_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from tuitune.after.__main__ import _keep_to_room
+    from tuitune.memory.settings import Device
+
+    kept: list[float] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=80 << 30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", kept.append)
+    _keep_to_room(None)
+    assert kept == [], "a card of its own has no limit"
+    _keep_to_room(str((20 << 30) + Device().context))
+    _keep_to_room("0")
+    assert kept == [0.25, 0.0]

@@ -1,6 +1,7 @@
 """Every training method that a recipe can name: a few real steps of a tiny model, its own figures in the journal, orders and resuming."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from tests.support.runs import new_run  # noqa: E402
 from tests.support.steered import order, steer  # noqa: E402
 from tests.support.tiny_model import write_rows  # noqa: E402
 from tuitune.errors import UserError  # noqa: E402
+from tuitune.recipe.recipe import load_recipe  # noqa: E402
 from tuitune.recipe.tasks import PROMPTED, TASKS  # noqa: E402
+from tuitune.trainer.build import build  # noqa: E402
 
 LORA = "peft: {r: 4, lora_alpha: 8, target_modules: all-linear}\n"
 REWARDS = """
@@ -61,6 +65,14 @@ def recipe(model: Path, task: str, training: str = ", save_strategy: 'no'", func
     )
 
 
+def build_beside(workspace: Path, text: str) -> Any:
+    """What a run of this recipe builds."""
+    folder = workspace / "built"
+    folder.mkdir(exist_ok=True)
+    run = new_run(folder, text)
+    return build(load_recipe(run.recipe, base=workspace), run)
+
+
 def weights(trainer: Any) -> dict[str, Any]:
     return {name: weight.detach().clone() for name, weight in trainer.model.named_parameters() if weight.requires_grad}
 
@@ -77,6 +89,31 @@ def test_a_method_trains_and_tells_its_own_figures(tiny_model: Path, workspace: 
     assert [record["step"] for record in done.told("checkpoint")] == [2, 3]
     assert any("lora_B" in name and bool(weight.any()) for name, weight in weights(done.trainer).items())
     assert not done.told("alarm")
+
+
+def test_other_reward_functions_than_the_run_has_learnt_by_are_told_when_it_goes_on(tiny_model: Path, workspace: Path) -> None:
+    from tuitune.runs.manifest import Manifest
+    from tuitune.trainer.prepared import describe
+    from tuitune.trainer.resuming import changed_rewards
+
+    text = recipe(tiny_model, "grpo").replace("rewards.py", "mended.py")
+    file = workspace / "mended.py"
+    file.write_text(REWARDS)
+    built = build_beside(workspace, text)
+    manifest = Manifest("x")
+    assert changed_rewards(manifest, built.recipe) is None, "a run of before, which has no hash"
+    manifest.take({"ev": "data", **describe(built)})
+    assert changed_rewards(manifest, built.recipe) is None
+    file.write_text(REWARDS.replace("/ 10", "/ 20"))
+    told = changed_rewards(manifest, built.recipe)
+    assert told is not None
+    assert re.search(r"reward functions have changed: .*mended\.py was [0-9a-f]{12}… and is [0-9a-f]{12}…", told)
+
+
+def test_a_task_without_rewards_has_no_hash_of_them(tiny_model: Path, workspace: Path) -> None:
+    from tuitune.trainer.prepared import describe
+
+    assert describe(build_beside(workspace, recipe(tiny_model, "orpo")))["rewards_sha256"] is None
 
 
 def test_tokens_of_answers_written_while_training_are_counted(tiny_model: Path, workspace: Path) -> None:

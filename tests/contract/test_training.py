@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.support.runs import ONE_THREAD, ROOT, Trained, new_run, start_trainer, train
 from tests.support.tiny_model import write_rows
@@ -67,7 +69,8 @@ def lora(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_lora_leaves_a_journal_and_an_adapter_that_loads_outside_tuitune(tiny_model: Path, lora: Trained) -> None:
     assert lora.returncode == 0, lora.output
     assert [record["s"] for record in lora.of("state") if record["s"] != "loading"] == ["running", "saving", "running", "done"]
-    assert lora.of("end")[0]["result"]["kind"] == "adapter"
+    result = lora.of("end")[0]["result"]
+    assert (result["kind"], result["step"]) == ("adapter", 6)
     assert lora.of("data")[0]["rows"] == 48
     assert len(lora.of("data")[0]["sha256"]) == 64
     assert not lora.of("warning"), "nothing was cut, nothing is missing, and nothing of this recipe is on the Hub"
@@ -253,3 +256,20 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tiny_model: Path,
     assert [record["complete"] for record in done.of("checkpoint")] == [False, False]
     fails_with(done, "cannot be written")
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 40_000
+
+
+def test_a_run_that_goes_back_to_its_best_checkpoint_says_of_which_step_its_result_is(tiny_model: Path, workspace: Path) -> None:
+    """The loss falls, and by greater_is_better the first evaluation counts as the best."""
+    written = recipe(
+        tiny_model, LORA, "max_steps: 6, eval_strategy: steps, eval_steps: 2, load_best_model_at_end: true, greater_is_better: true"
+    )
+    written = written.replace("save_strategy: 'no'", "save_strategy: steps, save_steps: 2, save_total_limit: 5")
+    written = written.replace("training:", "  eval: [{path: train.jsonl, columns: {user: question, assistant: answer}}]\ntraining:")
+    done = train(workspace, written)
+    assert done.returncode == 0, done.output
+    losses = {record["step"]: record["metrics"]["eval_loss"] for record in done.of("eval")}
+    best = max(losses, key=lambda step: losses[step])
+    assert done.of("end")[0]["result"]["step"] == best < 6
+    weights = [folder / "adapter_model.safetensors" for folder in (done.run.adapter, done.run.checkpoints / f"checkpoint-{best}")]
+    ours, theirs = map(load_file, weights)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

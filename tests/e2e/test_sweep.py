@@ -91,8 +91,9 @@ def test_a_sweep_survives_a_kill_and_its_table_is_right(tiny_model: Path, worksp
     assert table is not None
     rows = {row["number"]: row for row in table["trials"]}
     for number, (one,) in started.items():
-        best = min(read_curves(one.journal)["eval_loss"].values)
-        assert rows[number]["value"] == pytest.approx(best)
+        curve = read_curves(one.journal)["eval_loss"]
+        assert rows[number]["value"] == pytest.approx(curve.values[-1])
+        assert (rows[number]["best"], rows[number]["left"]) == (pytest.approx(min(curve.values)), read_manifest(one).step)
         assert (rows[number]["run"], rows[number]["state"], rows[number]["values"]) == (one.name, "done", POINTS[number - 1])
         written = one.recipe.read_text()
         assert f"r: {POINTS[number - 1]['peft.r']}," in written

@@ -17,7 +17,9 @@ from tuitune.after.job import Job
 from tuitune.bus.journal import Journal
 from tuitune.bus.trainer_link import TrainerLink
 from tuitune.errors import UserError
+from tuitune.hub.lease import ROOM
 from tuitune.memory.allocator import choose
+from tuitune.memory.settings import Device
 from tuitune.network import settle_network
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.hello import this_process
@@ -58,6 +60,7 @@ def main(path: Path) -> int:
         if "hub" in job.args and (unreachable := settle_network(job.args["hub"])):
             job.warn(unreachable)
         module = _module(manifest.kind)
+        _keep_to_room(os.environ.get(ROOM))
         job.ops = tuple(getattr(module, "OPS", ()))
         job.link.start()
         _hello(job)
@@ -85,6 +88,18 @@ def _module(kind: str) -> Any:
     if kind not in MODULES:
         raise UserError(f"this tuitune knows no job {kind!r}: use the version that started it")
     return importlib.import_module(MODULES[kind])
+
+
+def _keep_to_room(room: str | None) -> None:
+    """On a card that another run has (`room`: bytes that are not its): what would take more runs out of memory itself, in torch, where
+    batches are halved; the other run never does."""
+    if room is None:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, max(0, int(room) - Device().context) / total))
 
 
 def _hello(job: Job) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tuitune import __version__
-from tuitune.after.ledger_facts import RunFacts
+from tuitune.after.ledger_facts import RunFacts, Weights
 from tuitune.after.markdown import block, code, table
 from tuitune.after.private import is_hub_id, public, public_value, short
 from tuitune.after.report import between, number, signed
+from tuitune.runs.curves import Curve
 
 Kind = Literal["adapter", "model"]
 METHODS = {"sft": "supervised fine-tuning (SFT)", "dpo": "direct preference optimisation (DPO)", "kto": "KTO", "reward": "reward modelling"}
@@ -44,7 +45,7 @@ LORA = ("r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", 
 @dataclass(frozen=True)
 class Subject:
     """What is published: `repo` on the Hub, the base model's public name, and what there is to read. `facts`: None for what no run
-    of ours made."""
+    of ours made; `weights`: which of that run's; `judges`: a reward model, which scores and does not write."""
 
     repo: str
     kind: Kind
@@ -54,6 +55,8 @@ class Subject:
     rank: int | None = None
     dtype: str | None = None
     equivalence: dict[str, Any] | None = None
+    weights: Weights | None = None
+    judges: bool = False
 
 
 def public_base(name: str, given: str | None = None) -> str:
@@ -65,7 +68,8 @@ def model_card(subject: Subject) -> str:
     """The whole README.md, front matter first."""
     parts = [f"---\n{front_matter(subject)}---", f"# {_heading(subject.repo)}", _summary(subject), _use(subject)]
     if subject.facts is not None:
-        parts += [_training(subject.facts), _figures(subject.facts), _data(subject.facts), _recipe(subject.facts)]
+        parts += [_training(subject.facts, subject.weights), _figures(subject.facts, subject.weights)]
+        parts += [_data(subject.facts), _recipe(subject.facts)]
     if subject.equivalence is not None:
         parts.append(_merge(subject.equivalence))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -77,7 +81,7 @@ def front_matter(subject: Subject) -> str:
     task = str(facts.value("recipe", "task")) if facts else None
     about: dict[str, Any] = {
         "library_name": "peft" if subject.kind == "adapter" else "transformers",
-        "pipeline_tag": "text-classification" if task == "reward" else "text-generation",
+        "pipeline_tag": "text-classification" if subject.judges else "text-generation",
         "tags": ["tuitune", *(["trl", task] if task else []), *(["lora"] if subject.kind == "adapter" else [])],
     }
     if is_hub_id(subject.base) and "/" in subject.base:
@@ -103,7 +107,27 @@ def _summary(subject: Subject) -> str:
     return f"{what} {code(subject.base)}: {METHODS.get(task, code(task))}, run {code(facts.manifest.name)}."
 
 
+def _score(subject: Subject) -> str:
+    """How to have a text scored; head and adapter load in one call where the adapter brings the head."""
+    auto = "AutoPeftModelForSequenceClassification" if subject.kind == "adapter" else "AutoModelForSequenceClassification"
+    imports = f"from peft import {auto}" if subject.kind == "adapter" else f"from transformers import {auto}"
+    ids = (
+        "turns = [{'role': 'user', 'content': '…'}, {'role': 'assistant', 'content': '…'}]\n"
+        "ids = tokenizer.apply_chat_template(turns, return_tensors='pt', return_dict=True)\n"
+        if subject.template
+        else "ids = tokenizer('…', return_tensors='pt')\n"
+    )
+    python = (
+        f"{imports}\nfrom transformers import AutoTokenizer\n\n"
+        f"model = {auto}.from_pretrained({subject.repo!r}, num_labels=1, dtype='auto')\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({subject.repo!r})\n{ids}print(model(**ids).logits[0, 0].item())\n"
+    )
+    return f"## How to use\n\nIt gives a text a score: more is better.\n\n{block(python, 'python')}"
+
+
 def _use(subject: Subject) -> str:
+    if subject.judges:
+        return _score(subject)
     repo, base = subject.repo, subject.base
     if subject.kind == "adapter":
         load = (
@@ -130,7 +154,7 @@ def _use(subject: Subject) -> str:
     return f"## How to use\n\n{block(python, 'python')}\n\nServed by vLLM:\n\n{block(serve, 'sh')}"
 
 
-def _training(facts: RunFacts) -> str:
+def _training(facts: RunFacts, weights: Weights | None) -> str:
     rows = [("task", code(facts.value("recipe", "task"))), ("weights trained in", code(facts.value("model", "trained_dtype")))]
     count = facts.value("model", "trained_parameters")
     if isinstance(count, int):
@@ -140,7 +164,9 @@ def _training(facts: RunFacts) -> str:
     for section, keys in (("peft", LORA), ("training", TRAINING)):
         known = [(key, facts.value(section, key)) for key in keys if facts.value(section, key) not in (None, False, -1, [], {})]
         rows += [(code(key), code(_value(value))) for key, value in known]
-    rows.append(("steps", f"{facts.manifest.step:,}" if facts.manifest.step is not None else "—"))
+    steps = f"{facts.manifest.step:,}" if facts.manifest.step is not None else "—"
+    apart = weights is not None and weights.step is not None and weights.step != facts.manifest.step
+    rows.append(("steps", f"{steps}; these weights are of step {weights.step:,}" if weights and apart else steps))
     rows.append(("hardware", code(_hardware(facts))))
     if facts.seconds is not None:
         rows.append(("time", _duration(facts.seconds)))
@@ -157,18 +183,38 @@ def _hardware(facts: RunFacts) -> str:
     return f"{count} × {name}" if isinstance(count, int) and count > 1 else name
 
 
-def _figures(facts: RunFacts) -> str:
-    rows = [
-        (FIGURES[name], _figure(facts.losses[name][0]), _figure(facts.losses[name][1]))
-        for name in FIGURES
-        if name in facts.losses and all(map(math.isfinite, facts.losses[name]))
-    ]
-    found = f"## Figures\n\n{table(('', 'first', 'last'), rows)}" if rows else ""
-    reports = [text for text in map(_evaluation, facts.evaluations) if text]
-    return "\n\n".join([*([found] if found else []), *reports])
+def _figures(facts: RunFacts, weights: Weights | None) -> str:
+    """The training's own figures at the published weights, then the evaluations of these, and apart from them those of others."""
+    step = weights.step if weights else None
+    rows = [(title, *cells) for name, title in FIGURES.items() if (cells := _first_and_now(facts.curves.get(name), step))]
+    head = ("", "first", "last" if step is None else "these weights")
+    parts = [f"## Figures\n\n{table(head, rows)}"] if rows else []
+    own = [one for one in facts.evaluations if weights is not None and weights.are_of(one)]
+    others = [one for one in facts.evaluations if one not in own]
+    parts += [text for one in own if (text := _evaluation(one, "### Evaluation"))]
+    apart = [text for one in others if (text := _evaluation(one, f"#### {_whose(one)}"))]
+    if apart:
+        parts += ["### Evaluations of other weights of this run\n\nNot of what is published here.", *apart]
+    return "\n\n".join(parts)
 
 
-def _evaluation(document: dict[str, Any]) -> str:
+def _first_and_now(curve: Curve | None, step: int | None) -> tuple[str, ...]:
+    """A figure's first value and the one of a step (None: the last), each with the step at which it was measured; () without them."""
+    pairs = [(value, int(at)) for at, value in zip(curve.steps, curve.values)] if curve else []
+    until = [pair for pair in pairs if step is None or pair[1] <= step]
+    if not until or not all(math.isfinite(value) for value, _ in (until[0], until[-1])):
+        return ()
+    return tuple(f"{_figure(value)} (step {at:,})" for value, at in (until[0], until[-1]))
+
+
+def _whose(report: dict[str, Any]) -> str:
+    """The weights that a report is of, as its evaluation called them."""
+    source = report.get("source")
+    words = source.get("words") if isinstance(source, dict) else None
+    return f"Evaluation of {code(short(str(words)) if words else 'unnamed weights')}"
+
+
+def _evaluation(document: dict[str, Any], title: str) -> str:
     """The figures of one report (tuitune eval), without its rows: those are somebody's data."""
     try:
         sides, figures = list(document["sides"]), list(document["figures"])
@@ -177,7 +223,7 @@ def _evaluation(document: dict[str, Any]) -> str:
     except (KeyError, TypeError, ValueError, AttributeError):
         return ""  # a report of another version
     head = ("metric", *map(code, sides), *(("difference", "95 % interval") if len(sides) == 2 else ()), "rows")
-    return f"### Evaluation on {files or 'held-out rows'}\n\n{table(head, rows)}" if rows else ""
+    return f"{title} on {files or 'held-out rows'}\n\n{table(head, rows)}" if rows else ""
 
 
 def _evaluated(figure: dict[str, Any], sides: list[str]) -> tuple[str, ...]:

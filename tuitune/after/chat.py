@@ -45,9 +45,6 @@ def run(job: Job) -> dict[str, Any]:
     """Load the sides, answer until somebody ends it; how many turns there were."""
     sides = _load(job)
     chat = Chat(job, sides, str(job.args.get("system") or ""))
-    for side in sides:
-        if not side.model.can_generate():
-            raise UserError(f"{side.words}: a reward model judges answers and writes none")
     job.emit("chat", sides=[_told(side) for side in sides], system=chat.system, params=chat.params.as_dict())
     job.state("running", "ready")
     idle = 60 * float(job.args.get("idle_minutes") or 30)

@@ -30,9 +30,12 @@ def start_chat(
     """
     source = find_source(text, workspace)
     sides: list[dict[str, Any]] = [{"source": source.reference, "adapter": True}]
+    source.must_write("nothing to chat with")
     sources = [source]
     if against is not None:
         side, other = _other(source, against, workspace)
+        if other is not None:
+            other.must_write("nothing to chat with")
         sides.append(side)
         sources += [other] if other is not None else []
     args: dict[str, Any] = {"sides": sides, "system": system, "four_bit": four_bit}

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from tuitune.after import forgetting, generate, harness, report
 from tuitune.after.examples import Example, examples
 from tuitune.after.figures import Scores, figures
 from tuitune.after.job import Job
+from tuitune.after.ledger_facts import adapter_hash, merged_from, name_in
 from tuitune.after.loading import load
 from tuitune.after.measuring import Rows, score
 from tuitune.after.metrics import Wanted
@@ -75,7 +77,9 @@ class Evaluation:
             harness.require()  # before minutes of loading
         self.source = find_source(args.source, job.workspace)
         recipe = self.source.recipe
-        self.four_bit = bool(recipe and (recipe.quantization or {}).get("load_in_4bit")) if args.four_bit is None else args.four_bit
+        trained = bool(self.source.quantized or (recipe and (recipe.quantization or {}).get("load_in_4bit")))
+        self.four_bit = trained if args.four_bit is None else args.four_bit
+        self.weights = _weights(self.source)
         self.base = self._base()
         self.sides: list[str] = ["base", self.source.kind] if self.base else [self.source.kind]
         self.examples = self._examples()
@@ -135,9 +139,7 @@ class Evaluation:
         """Every side on everything, until it is done or somebody wants it to end."""
         own = self.source.kind
         model, tokenizer = load(self.source, adapter=True, four_bit=self.four_bit, dtype=self.args.dtype, device=self._device)
-        if not model.can_generate():
-            raise UserError(f"{self.source.words} is a reward model: it judges answers and writes none, so that nothing here measures it")
-        self.device, self.precision = _name_of(model), "4 bits" if self.four_bit else str(model.dtype).removeprefix("torch.")
+        self.device, self.precision = _name_of(model), _precision(model)
         self.job.state("running")
         self.rows = Rows.of(self.examples, self.wanted, _recipe(self.source, self.job), tokenizer)
         if self.base is None or own == "adapter":
@@ -212,6 +214,7 @@ class Evaluation:
                 "base": self.source.base,
                 "precision": self.precision,
                 "run": self.source.run.name if self.source.run else None,
+                **self.weights,
             },
             "sides": self.sides,
             "data": self._data(done),
@@ -272,6 +275,23 @@ def _as(model: Any, side: str, kind: str) -> Iterator[None]:
             yield
     else:
         yield
+
+
+def _precision(model: Any) -> str:
+    """What the weights are computed from, by the model as it was loaded."""
+    if getattr(model, "is_loaded_in_8bit", False):
+        return "8 bits"
+    return "4 bits" if getattr(model, "is_loaded_in_4bit", False) else str(model.dtype).removeprefix("torch.")
+
+
+def _weights(source: Source) -> dict[str, str | None]:
+    """What tells these weights from others of their run, which trains on and has checkpoints (tuitune.after.ledger_facts)."""
+    folder = source.adapter or Path(source.base)
+    known = folder.is_dir()
+    return {
+        "folder": name_in(source.run, folder) if known and source.run is not None else None,
+        "adapter_sha256": (adapter_hash(folder) or merged_from(folder)) if known else None,
+    }
 
 
 def _recipe(source: Source, job: Job) -> Recipe:

@@ -10,16 +10,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tuitune.after.chat_start import needed_bytes
 from tuitune.after.commands import follow
 from tuitune.after.metrics import parse_metrics
 from tuitune.after.report import between, number, signed
-from tuitune.after.source import find_source
+from tuitune.after.source import Source, find_source
 from tuitune.after.start import start_job
 from tuitune.errors import UserError
 from tuitune.printing import print_json
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.listing import reference
 from tuitune.text import printable
+
+BATCH = 1 << 30  # bytes for the logits of a batch whose losses are read
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -50,10 +53,19 @@ def start_evaluation(source: str, arguments: dict[str, Any], workspace: Path) ->
     """The job `eval` of a run or model as a person names it; `arguments` as tuitune.after.evaluate.Arguments has them. UserError when it
     cannot be started."""
     found = find_source(source, workspace)
+    found.must_write("no answer to measure here; its accuracy on held-out pairs is in its run (eval_accuracy, with dataset.eval)")
     data = arguments.get("data") or (found.recipe.dataset["eval"] if found.recipe else [])
     hub = [str(one["path"]) for one in data if not Path(str(one["path"])).is_absolute()]
     hub += ["lm-evaluation-harness"] if arguments.get("harness") else []
-    return start_job("eval", {"source": found.reference, "words": found.words, "hub": hub, **arguments}, found, workspace)
+    room = {} if "gpus" in arguments or (needed := _gpu_bytes(found, arguments.get("four_bit"))) is None else {"gpu_bytes": needed}
+    return start_job("eval", {"source": found.reference, "words": found.words, "hub": hub, **room, **arguments}, found, workspace)
+
+
+def _gpu_bytes(source: Source, four_bit: bool | None) -> int | None:
+    """What it needs of a GPU beside a training: the model, and the logits of one batch of losses, which are halved where there is less.
+    A full fine-tuning's base is as large and comes after it. None when the files are not here yet."""
+    needed = needed_bytes([source], four_bit)
+    return None if needed is None else needed + BATCH
 
 
 def job_arguments(args: argparse.Namespace, workspace: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tuitune.text import printable
 from tuitune.trainer.box import Box, model_dtype
 from tuitune.trainer.build import why_no_adapter, why_not_loaded
 from tuitune.trainer.device import look
-from tuitune.trainer.methods import method_for
+from tuitune.trainer.eight_bits import say_it_once
 from tuitune.trainer.new_tokens import TOKENIZER, grown_to, join_types
 
 NF4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}  # where no recipe says how the base was quantised
@@ -33,6 +33,10 @@ def load(source: Source, *, adapter: bool, four_bit: bool, dtype: str | None = N
     folder = source.adapter if adapter else None
     tokenizer = _from_pretrained(transformers.AutoTokenizer, source, _tokenizer_of(source, folder))
     model = _base(source, four_bit, dtype, box)
+    if source.judges and model.config.get_text_config().pad_token_id is None:
+        model.config.get_text_config().pad_token_id = (
+            tokenizer.pad_token_id
+        )  # by it the last token of a padded row is found, which is scored
     if folder is not None:
         model = _adapted(model, folder, tokenizer)
     model.eval()
@@ -52,10 +56,11 @@ def _base(source: Source, four_bit: bool, dtype: str | None, box: Box) -> Any:
     if section.get("attn_implementation") not in (None, "auto"):
         arguments["attn_implementation"] = section["attn_implementation"]
     if four_bit:
+        say_it_once()
         arguments["quantization_config"] = quantisation(source, wanted)
     if box.cuda:
         arguments["device_map"] = {"": 0}
-    if source.recipe is not None and method_for(source.recipe.task).sequence_model:
+    if source.judges:
         return _from_pretrained(transformers.AutoModelForSequenceClassification, source, source.base, num_labels=1, **arguments)
     return _from_pretrained(transformers.AutoModelForCausalLM, source, source.base, **arguments)
 

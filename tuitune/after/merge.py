@@ -32,14 +32,14 @@ def run(job: "Job") -> dict[str, Any]:
     job.state("loading", f"loading {printable(source.base)}")
     merged = merge(source, plan, args["max_shard_size"], device)
     job.state("running")
-    if source.recipe is not None and source.recipe.task == "reward":
-        job.warn("a reward model writes no text, so the merged one was not compared with the adapter")
-        return merged
     if not args["check"]:
         return merged
-    from tuitune.after.equivalence import check_merge
+    if source.judges:
+        from tuitune.after.same_scores import check_scores as check
+    else:
+        from tuitune.after.equivalence import check_merge as check
 
-    found = check_merge(source, plan, device, job.progress, job.stopped)
+    found = check(source, plan, device, job.progress, job.stopped)
     write_record(plan.out, {**json.loads((plan.out / RECORD).read_bytes()), "check": found})
     if not found["passed"]:
         job.warn(found["words"])

@@ -42,7 +42,9 @@ def merge(args: argparse.Namespace) -> int:
         _print(check["words"] if check else "not checked (--no-check)")
         if check and check.get("four_bit"):
             small = check["four_bit"]
-            _print(f"the adapter on the 4-bit base of its training: {small['relative']:.2%}, {small['agree']:.1%} of the tokens the same")
+            _print(
+                f"the adapter on the quantised base of its training: {small['relative']:.2%}, {small['agree']:.1%} of the tokens the same"
+            )
     return 1 if check and not check["passed"] else 0
 
 
@@ -81,6 +83,8 @@ def start_export(source: "Source", args: argparse.Namespace, workspace: Path) ->
     from tuitune.after.gguf_file import find_converter
     from tuitune.after.start import start_job
 
+    if args.to == "gguf" or args.snippets:
+        source.must_write("no GGUF file and no server for it; `tuitune merge` makes the folder that transformers loads")
     if args.to == "gguf":
         find_converter(args.converter)
     out = _folder(args.out) or default_export(source, args.quant)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tuitune.after.card import Kind, Subject, has_template, model_card, public_base
-from tuitune.after.ledger_facts import RunFacts
+from tuitune.after.ledger_facts import RunFacts, weights_of
 from tuitune.after.private import short
+from tuitune.after.source import is_judge
 from tuitune.errors import UserError
 from tuitune.secrets import Masker
 from tuitune.text import printable
@@ -110,7 +111,9 @@ def plan_push(folder: Path, repo: str, *, public: bool = False, base: str | None
     names = sorted(_names(folder))
     allowed = ADAPTER if kind == "adapter" else MODEL
     chosen = [one for one in names if any(fnmatchcase(one, pattern) for pattern in allowed)]
-    subject = Subject(repo, kind, name, facts, has_template(folder), config.get("r"), config.get("dtype"), (merged or {}).get("check"))
+    check, weights = (merged or {}).get("check"), weights_of(folder, facts) if facts is not None else None
+    judges = is_judge(config) or (facts is not None and facts.value("recipe", "task") == "reward")
+    subject = Subject(repo, kind, name, facts, has_template(folder), config.get("r"), config.get("dtype"), check, weights, judges)
     card = model_card(subject).encode()
     files = [PushFile(CARD, len(card), "made from the run's records" if facts else "made from the folder", card)]
     files += [_file(folder, one, name) for one in chosen]

@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tuitune.errors import UserError
-from tuitune.preflight.model_files import AdapterFiles
+from tuitune.preflight.model_files import AdapterFiles, ModelFiles, locate_model
 from tuitune.recipe.document import read_document
 from tuitune.recipe.recipe import Recipe, from_document
 from tuitune.runs.directory import RunDirectory, runs_folder
@@ -53,6 +54,19 @@ class Source:
         return Path(self.reference).name
 
     @property
+    def judges(self) -> bool:
+        """Whether it is a reward model, which scores texts and writes none: by its recipe, else by its own configuration."""
+        if self.recipe is not None:
+            return self.recipe.task == "reward"
+        folder = self.adapter or locate_model({"name_or_path": self.base, "revision": self.revision})
+        return folder is not None and is_judge(AdapterFiles(folder).config if self.adapter else ModelFiles(folder).config)
+
+    def must_write(self, what: str) -> None:
+        """UserError for a reward model, of which `what` (a few words) makes no sense."""
+        if self.judges:
+            raise UserError(f"{self.words} is a reward model: it judges texts and writes none, so there is {what}")
+
+    @property
     def trust_remote_code(self) -> bool:
         """Whether the recipe has allowed the model's own code."""
         return bool(self.recipe and self.recipe.model.get("trust_remote_code") is True)
@@ -60,6 +74,13 @@ class Source:
     def over(self, base: str) -> "Source":
         """The same over another base, whose code the recipe has not allowed."""
         return replace(self, base=base, revision=None, recipe=_without_trust(self.recipe))
+
+
+def is_judge(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter_config.json or config.json is of a model with a classification head."""
+    architectures = config.get("architectures")
+    named = architectures if isinstance(architectures, list) else []
+    return config.get("task_type") == "SEQ_CLS" or any(str(name).endswith("ForSequenceClassification") for name in named)
 
 
 def find_source(text: str, workspace: Path) -> Source:

@@ -25,6 +25,7 @@ from tuitune.recipe.document import parse
 from tuitune.runs.directory import RunDirectory, create_workspace_run, runs_folder
 from tuitune.runs.listing import list_runs
 from tuitune.runs.manifest import ENDED, Manifest, read_manifest, without_hub, write_manifest
+from tuitune.runs.results import result_of
 
 LOOK_S = 1.0
 SWEEP = "sweep"  # key of a run's `job`: the id of the sweep it belongs to; `trial`: its number there
@@ -130,6 +131,9 @@ class Sweep:
             manifest = read_manifest(self.runs[trial.number])
             trial.state, trial.why = manifest.living_state(), manifest.why
             trial.seconds = None if manifest.ended is None or manifest.created is None else manifest.ended - manifest.created
+            trial.left = (
+                (result_of(self.runs[trial.number], manifest) or {}).get("step", manifest.step) if manifest.state in ENDED else None
+            )
             trial.look(self.metric, self.goal)
             if self._lives(trial) and trial.verdict is None and self.after is not None:
                 others = [other for other in self.trials if other is not trial and other.run is not None]

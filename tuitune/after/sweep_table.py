@@ -23,8 +23,10 @@ Goal = Literal["min", "max"]
 
 @dataclass
 class Trial:
-    """One run of a sweep. `values`: recipe key → value; `run`: its id, None before it starts; `value` at `step`: its best of the metric so
-    far; `why`: of its state, by its manifest; `verdict`: why the sweep counts it as over though it has not trained to its end."""
+    """One run of a sweep. `values`: recipe key → value; `run`: its id, None before it starts; `value` at `step`: the metric of the weights
+    that it leaves (so far: of its last evaluation), by which runs are ranked; `best` at `best_step`: the best evaluation on its way;
+    `left`: the step of the weights that it left, None until it has; `why`: of its state, by its manifest; `verdict`: why the sweep counts
+    it as over though it has not trained to its end."""
 
     number: int
     values: dict[str, Any]
@@ -32,20 +34,24 @@ class Trial:
     state: str = "waiting"
     value: float | None = None
     step: int | None = None
+    best: float | None = None
+    best_step: int | None = None
+    left: int | None = None
     seconds: float | None = None
     verdict: str | None = None
     why: str | None = None
     curve: Curve = field(default_factory=Curve, repr=False)
 
     def look(self, metric: str, goal: Goal) -> None:
-        """Take the best value from the curve: of evaluations the best one, of a training's logs the average of the last ten."""
+        """Take the value of what it leaves from the curve: the last evaluation at or before that step, of a training's logs the average
+        of the last ten up to there. The best evaluation beside it: its weights may be in a checkpoint, and are not the result."""
         pairs = [(value, int(step)) for step, value in zip(self.curve.steps, self.curve.values) if isfinite(value)]
-        if not pairs:
-            return
+        until = [pair for pair in pairs if self.left is None or pair[1] <= self.left]
+        self.value, self.step = until[-1] if until else (None, None)
         if metric.startswith("eval_"):
-            self.value, self.step = (min if goal == "min" else max)(pairs, key=lambda pair: pair[0])
-        else:
-            self.value, self.step = fmean(value for value, _ in pairs[-NOISY:]), pairs[-1][1]
+            self.best, self.best_step = (min if goal == "min" else max)(pairs, key=lambda pair: pair[0]) if pairs else (None, None)
+        elif until:
+            self.value = fmean(value for value, _ in until[-NOISY:])
 
     def best_until(self, step: float, goal: Goal) -> float | None:
         """Its best value at or before a step; None when it has none."""
@@ -118,7 +124,9 @@ def page(table: Mapping[str, Any]) -> str:
     )
     keys = list(trials[0]["values"]) if trials else []
     titles = ["run", *keys, table["metric"], "at step", "state", "minutes"]
-    lines = [f"# Sweep over {', '.join(keys)}", "", f"{'Less' if table['goal'] == 'min' else 'More'} of {table['metric']} is better.", ""]
+    better = f"{'Less' if table['goal'] == 'min' else 'More'} of {table['metric']} is better; it is of the weights that a run leaves"
+    keeps = "its last ones, or the best checkpoint's with `training.load_best_model_at_end`"
+    lines = [f"# Sweep over {', '.join(keys)}", "", f"{better}: {keeps}.", ""]
     lines += [_row(titles), _row(["---"] * len(titles))]
     for row in trials:
         mark = " **best**" if row["number"] == table["best"] else ""
@@ -134,7 +142,18 @@ def page(table: Mapping[str, Any]) -> str:
         ]
         lines.append(_row(cells))
     notes = [f"- {row['run']}: {printable(row['verdict'] or row['why'])}" for row in trials if row["verdict"] or row["state"] == "failed"]
+    notes += [f"- {row['run']}: {apart}" for row in trials if (apart := _apart(row))]
     return "\n".join(lines + (["", *notes] if notes else [])) + "\n"
+
+
+def _apart(row: Mapping[str, Any]) -> str:
+    """Where the figure of a run is of other weights than it leaves, or it had better ones on the way; "" for neither."""
+    parts = []
+    if row.get("left") is not None and row["step"] is not None and row["step"] != row["left"]:
+        parts.append(f"its figure is of step {row['step']}, what it leaves is of step {row['left']}")
+    if row.get("best") is not None and row["best"] != row["value"]:
+        parts.append(f"its best evaluation was {row['best']:.5g} at step {row['best_step']}")
+    return "; ".join(parts)
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from tuitune.errors import UserError
 from tuitune.hub.gpu import GpuSampler
 from tuitune.hub.lease import GpusTaken, Lease, take_lease
 from tuitune.hub.record import RunRecord
@@ -21,7 +22,7 @@ class Cards:
     def take(self) -> Lease:
         """Take the cards that the recipe asks for, unless they are held. GpusTaken when others have them.
 
-        A job whose arguments say what it needs (`gpu_bytes`) may share the card of another run that leaves so much of it free.
+        A job whose arguments say what it needs (`gpu_bytes`) may share the card of another run that leaves so much of it free at its peak.
         """
         manifest = self.record.manifest
         if self.lease is None and manifest.kind in WITHOUT_GPU:
@@ -46,7 +47,7 @@ class Cards:
                 return self.take()
             except GpusTaken as taken:
                 if section(self.record.run, "launch").get("wait") is not True:
-                    raise
+                    raise _refused(taken, self.record.manifest.kind) from None
                 if not told:
                     told = True
                     on_wait()
@@ -60,3 +61,13 @@ class Cards:
         if self.lease is not None:
             self.lease.release()
             self.lease = None
+
+
+def _refused(taken: GpusTaken, kind: str) -> UserError:
+    """The error for whoever asked: a job's place is chosen by an option, a run's by its recipe."""
+    if kind == "train":
+        return taken
+    return UserError(
+        f"other runs have the GPUs: {taken.holders}. Suspend one (tuitune send RUN pause mode=suspend), wait for its end, or use the CPU "
+        "(--cpu)"
+    )

@@ -13,9 +13,11 @@ from typing import Any, TextIO
 
 from tuitune.bus.sockets import user_folder
 from tuitune.errors import UserError
+from tuitune.hub.headroom import holding
 from tuitune.recipe.devices import wants_cpu
 
 GIB = 1 << 30
+ROOM = "TUITUNE_GPU_ROOM"  # to a job that shares a card: the bytes that it may take
 IDLE = 0.1  # a card with less of its memory in use counts as idle
 
 
@@ -38,10 +40,12 @@ class Lease:
     locks: list[TextIO]
     cpu: bool = False  # the recipe keeps off the cards that there are
     note: str = ""  # one sentence for the user, about cards that stay idle
+    room: int | None = None  # bytes of a shared card that are not the other run's
 
     def environment(self) -> dict[str, str]:
-        """What the trainer needs to see these cards and no others."""
-        return {"CUDA_VISIBLE_DEVICES": ",".join(self.uuids)} if self.uuids or self.cpu else {}
+        """What the trainer needs to see these cards and no others, and a job to keep to its part of a shared one."""
+        room = {} if self.room is None else {ROOM: str(self.room)}
+        return {"CUDA_VISIBLE_DEVICES": ",".join(self.uuids), **room} if self.uuids or self.cpu else {}
 
     def descriptors(self) -> tuple[int, ...]:
         """The locks' file descriptors, for the trainer to inherit."""
@@ -65,7 +69,8 @@ def take_lease(
     """Cards for `launch.gpus` (auto: the free one with the most free memory; a number: so many; 0, "none" or "cpu": no card).
 
     devices: of GpuSampler.sample(). CUDA_VISIBLE_DEVICES of the environment narrows the choice (its numbers are taken in the driver's
-    order, which is CUDA's where the cards are alike). beside: bytes of memory with which a job is content on a card that another run has.
+    order, which is CUDA's where the cards are alike). beside: bytes of memory with which a job is content on a card that another run has,
+    as long as they are free at that run's peak too.
     GpusTaken when not enough of them are free; UserError when there are not so many.
     """
     wanted = "auto" if wanted is None else wanted  # `gpus:` with nothing after it
@@ -78,11 +83,12 @@ def take_lease(
     cards = candidates(devices, environment)
     if count > max(1, len(cards)):
         raise UserError(f"launch.gpus: {count}: {len(cards) or 'no'} GPUs are to be seen here; write {len(cards) or 'cpu'}")
-    lease, holders = Lease([], []), []
+    lease = Lease([], [])
+    taken: list[tuple[Mapping[str, Any], str]] = []
     for position, device in enumerate(cards):
         lock, holder = _lock(str(device["uuid"]), run)
         if lock is None:
-            holders.append(f"GPU {device.get('index')} by {holder}")
+            taken.append((device, holder))
             continue
         lease.uuids.append(str(device["uuid"]))
         lease.locks.append(lock)
@@ -90,23 +96,33 @@ def take_lease(
             lease.note = _note(device, cards[position + 1 :]) if wanted == "auto" and beside is None else ""
             return lease
     lease.release()
-    if holders and beside is not None and count == 1:
-        return _shared(cards[0], beside, holders)
-    if holders:
-        raise GpusTaken("; ".join(holders))
+    if taken and beside is not None and count == 1:
+        return _shared([card for card, _ in taken], beside, [holder for _, holder in taken])
+    if taken:
+        raise GpusTaken("; ".join(f"GPU {card.get('index')} by {holder}" for card, holder in taken))
     return Lease([], [])
 
 
-def _shared(card: Mapping[str, Any], needed: int, holders: Sequence[str]) -> Lease:
-    """The card with the most free memory, without its lock: the run that has it keeps it. UserError when that is too little."""
-    free = (card.get("mem_total") or 0) - (card.get("mem_used") or 0)
-    if free < needed:
+def _shared(cards: Sequence[Mapping[str, Any]], needed: int, runs: Sequence[str]) -> Lease:
+    """The card that has the most left at the peak of the run that holds it, without its lock: that run keeps it. UserError when that is
+    too little. runs: the holders, in the order of `cards`."""
+    held = [holding(Path(run), str(card["uuid"])) for card, run in zip(cards, runs, strict=True)]
+    free = [(card.get("mem_total") or 0) - (card.get("mem_used") or 0) - one.to_come for card, one in zip(cards, held, strict=True)]
+    position = max(range(len(cards)), key=lambda number: (held[number].peak is not None, free[number]))
+    card, run, one, left = cards[position], runs[position], held[position], max(0, free[position])
+    name = Path(run).name
+    remedy = f"{one.free_it}, or use the CPU (--cpu)"
+    if one.peak is None:
         raise UserError(
-            f"it needs {needed / GIB:.1f} GiB of a GPU's memory, and {free / GIB:.1f} GiB are free beside other runs "
-            f"({'; '.join(holders)}): suspend that run (tuitune send RUN pause mode=suspend), wait for its end, or use the CPU (--cpu)"
+            f"nobody knows yet how much of GPU {card.get('index')} {name} takes at its peak ({run}; a training says so at step 1): {remedy}"
         )
-    note = f"shares GPU {card.get('index')} with another run, which leaves {free / GIB:.1f} GiB free ({'; '.join(holders)})"
-    return Lease([str(card["uuid"])], [], note=note)
+    if left < needed:
+        raise UserError(
+            f"it needs {needed / GIB:.1f} GiB of a GPU's memory, and {left / GIB:.1f} GiB are left of GPU {card.get('index')} beside "
+            f"{name}, which takes {one.peak / GIB:.1f} GiB at its peak ({one.known_from}; {run}): {remedy}"
+        )
+    note = f"shares GPU {card.get('index')} with {name}, which leaves {left / GIB:.1f} GiB at its peak ({one.known_from})"
+    return Lease([str(card["uuid"])], [], note=note, room=left)
 
 
 def _count(wanted: object) -> int:

@@ -137,6 +137,7 @@ def _manifest(run: RunDirectory) -> dict[str, Any]:
         "source rows": manifest.data_fingerprint,
         "tokens and labels": manifest.data_sha256,
         "names of trained weights": manifest.trainable_sha256,
+        "reward functions": manifest.rewards_sha256,
     }
     known = {name: value[:12] for name, value in hashes.items() if value}
     return {"data": known, "versions": {name: version for name, version in manifest.versions.items() if version}}

@@ -56,8 +56,9 @@ def _start_ticks(pid: int) -> int | None:
 class Manifest:
     """Times are unix seconds, steps are optimizer steps, `host` is where the processes are.
 
-    The hashes say what was trained on what: the source rows, the ids and labels made of them, and the names of the trained weights;
-    None until the trainer has told them. `overridden`: ids of the preflight errors in spite of which the run was started.
+    The hashes say what was trained on what: the source rows, the ids and labels made of them, the names of the trained weights, and the
+    file with the reward functions where the task has one; None until the trainer has told them. `overridden`: ids of the preflight errors
+    in spite of which the run was started.
 
     `resume_from` (a folder name in checkpoints/, None: the beginning) and `overrides` (section → key → value, laid over the recipe) are the
     present attempt's; the trainer obeys them. `passed_over`: why not from a later checkpoint, a sentence for each that was damaged after it
@@ -90,6 +91,7 @@ class Manifest:
     data_fingerprint: str | None = None
     data_sha256: str | None = None
     trainable_sha256: str | None = None
+    rewards_sha256: str | None = None
     hub: Process | None = None
     trainer: Process | None = None
     kind: str = "train"
@@ -105,6 +107,7 @@ class Manifest:
                 self.data_fingerprint = _text(record.get("fingerprint"), self.data_fingerprint)
                 self.data_sha256 = _text(record.get("sha256"), self.data_sha256)
                 self.trainable_sha256 = _text(record.get("trainable_sha256"), self.trainable_sha256)
+                self.rewards_sha256 = _text(record.get("rewards_sha256"), self.rewards_sha256)
             case "metrics":
                 self.take_step(record)
                 self.max_steps = _count(record.get("max_steps"), self.max_steps)

@@ -174,7 +174,7 @@ def _build(
 def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest, manifest: Manifest, rank: Rank) -> None:
     from tuitune.trainer.kept import Shape
     from tuitune.trainer.proof import ProofCallback
-    from tuitune.trainer.resuming import changed_since
+    from tuitune.trainer.resuming import changed_rewards, changed_since
     from tuitune.trainer.telemetry import TelemetryCallback
     from tuitune.trainer.watch import Watch
 
@@ -190,7 +190,10 @@ def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: Stop
     checkpoint = run.checkpoints / manifest.resume_from
     overridden = manifest.overrides.get("training", {}).keys() & set(Shape.__dataclass_fields__)
     trainer.take_up(checkpoint, Shape.of(trainer.args) if overridden else None)
-    changed = manifest.passed_over + changed_since(run, manifest.attempt, installed())
+    rewards = changed_rewards(manifest, built.recipe)
+    if rewards is not None:
+        telemetry.journal.emit("warning", text=f"{rewards}: from here on it learns by the new ones, and rewards before and after differ")
+    changed = manifest.passed_over + ([rewards] if rewards else []) + changed_since(run, manifest.attempt, installed())
     telemetry.journal.emit("seam", attempt=manifest.attempt, step=step_of(checkpoint), checkpoint=str(checkpoint), changed=changed)
     trainer.train(resume_from_checkpoint=str(checkpoint))
 
@@ -227,7 +230,14 @@ def _save(built: "Built", run: RunDirectory, telemetry: "Telemetry") -> dict[str
             ) from error
     adapted = hasattr(built.trainer.model, "peft_config")
     size = sum(path.stat().st_size for path in run.adapter.rglob("*") if path.is_file())
-    return {"path": str(run.adapter), "kind": "adapter" if adapted else "model", "bytes": size}
+    return {"path": str(run.adapter), "kind": "adapter" if adapted else "model", "bytes": size, "step": _step_of_weights(built, telemetry)}
+
+
+def _step_of_weights(built: "Built", telemetry: "Telemetry") -> int:
+    """After how many steps the weights were as they are saved: with load_best_model_at_end the trainer has gone back."""
+    args, best = built.trainer.args, built.trainer.state.best_model_checkpoint
+    back = step_of(Path(best)) if args.load_best_model_at_end and best is not None else None
+    return telemetry.step if back is None else back
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from tuitune.trainer.adapter_dtype import set_adapter_dtype
 from tuitune.trainer.box import Box, FillIn, attention, keeps_apart, model_dtype, training_fill_ins
 from tuitune.trainer.control import controlled
 from tuitune.trainer.device import look
+from tuitune.trainer.eight_bits import say_it_once
 from tuitune.trainer.joined_rows import join_rows
 from tuitune.trainer.kernels import choose_kernels
 from tuitune.trainer.methods import Method, method_for
@@ -265,6 +266,7 @@ def _model(built: Built, tokenizer: Any, seed: int) -> Any:
     if chosen:
         arguments["attn_implementation"] = section["attn_implementation"]
     if recipe.quantization:
+        say_it_once()
         stored = quantisation(recipe)
         built.filled |= {("quantization", key): fill for key, fill in stored.items()}
         values = recipe.quantization | {key: fill.value for key, fill in stored.items()}

@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from tuitune.files import file_hash
 from tuitune.trainer.build import Built
 
 TOKENS = (  # sft; kto; dpo and reward; orpo and cpo
@@ -35,6 +37,7 @@ def describe(built: Built) -> dict[str, Any]:
         "fingerprint": built.train.fingerprint(),
         "sha256": hashed.sha256 if integer_columns(prepared) else built.train.fingerprint(),  # prompts become tokens within the step
         "trainable_sha256": _trainable_hash(built.trainer.model),
+        "rewards_sha256": file_hash(Path(built.recipe.rewards["file"])) if built.recipe.rewards else None,
     }
 
 

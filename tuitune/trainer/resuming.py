@@ -11,9 +11,12 @@ import torch
 
 from tuitune.bus.journal import JournalTail
 from tuitune.errors import UserError
+from tuitune.files import file_hash
+from tuitune.recipe.recipe import Recipe
 from tuitune.runs.checkpoints import damage, marked_files
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.manifest import Manifest
+from tuitune.text import printable
 from tuitune.trainer.kept import Kept, Progress, Shape, batches_to_skip, last_step, read_progress
 from tuitune.trainer.live_settings import by_steps, live_scheduler, live_schedules
 
@@ -122,6 +125,19 @@ def verify(checkpoint: Path, manifest: Manifest, data: dict[str, Any], *, read: 
         before = getattr(manifest, key)
         if before is not None and data.get(key.removeprefix("data_")) not in (None, before):
             raise UserError(f"{sentence}, or start a new run with model.adapter: {checkpoint}")
+
+
+def changed_rewards(manifest: Manifest, recipe: Recipe) -> str | None:
+    """That the file with the reward functions is not the one the run has learnt by so far, in a sentence. It is told and not refused: a
+    function that failed is mended before its run goes on."""
+    before = manifest.rewards_sha256
+    if before is None or recipe.rewards is None:
+        return None
+    file = Path(recipe.rewards["file"])
+    now = file_hash(file)
+    if now == before:
+        return None
+    return f"the reward functions have changed: {printable(str(file))} was {before[:12]}… and is {now[:12]}… (sha256)"
 
 
 def changed_since(run: RunDirectory, attempt: int, now: dict[str, str | None]) -> list[str]:

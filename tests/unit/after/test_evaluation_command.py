@@ -1,6 +1,7 @@
 """`tuitune eval`: what its words become, and what it prints of a job's report."""
 
 import argparse
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from tests.unit.after.test_figures import document
-from tuitune.after.evaluation_command import job_arguments, print_document
+from tuitune.after.chat_start import BESIDE
+from tuitune.after.evaluation_command import BATCH, job_arguments, print_document, start_evaluation
 from tuitune.after.forgetting import LIMIT, changes, warning
 from tuitune.command_line import build_parser
 from tuitune.errors import UserError
@@ -26,6 +28,28 @@ def arguments(folder: Path, *words: str) -> dict[str, Any]:
 
 def test_without_options_everything_is_the_recipes_and_the_jobs_own(tmp_path: Path) -> None:
     assert arguments(tmp_path) == {"max_new_tokens": 256}
+
+
+def started_with(folder: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
+    """The arguments of the job that `tuitune eval MODEL WORDS` starts; the model has 100,000 weights outside and as many inside layers."""
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text("{}")
+    tensors = {"model.embed_tokens.weight": (1000, 100), "model.layers.0.mlp.up_proj.weight": (1000, 100)}
+    header = {name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]} for name, shape in tensors.items()}
+    text = json.dumps(header).encode()
+    (folder / "model" / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    found: dict[str, Any] = {}
+    monkeypatch.setattr("tuitune.after.evaluation_command.start_job", lambda kind, args, source, workspace: found.update(args))
+    start_evaluation(str(folder / "model"), arguments(folder, *words), folder)
+    return found
+
+
+def test_it_says_what_it_needs_of_a_gpu_that_a_training_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert started_with(tmp_path, monkeypatch)["gpu_bytes"] == 400_000 + BESIDE + BATCH
+
+
+def test_on_the_cpu_it_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "gpu_bytes" not in started_with(tmp_path, monkeypatch, "--cpu")
 
 
 def test_files_become_absolute_and_columns_belong_to_each(tmp_path: Path) -> None:

@@ -76,11 +76,44 @@ def test_a_point_changes_its_values_and_nothing_else() -> None:
     assert "# varied" in text
 
 
-def test_the_best_evaluation_counts_and_of_training_logs_the_average() -> None:
-    assert (trial(1, 3.0, 1.0, 2.0).value, trial(1, 3.0, 1.0, 2.0).step) == (1.0, 20)
+def left(made: Trial, step: int, metric: str = "eval_loss", goal: Goal = "min") -> Trial:
+    """The trial when it has ended with the weights of that step."""
+    made.left = step
+    made.look(metric, goal)
+    return made
+
+
+def test_what_a_run_leaves_counts_not_the_best_evaluation_on_its_way() -> None:
+    made = left(trial(1, 3.0, 1.0, 2.0), 30)
+    assert (made.value, made.step) == (2.0, 30)
+    assert (made.best, made.best_step) == (1.0, 20)
+    assert trial(1, 0.9, 0.1, metric="eval_accuracy", goal="max").best == 0.9
+
+
+def test_a_run_that_went_back_to_its_best_checkpoint_leaves_that_one() -> None:
+    made = left(trial(1, 3.0, 1.0, 2.0), 20)
+    assert (made.value, made.step) == (1.0, 20)
+
+
+def test_of_training_logs_the_average_counts() -> None:
     assert trial(1, 3.0, 1.0, 2.0, metric="loss").value == 2.0
-    assert trial(1, 0.1, 0.9, metric="eval_accuracy", goal="max").value == 0.9
+    assert left(trial(1, 3.0, 1.0, 8.0, metric="loss"), 20, "loss").value == 2.0
+    assert trial(1, 3.0, 1.0, 2.0, metric="loss").best is None
     assert trial(1, float("nan")).value is None
+
+
+def test_the_run_with_the_best_result_wins_over_one_that_was_better_on_its_way() -> None:
+    overfits, learns = left(trial(1, 3.0, 0.5, 2.0), 30), left(trial(2, 3.0, 2.0, 1.0), 30)
+    table = document([overfits, learns], "eval_loss", "min", None)
+    assert table["best"] == 2
+    assert table["trials"][0]["best"] == 0.5
+    assert "- run-1: its best evaluation was 0.5 at step 20" in page(table).splitlines()
+    assert "run-2: " not in page(table)
+
+
+def test_a_figure_of_earlier_weights_than_those_left_says_so() -> None:
+    made = left(trial(1, 3.0, 2.0), 25)
+    assert "- run-1: its figure is of step 20, what it leaves is of step 25" in page(document([made], "eval_loss", "min", None))
 
 
 @pytest.mark.parametrize(

@@ -206,25 +206,3 @@ def test_a_trainer_that_outlives_its_hub_keeps_the_card(take: Taker, tmp_path: P
     assert select.select([pidfd], [], [], 10)[0]
     os.close(pidfd)
     assert take(cards=[FREE]).uuids == ["GPU-bbbb-2"]
-
-
-# --- jobs beside a training -------------------------------------------------------------------------------------------------------
-
-
-def test_a_job_that_says_what_it_needs_shares_a_card_that_has_so_much_free(tmp_path: Path) -> None:
-    card = {"index": 0, "uuid": "GPU-shared", "mem_total": 80 << 30, "mem_used": 60 << 30}
-    training = take_lease("auto", [card], tmp_path / "gsm8k-1", {})
-    try:
-        job = take_lease("auto", [card], tmp_path / "chat-1", {}, beside=8 << 30)
-        assert (job.uuids, job.locks) == (["GPU-shared"], [])
-        assert "shares GPU 0" in job.note
-        assert "gsm8k-1" in job.note
-        with pytest.raises(UserError, match=r"needs 30\.0 GiB .* 20\.0 GiB are free .*gsm8k-1.*pause mode=suspend"):
-            take_lease("auto", [card], tmp_path / "chat-2", {}, beside=30 << 30)
-        with pytest.raises(lease_module.GpusTaken):
-            take_lease("auto", [card], tmp_path / "eval-1", {})
-    finally:
-        training.release()
-    free = take_lease("auto", [card], tmp_path / "chat-3", {}, beside=8 << 30)
-    assert len(free.locks) == 1, "a free card is taken, not shared"
-    free.release()

@@ -335,10 +335,11 @@ def test_what_was_trained_on_what_is_in_the_manifest(tmp_path: Path) -> None:
     manifest = read_manifest(run)
     manifest.take({"ev": "data", "rows": 3, "fingerprint": "f" * 16, "sha256": "a" * 64})
     assert manifest.trainable_sha256 is None
-    manifest.take({"ev": "data", "trainable_sha256": "b" * 64, "sha256": 7})
+    manifest.take({"ev": "data", "trainable_sha256": "b" * 64, "sha256": 7, "rewards_sha256": "c" * 64})
     write_manifest(run, manifest)
     written = json.loads(run.manifest.read_text())
-    assert [written[key] for key in ("data_fingerprint", "data_sha256", "trainable_sha256")] == ["f" * 16, "a" * 64, "b" * 64]
+    hashes = [written[key] for key in ("data_fingerprint", "data_sha256", "trainable_sha256", "rewards_sha256")]
+    assert hashes == ["f" * 16, "a" * 64, "b" * 64, "c" * 64]
 
 
 def test_a_living_hubs_manifest_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tuitune.workbench.parts.question import Question
 
-class Ask(ModalScreen[str]):
+
+class Ask(Question[str]):
     """Returns the text, "" when it was left. `hint` is printable text."""
 
     BINDINGS = [Binding("escape", "leave", show=False, priority=True)]

@@ -7,9 +7,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Static
+
+from tuitune.workbench.parts.question import Question
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Choice:
     value: str
 
 
-class Confirm(ModalScreen[str]):
+class Confirm(Question[str]):
     """Returns the value of a choice, or "" when it was left with Escape. Lines are printable text."""
 
     BINDINGS = [

@@ -13,10 +13,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tuitune.workbench import quick_open, theme
+from tuitune.workbench.parts.question import Question
 from tuitune.workbench.quick_open import Entry
 from tuitune.workbench.widgets.line_list import LineList
 
@@ -32,7 +32,7 @@ MOVES: list[BindingType] = [
 ]
 
 
-class Box(ModalScreen[str | None]):
+class Box(Question[str | None]):
     """A text field above a list; subclasses say what is listed (`found`, for what is typed) and what Enter does (`choose`)."""
 
     found: Callable[[str], list[Entry]]

@@ -10,10 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
-from textual.screen import ModalScreen
 
 from tuitune.errors import UserError
 from tuitune.text import printable
+from tuitune.workbench.parts.question import Question
 from tuitune.workbench.parts.role_lines import Line, RoleLines
 from tuitune.workbench.views.dataset.detail import made_lines
 from tuitune.workbench.views.dataset.pane import LinePane
@@ -39,7 +39,7 @@ SAMPLES = 3
 Preview = Callable[[dict[str, str]], Sequence[Mapping[str, Any]]]  # answers of the reader's `row`, in a thread
 
 
-class MappingBox(ModalScreen[dict[str, str] | None]):
+class MappingBox(Question[dict[str, str] | None]):
     """Returns the mapping, or None when it was left with Escape. `where` says what Enter writes into; empty: it writes nothing."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
