@@ -107,8 +107,8 @@ def test_on_the_cpu_an_update_is_one_micro_batch(tmp_path: Path) -> None:
 def test_what_may_be_measured_begins_with_what_is_taken_and_has_each_micro_batch_once(tmp_path: Path) -> None:
     """With the least recomputation that fits: more of it would be more work only."""
     given = recipe(tmp_path)
-    found = splits(given, parse_card("12GiB,cc8.9"), planned)
-    assert found[0] == settle(given, parse_card("12GiB,cc8.9"), planned)[1]
+    found = splits(given, parse_card("18GiB,cc8.9"), planned)
+    assert found[0] == settle(given, parse_card("18GiB,cc8.9"), planned)[1]
     assert sorted(one[BATCH].value for one in found) == [1, 2, 4, 8, 16]
     assert all(one[BATCH].value * one[ACCUMULATION].value == 16 for one in found)
     again = {one[BATCH].value: one[AGAIN].value for one in found}

@@ -5,15 +5,17 @@
           ── the fastest goes into the trainer's arguments and the ledger ── train
 
 It takes a minute at most: the clock is read before every micro-batch, and a split that has taken longer than the best so far is cut off.
-The plan's choice stays unless another was measured to be faster by more than chance, so a run loses the measurement's own time at most. And
-it fits: on a GPU only what the plan says fits is tried, on the first rows, not on the longest; on the CPU, where nobody has planned, only
-what would take less than half of the free RAM with its longest rows, by what the small micro-batch took.
+The plan's choice stays unless another was measured to be faster by more than chance, and before that one is taken, both are measured once
+more, in case the box was busy the first time. So a run loses the measurement's own time at most. And it fits: on a GPU only what the plan
+says fits is tried, on the first rows, not on the longest; on the CPU, where nobody has planned, only what would take less than half of the
+free RAM with its longest rows, by what the small micro-batch took.
 
 Nothing of it is left (tuitune.trainer.traceless): the losses are to the bit those of a run that was written with the split.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
@@ -34,6 +36,7 @@ from tuitune.trainer.traceless import without_trace
 from tuitune.update_split import AGAIN, AGAIN_KWARGS, with_values
 
 BUDGET_S = 60.0
+KEPT = 0.1  # of it, for a micro-batch that takes longer than those before it have
 MOST = 5  # splits
 PASSES = 3  # of one split: the quickest counts, the least disturbed
 MARGIN = 0.03  # a difference as small as this is taken for chance
@@ -80,7 +83,7 @@ class Candidate:
 
     def __str__(self) -> str:
         """ "4 × 2 rows": micro-batches × rows of each."""
-        layers = {0: "", 1: ", all layers computed again"}.get(self.recomputed, f", every {self.recomputed}th layer computed again")
+        layers = {0: "", 1: ", all layers computed again"}.get(self.recomputed, f", 1 layer in {self.recomputed} computed again")
         return f"{self.accumulation} × {self.batch} row{'s' * (self.batch > 1)}{layers}"
 
 
@@ -137,12 +140,12 @@ class Measurement:
         self.trainer, self.cuda, self.telemetry, self.clock = built.trainer, built.box.cuda, telemetry, clock
         self.candidates = list(candidates)
         self.deadline = math.inf
-        self.row_seconds = 0.0  # of the slowest row so far: what the next micro-batch will take
+        self.row_seconds = 0.0  # as the last pass took them: what the next micro-batch will take
         self.updates = 1.0
 
     def run(self) -> list[Candidate]:
         """What was measured, the plan's choice first."""
-        self.deadline = self.clock() + BUDGET_S
+        self.deadline = self.clock() + (1 - KEPT) * BUDGET_S
         try:
             with without_trace(self.trainer), ready_to_train(self.trainer):
                 if not self.cuda:
@@ -150,25 +153,35 @@ class Measurement:
                 self.candidates = self.candidates[:MOST]
                 rows = math.lcm(*(one.batch for one in self.candidates if not one.too_large))
                 self.updates = rows / (self.candidates[0].batch * self.candidates[0].accumulation)
-                for number, candidate in enumerate(self.candidates):
-                    if not candidate.too_large:
-                        self._try(number, candidate, rows)
-                    if number == 0 and candidate.seconds is None and not candidate.too_large:
-                        break  # with nothing to compare with, none could be taken
+                self._measure_each(rows)
         finally:
             free()
             if self.cuda:
                 torch.cuda.reset_peak_memory_stats()
         return self.candidates
 
-    def _try(self, number: int, candidate: Candidate, rows: int) -> None:
-        """Measure a candidate; memory that runs out costs the candidate, not the run."""
-        count = len(self.candidates)
-        self.telemetry.journal.emit("state", s="loading", why=f"measuring {number + 1} of {count}: {candidate}")
-        best = min(map(_seconds, self.candidates))
-        until = self.clock() + (self.deadline - self.clock()) / (count - number)
+    def _measure_each(self, rows: int) -> None:
+        count, first = len(self.candidates), self.candidates[0]
+        for number, candidate in enumerate(self.candidates):
+            if candidate.too_large:
+                continue
+            best = min(map(_seconds, self.candidates))
+            until = self.clock() + (self.deadline - self.clock()) / (count - number)
+            with self._trying(candidate, f"{number + 1} of {count}"):
+                self._measure(candidate, rows, best, until)
+            if candidate is first and first.seconds is None and not first.too_large:
+                return  # with nothing to compare with, none could be taken
+        chosen = choose(self.candidates)
+        for candidate in (first, chosen) if chosen is not first and not first.too_large else ():
+            with self._trying(candidate, "once more"):
+                self._measure_again(candidate, rows)
+
+    @contextmanager
+    def _trying(self, candidate: Candidate, which: str) -> Iterator[None]:
+        """Say it; memory that runs out within the block costs the candidate, not the run."""
+        self.telemetry.journal.emit("state", s="loading", why=f"measuring {which}: {candidate}")
         try:
-            self._measure(candidate, rows, best, until)
+            yield
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -179,12 +192,10 @@ class Measurement:
 
     def _measure(self, candidate: Candidate, rows: int, best: float, until: float) -> None:
         """Up to PASSES passes over the first `rows` rows. best: seconds of a pass so far; until: when this candidate's time is over."""
-        batches, items = self._batches(candidate, rows // candidate.batch)
         if not self._time_for(candidate.batch):
             candidate.why = "no time was left"
             return
-        if candidate.batch * self.row_seconds < LONG_S:
-            self._step(batches[0], items)
+        batches, items = self._warm(candidate, rows)
         while len(candidate.passes) < PASSES:
             first = not candidate.passes
             if not first and self.clock() + candidate.passes[-1] > until:
@@ -195,7 +206,25 @@ class Measurement:
                 return
             candidate.passes.append(took)
             best = min(best, took)
-            self.row_seconds = max(self.row_seconds, took / rows)
+            self.row_seconds = took / rows
+
+    def _measure_again(self, candidate: Candidate, rows: int) -> None:
+        """One more pass, where there is time for all of it."""
+        self.row_seconds = max(candidate.passes) / rows
+        if self._time_for(rows):
+            took, _ = self._pass(*self._warm(candidate, rows), candidate.batch, math.inf)
+            candidate.passes += [] if took is None else [took]
+
+    def _warm(self, candidate: Candidate, rows: int) -> tuple[list[Any], Any]:
+        """The candidate's batches of the first `rows` rows, and their number of items; one was run unless that would take long."""
+        batches, items = self._batches(candidate, rows // candidate.batch)
+        if candidate.batch * self.row_seconds < LONG_S:
+            began = self.clock()
+            self._step(batches[0], items)
+            self._wait()
+            took = self.clock() - began
+            self.row_seconds = took / candidate.batch if took > LONG_S else self.row_seconds
+        return batches, items
 
     def _pass(self, batches: list[Any], items: Any, rows: int, limit: float) -> tuple[float | None, str]:
         """(seconds, "") of all batches, forward and backward; (None, why) where it was cut off. rows: of a batch."""

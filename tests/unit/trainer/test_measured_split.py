@@ -37,4 +37,4 @@ def test_a_split_is_said_as_it_is_done() -> None:
     assert str(candidate(4)) == "4 × 4 rows"
     assert str(candidate(1)) == "16 × 1 row"
     assert str(candidate(16, again=1)) == "1 × 16 rows, all layers computed again"
-    assert str(candidate(16, again=4)) == "1 × 16 rows, every 4th layer computed again"
+    assert str(candidate(16, again=4)) == "1 × 16 rows, 1 layer in 4 computed again"
