@@ -1,5 +1,7 @@
 """`launch.measure_split` on real trainers: what it takes, that it leaves no trace, that neither time nor memory can hurt the run."""
 
+import gc
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -243,6 +245,32 @@ def test_a_split_that_runs_out_of_memory_is_dropped_and_the_run_goes_on_as_plann
     assert same(measured, Trained(workspace, text))
 
 
+def test_what_ran_out_of_memory_is_gone_before_anything_else_is_tried(
+    tiny_model: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what the error's frames hold."""
+    from tuitune.trainer import measured_split
+
+    refused, alive = list[Any](), list[bool]()
+    look = SmallCard._look
+
+    def remember(self: SmallCard, states: Any) -> None:
+        if states.shape[0] * states.shape[1] > self.room:
+            refused.append(weakref.ref(states))
+        look(self, states)
+
+    def free() -> None:
+        gc.collect()
+        alive.extend(one() is not None for one in refused)
+
+    monkeypatch.setattr(SmallCard, "_look", remember)
+    monkeypatch.setattr(measured_split, "free", free)
+    costs = {(2, False): 1.0, (8, False): 0.1}
+    Measured(workspace, recipe(tiny_model, as_written(split(2, 4, 0))), [split(2, 4, 0), WHOLE], costs, room=200, where="forward")
+    assert refused
+    assert not any(alive)
+
+
 def test_where_the_plans_choice_runs_out_of_memory_the_fastest_of_the_others_is_taken(tiny_model: Path, workspace: Path) -> None:
     costs = {(8, False): 1.0, (4, False): 5.0, (2, False): 1.0}
     measured = Measured(workspace, recipe(tiny_model, as_written(WHOLE)), PLAIN, costs, room=200, where="forward")
@@ -331,6 +359,23 @@ def test_a_whole_run_measures_once_and_keeps_its_split(tiny_model: Path, workspa
     assert len(done.of("split")) == 1
     assert split_in_ledger(done.run) == (taken["rows"], taken["micro_batches"])
     assert done.losses[6:] == done.losses[:6]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_the_splits_that_the_plan_says_fit_are_measured(tiny_model: Path, workspace: Path) -> None:
+    """The losses are those of the run that is written with the split, as far as the kernels give the same twice."""
+    text = recipe(tiny_model, "bf16: true", launch=", rows_per_update: 8, measure_split: true").replace("gpus: cpu", "gpus: auto")
+    done = train_process(workspace, text)
+    assert done.returncode == 0, done.output
+    (told,) = done.of("split")
+    assert told["seconds"] < 60
+    assert all(one["seconds"] or "cut off" in one["why"] for one in told["candidates"])
+    taken = told["candidates"][told["chosen"]]
+    written = as_written(split(taken["rows"], taken["micro_batches"], taken["recomputed"]))
+    by_hand = train_process(workspace, recipe(tiny_model, "bf16: true, " + written).replace("gpus: cpu", "gpus: auto"))
+    assert done.losses == pytest.approx(by_hand.losses, abs=1e-3)
+    measured, plain = (trained.of("metrics")[-1]["mem"]["peak_alloc"] for trained in (done, by_hand))
+    assert measured == pytest.approx(plain, rel=0.02), "what was measured is not in the run's peak"
 
 
 def split_in_ledger(run: RunDirectory) -> tuple[Any, Any]:

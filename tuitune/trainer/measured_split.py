@@ -14,9 +14,9 @@ Nothing of it is left (tuitune.trainer.traceless): the losses are to the bit tho
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -167,21 +167,18 @@ class Measurement:
                 continue
             best = min(map(_seconds, self.candidates))
             until = self.clock() + (self.deadline - self.clock()) / (count - number)
-            with self._trying(candidate, f"{number + 1} of {count}"):
-                self._measure(candidate, rows, best, until)
+            self._try(candidate, f"{number + 1} of {count}", partial(self._measure, candidate, rows, best, until))
             if candidate is first and first.seconds is None and not first.too_large:
                 return  # with nothing to compare with, none could be taken
         chosen = choose(self.candidates)
         for candidate in (first, chosen) if chosen is not first and not first.too_large else ():
-            with self._trying(candidate, "once more"):
-                self._measure_again(candidate, rows)
+            self._try(candidate, "once more", partial(self._measure_again, candidate, rows))
 
-    @contextmanager
-    def _trying(self, candidate: Candidate, which: str) -> Iterator[None]:
-        """Say it; memory that runs out within the block costs the candidate, not the run."""
+    def _try(self, candidate: Candidate, which: str, work: Callable[[], None]) -> None:
+        """Say it and do it; memory that runs out meanwhile costs the candidate, not the run."""
         self.telemetry.journal.emit("state", s="loading", why=f"measuring {which}: {candidate}")
         try:
-            yield
+            work()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -321,9 +318,11 @@ def _write(built: Built, chosen: Candidate, candidates: Sequence[Candidate], upd
 def _why_chosen(chosen: Candidate, candidates: Sequence[Candidate], updates: float) -> str:
     """ "measured: 0.41 s an update; 2 × 8 rows 0.53 s, 4 × 4 rows no time was left" """
     others = ", ".join(f"{one} {_result(one, updates)}" for one in candidates if one is not chosen)
-    found = "not measured" if chosen.seconds is None else f"measured: {chosen.seconds / updates:.3g} s an update"
-    plan = "" if chosen is candidates[0] else f"; the plan's choice was {candidates[0]}"
-    return f"{found} in {chosen}{f' ({chosen.why})' if chosen.seconds is None and chosen.why else ''}; {others}{plan}"
+    if chosen.seconds is not None:
+        found = f"measured: {chosen.seconds / updates:.3g} s an update in {chosen}"
+    else:
+        found = f"{chosen} could not be measured ({chosen.why or 'not tried'})"
+    return f"{found}; {others}" + ("" if chosen is candidates[0] else f"; the plan's choice was {candidates[0]}")
 
 
 def _result(candidate: Candidate, updates: float) -> str:
