@@ -30,7 +30,7 @@ def test_it_is_told_which_micro_batches_are_being_measured_and_which_were_taken(
     records = [*journals.trainer_records()]
     measuring = {"t": journals.START, "ev": "state", "s": "loading", "why": "measuring 3 of 5: 4 × 2 rows"}
     taken = {"t": journals.START, "ev": "split", "why": "measured: 0.41 s an update in 4 × 2 rows; 1 × 8 rows 0.53 s"}
-    state = state_of(*from_files(hub=journals.hub_records(), trainer_1=[records[0], measuring, taken, *records[1:]]))
+    state = state_of(*from_files(trainer_1=[records[0], measuring, taken, *records[1:]]))
     text = text_of([event_line(event) for event in state.events])
     assert "loading: measuring 3 of 5: 4 × 2 rows" in text
     assert "micro-batches measured: 0.41 s an update in 4 × 2 rows; 1 × 8 rows 0.53 s" in text
