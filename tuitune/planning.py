@@ -35,7 +35,7 @@ from tuitune.trainer.box import (
     why_not_joined,
 )
 from tuitune.trainer.kernel_choice import LIGER, LIGER_FAMILIES, LIGER_TASKS, why_no_liger
-from tuitune.update_split import settle
+from tuitune.update_split import settle, splits
 
 # Keys that change the memory and are not counted yet: a plan that ignored them would be a wrong one.
 UNPLANNED = {
@@ -88,6 +88,11 @@ def read_recipe(path: Path, card: Card | None, count: Count | None = None) -> Pl
 def settled(recipe: Recipe, card: Card | None) -> tuple[Recipe, dict[str, FillIn]]:
     """The recipe with what `launch.rows_per_update` leaves to tuitune, chosen for this card, and the reasons by key. UserError as above."""
     return settle(recipe, card, lambda whole: plan_recipe(whole, load_schema(), card))
+
+
+def splits_of(recipe: Recipe, card: Card | None) -> list[dict[str, FillIn]]:
+    """What `settled` chooses from for this card, its choice first (tuitune.update_split.splits). UserError as above."""
+    return splits(recipe, card, lambda whole: plan_recipe(whole, load_schema(), card))
 
 
 def plan_recipe(recipe: Recipe, schema: Schema, card: Card | None, count: Count | None = None) -> Planned:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tuitune.errors import UserError
 from tuitune.memory.calibration import box_of, read_calibration
-from tuitune.memory.fastest import EVERY, Split, fastest
+from tuitune.memory.fastest import EVERY, Split, fastest_of_each_batch, fitting
 from tuitune.memory.settings import device
 from tuitune.preflight.cards import Card
 from tuitune.recipe.aliases import canonical_name
@@ -41,25 +41,46 @@ def rows_of_each(recipe: Recipe) -> int | None:
 def settle(recipe: Recipe, card: Card | None, planned: Callable[[Recipe], "Planned"]) -> tuple[Recipe, dict[str, FillIn]]:
     """The recipe with the split written into `training:`, and the reasons by key (newest names); as it is, and {}, where it says it itself.
 
-    `planned`: makes the plan of a recipe for that card. On the CPU, and where the card's memory is not known, an update is one micro-batch.
-    UserError where nothing fits, or there is no plan.
+    `planned`, and the errors: as of `splits`.
+    """
+    found = splits(recipe, card, planned)
+    return (with_values(recipe, found[0]), found[0]) if found else (recipe, {})
+
+
+def splits(recipe: Recipe, card: Card | None, planned: Callable[[Recipe], "Planned"]) -> list[dict[str, FillIn]]:
+    """What may be written into `training:`, by key (newest names) with its reason: first what is taken unless another is measured to be
+    faster, then those others, the likeliest first; [] where the recipe says micro-batches itself.
+
+    `planned`: makes the plan of a recipe for that card. On the CPU, and where the card's memory is not known, an update is one micro-batch,
+    and the others are smaller ones that nobody has planned. UserError where nothing fits, or there is no plan.
     """
     rows = rows_of_each(recipe)
     if rows is None:
-        return recipe, {}
-    if wants_cpu(recipe.launch, recipe.training) or card is None or not card.gpu or card.memory is None:
-        chosen = {
-            BATCH: FillIn(rows, f"launch.{KEY}, at once: there is no card whose memory it must fit"),
-            ACCUMULATION: FillIn(1, f"launch.{KEY}, at once"),
-        }
+        return []
+    if card is None or not is_planned(recipe, card):
+        return _unplanned(recipe, rows)
+    return [_reasons(recipe, split, card) for split in _fitting(recipe, card, rows, planned)]
+
+
+def is_planned(recipe: Recipe, card: Card) -> bool:
+    """Whether there is a card whose memory the recipe's plan is about."""
+    return card.gpu and card.memory is not None and not wants_cpu(recipe.launch, recipe.training)
+
+
+def _unplanned(recipe: Recipe, rows: int) -> list[dict[str, FillIn]]:
+    found = []
+    for batch in range(rows, 0, -1):
+        if rows % batch:
+            continue
+        each = f"in micro-batches of {batch}" if batch < rows else "at once"
+        why = f"launch.{KEY}, {each}" + (": there is no card whose memory it must fit" if batch == rows else "")
+        chosen = {BATCH: FillIn(batch, why), ACCUMULATION: FillIn(rows // batch, f"launch.{KEY}, {each}")}
         if _leaves_recomputation(recipe):
             chosen[AGAIN] = FillIn(
                 False, "computing the forward pass again would cost a quarter of the time, and there is no card whose memory it saves"
             )
-        return with_values(recipe, chosen), chosen
-    split = _fastest(recipe, card, rows, planned)
-    chosen = _reasons(recipe, split, card)
-    return with_values(recipe, chosen), chosen
+        found.append(chosen)
+    return found
 
 
 def with_values(recipe: Recipe, chosen: Mapping[str, FillIn]) -> Recipe:
@@ -82,7 +103,7 @@ def _leaves_recomputation(recipe: Recipe) -> bool:
     return written.get(AGAIN, "auto") == "auto" and AGAIN_KWARGS not in written
 
 
-def _fastest(recipe: Recipe, card: Card, rows: int, planned: Callable[[Recipe], "Planned"]) -> Split:
+def _fitting(recipe: Recipe, card: Card, rows: int, planned: Callable[[Recipe], "Planned"]) -> list[Split]:
     whole = with_values(recipe, {BATCH: FillIn(rows, ""), ACCUMULATION: FillIn(1, "")})
     place = f"{printable(str(recipe.file))}:{recipe.line('launch', KEY)}"
     try:
@@ -96,12 +117,12 @@ def _fastest(recipe: Recipe, card: Card, rows: int, planned: Callable[[Recipe], 
         every = tuple(again for again in every if again <= 1)  # DPOTrainer cannot recompute every n-th layer
     stack = device(card.capability, read_calibration(box_of(card.name, card.driver)))
     memory = card.memory or 0
-    split = fastest(made.shape, made.settings, stack, memory, card.name, rows, every, made.mean)
-    if split is None:
+    found = fitting(made.shape, made.settings, stack, memory, card.name, rows, every, made.mean)
+    if not found:
         raise UserError(
             f"{place}: not even one row at a time fits {card.name} ({memory / GIB:.1f} GiB): `tuitune plan` says what to change"
         )
-    return split
+    return fastest_of_each_batch(found)
 
 
 def _reasons(recipe: Recipe, split: Split, card: Card) -> dict[str, FillIn]:

@@ -51,6 +51,7 @@ class Trained:
         journal, self.stop = Journal(run.journal / "trainer-1.jsonl"), StopRequest()
         trainer = built.trainer
         telemetry = Telemetry(journal, Link({}))
+        self.before_training(built, telemetry)
         self.batches: list[list[int]] = []
         seen = trainer.get_batch_samples
 
@@ -70,6 +71,9 @@ class Trained:
         self.weights = {name: weight.detach().clone() for name, weight in trainer.model.state_dict().items() if torch.is_tensor(weight)}
         self.states = trainer.optimizer.state_dict()["state"]
         self.dice = (random.random(), torch.rand(1).item())
+
+    def before_training(self, built: Any, telemetry: Any) -> None:
+        """For what else is done with a trainer that is built."""
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [{key: value for key, value in one.items() if key not in UNTIMED} for one in self.records if one["ev"] == kind]

@@ -8,7 +8,7 @@ import pytest
 from tests.support.model_shapes import CONFIGS
 from tuitune.errors import UserError
 from tuitune.memory.families import read_shape
-from tuitune.memory.fastest import fastest
+from tuitune.memory.fastest import Split, fitting
 from tuitune.memory.settings import Device, Settings
 from tuitune.planning import Planned
 from tuitune.preflight.cards import CPU, parse_card
@@ -19,7 +19,7 @@ from tuitune.recipe.schema import load_schema
 from tuitune.recipe.update_rows import ACCUMULATION, BATCH
 from tuitune.recipe.validate import validate
 from tuitune.runs.directory import RunDirectory
-from tuitune.update_split import AGAIN, AGAIN_KWARGS, as_before, rows_of_each, settle
+from tuitune.update_split import AGAIN, AGAIN_KWARGS, as_before, rows_of_each, settle, splits
 
 SHAPE = read_shape(CONFIGS["qwen2.5-1.5b"])
 SETTINGS = Settings(length=2048, batch=16, packed=True, attention="flash")
@@ -50,35 +50,34 @@ def problems(folder: Path, text: str) -> list[str]:
     return [problem.message for problem in validate(read_document(file), load_schema()) if problem.severity == "error"]
 
 
+def fastest(memory: int) -> Split:
+    """On an H200 with so many GiB."""
+    return fitting(SHAPE, SETTINGS, Device(), memory * GIB, "H200", 16)[0]
+
+
 @pytest.mark.parametrize("memory", [8, 12, 24, 80, 140])
 def test_batch_times_accumulation_is_always_what_the_recipe_says(memory: int) -> None:
-    split = fastest(SHAPE, SETTINGS, Device(), memory * GIB, "H200", 16)
-    assert split is not None
-    assert split.settings.batch * split.settings.accumulation == 16
-    assert split.plan.needed <= 0.95 * memory * GIB
+    for split in fitting(SHAPE, SETTINGS, Device(), memory * GIB, "H200", 16):
+        assert split.settings.batch * split.settings.accumulation == 16
+        assert split.plan.needed <= 0.95 * memory * GIB
 
 
 def test_more_memory_is_never_slower() -> None:
     seconds = []
     for memory in (6, 8, 12, 24, 48, 80, 140):
-        split = fastest(SHAPE, SETTINGS, Device(), memory * GIB, "H200", 16)
-        assert split is not None
-        seconds.append(split.seconds)
+        seconds.append(fastest(memory).seconds)
     assert seconds == sorted(seconds, reverse=True)
     assert seconds[-1] < 0.75 * seconds[0]
 
 
 def test_with_room_nothing_is_computed_again_and_without_it_layers_are() -> None:
-    with_room = fastest(SHAPE, SETTINGS, Device(), 140 * GIB, "H200", 16)
-    tight = fastest(SHAPE, SETTINGS, Device(), 8 * GIB, "H200", 16)
-    assert with_room is not None
-    assert tight is not None
+    with_room, tight = fastest(140), fastest(8)
     assert with_room.settings.checkpoint_every == 0
     assert tight.settings.checkpoint_every > 0
 
 
 def test_what_fits_nowhere_has_no_split() -> None:
-    assert fastest(SHAPE, SETTINGS, Device(), 2 * GIB, "H200", 16) is None
+    assert not fitting(SHAPE, SETTINGS, Device(), 2 * GIB, "H200", 16)
 
 
 def test_the_choice_is_written_into_the_recipe_with_its_reasons(tmp_path: Path) -> None:
@@ -103,6 +102,23 @@ def test_what_the_recipe_says_of_recomputation_stays(tmp_path: Path) -> None:
 def test_on_the_cpu_an_update_is_one_micro_batch(tmp_path: Path) -> None:
     made, _ = settle(recipe(tmp_path, launch=", gpus: cpu"), CPU, planned)
     assert (made.training[BATCH], made.training[ACCUMULATION], made.training[AGAIN]) == (16, 1, False)
+
+
+def test_what_may_be_measured_begins_with_what_is_taken_and_has_each_micro_batch_once(tmp_path: Path) -> None:
+    """With the least recomputation that fits: more of it would be more work only."""
+    given = recipe(tmp_path)
+    found = splits(given, parse_card("18GiB,cc8.9"), planned)
+    assert found[0] == settle(given, parse_card("18GiB,cc8.9"), planned)[1]
+    assert sorted(one[BATCH].value for one in found) == [1, 2, 4, 8, 16]
+    assert all(one[BATCH].value * one[ACCUMULATION].value == 16 for one in found)
+    again = {one[BATCH].value: one[AGAIN].value for one in found}
+    assert (again[1], again[16]) == (False, True)
+
+
+def test_on_the_cpu_smaller_micro_batches_may_be_measured_too(tmp_path: Path) -> None:
+    found = splits(recipe(tmp_path, rows=6, launch=", gpus: cpu"), CPU, planned)
+    assert [(one[BATCH].value, one[ACCUMULATION].value) for one in found] == [(6, 1), (3, 2), (2, 3), (1, 6)]
+    assert splits(recipe(tmp_path, launch=", gpus: cpu"), CPU, planned)[0][AGAIN].value is False
 
 
 def test_of_several_gpus_each_takes_its_part(tmp_path: Path) -> None:
@@ -146,3 +162,29 @@ def test_a_resumed_run_keeps_the_micro_batches_of_its_first_attempt(tmp_path: Pa
     write_ledger(run.effective, entries)
     assert {key: fill.value for key, fill in as_before(run.effective).items()} == {BATCH: 8, AGAIN: True}
     assert as_before(tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (TEXT.format(rows=16, launch=", measure_split: true", training=""), None),
+        (TEXT.format(rows="null", launch=", measure_split: true", training=""), "and that is not set"),
+        (TEXT.format(rows=16, launch=", measure_split: true, gpus: 2", training=""), "it measures on one GPU"),
+        (TEXT.format(rows=16, launch=", measure_split: true", training=", torch_compile: true"), "would compile every candidate anew"),
+        (TEXT.format(rows=16, launch=", measure_split: true", training="").replace("task: sft", "task: kto"), "tasks sft, dpo and reward"),
+        (TEXT.format(rows="null", launch=", measure_split: false", training=""), None),
+    ],
+)
+def test_where_nothing_can_be_measured_a_warning_says_so(tmp_path: Path, text: str, told: str | None) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    found = [problem for problem in validate(read_document(file), load_schema()) if "measure_split" in problem.message]
+    assert [(problem.code, problem.severity, problem.line) for problem in found] == ([("RCP025", "warning", 5)] if told else [])
+    assert all(told in problem.message for problem in found if told)
+
+
+def test_measure_split_is_true_or_false(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
+    (told,) = problems(tmp_path, TEXT.format(rows=16, launch=", measure_split: soon", training=""))
+    assert "`measure_split` must be true or false" in told

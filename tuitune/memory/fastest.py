@@ -3,7 +3,7 @@
 What is learnt stays the same: TRL divides the loss by the tokens of the whole update, however it is split.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tuitune.memory.advice import WITHIN, fits
@@ -24,7 +24,7 @@ class Split:
     seconds: float
 
 
-def fastest(
+def fitting(
     shape: Shape,
     settings: Settings,
     device: Device,
@@ -33,14 +33,22 @@ def fastest(
     rows: int,
     every: tuple[int, ...] = EVERY,
     mean: float | None = None,
-) -> Split | None:
-    """The split of `rows` rows an update that takes least time and fits `memory` bytes with 5 % to spare; None when none does.
+) -> list[Split]:
+    """The splits of `rows` rows an update that fit `memory` bytes with 5 % to spare, the fastest first; [] when none does.
 
     `every`: the recomputations to choose from. `mean`: tokens of a row on average, where it is known.
     """
     room = int(memory * WITHIN)
     found = [split for split in _splits(shape, settings, device, card, rows, every, mean) if fits(split.plan, room)]
-    return min(found, key=lambda split: split.seconds) if found else None
+    return sorted(found, key=lambda split: split.seconds)
+
+
+def fastest_of_each_batch(splits: Sequence[Split]) -> list[Split]:
+    """Of splits in order of time the first of each micro-batch: with the same rows at a time, more recomputation is only more work."""
+    found: dict[int, Split] = {}
+    for split in splits:
+        found.setdefault(split.settings.batch, split)
+    return list(found.values())
 
 
 def _splits(

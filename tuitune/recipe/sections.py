@@ -129,6 +129,13 @@ OWN: dict[Pattern, dict[str, FieldSpec]] = {
             "gradient_accumulation_steps and activation_checkpointing (where absent), the fastest that fit.",
         ),
         FieldSpec(
+            "measure_split",
+            "bool",
+            "Before step 1, measure up to five of the ways to take rows_per_update apart that fit, on the first rows, and take the "
+            "fastest: 60 seconds at most. On one GPU, or the CPU.",
+            default=False,
+        ),
+        FieldSpec(
             "proof",
             "bool | null",
             "Run the longest batch before step 1, without a trace, and stop with advice when it does not fit. Absent: with a GPU.",

@@ -35,6 +35,9 @@ def unbuilt(recipe: Mapping[str, Any]) -> Iterator[Unbuilt]:
     yield from (Unbuilt(path, message, "error") for path, message in objections(recipe))
     split = update_rows.objections(launch, _section(recipe, "training"))
     yield from (Unbuilt(path, message, "error") for path, message in split)
+    why = update_rows.why_not_measured(launch, _section(recipe, "training"), recipe.get("task"))
+    if why:
+        yield Unbuilt(("launch", update_rows.MEASURE), f"launch.{update_rows.MEASURE} has no effect on this run: {why}")
     without = {
         ("training", "resume_from_checkpoint"): bool(_section(recipe, "training").get("resume_from_checkpoint")),
     }

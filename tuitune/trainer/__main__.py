@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,12 @@ from tuitune.dataset.looked_at import compare
 from tuitune.errors import UserError
 from tuitune.memory.allocator import choose
 from tuitune.network import hub_names, settle_network
-from tuitune.planning import settled
+from tuitune.planning import splits_of
 from tuitune.preflight.cards import this_box
 from tuitune.recipe.ledger import write_ledger
 from tuitune.recipe.recipe import Recipe, load_recipe
 from tuitune.recipe.strategy import strategy_of
+from tuitune.recipe.update_rows import MEASURE
 from tuitune.runs.checkpoints import step_of
 from tuitune.runs.directory import RunDirectory
 from tuitune.runs.hello import this_process
@@ -34,7 +36,7 @@ from tuitune.trainer.box import FillIn
 from tuitune.trainer.checkpoints import DISK, disk_refusal
 from tuitune.trainer.ranks import Rank, Silent, end_with_parent, keep_own_log, orders_for, this_rank, write_stacks_on_demand
 from tuitune.trainer.stop import StopNow, StopRequest
-from tuitune.update_split import as_before, rows_of_each, with_values
+from tuitune.update_split import as_before, is_planned, rows_of_each, with_values
 from tuitune.versions import installed
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def main(path: Path) -> int:
         recipe = load_recipe(run.recipe, base=Path(manifest.recipe_path).parent if manifest.recipe_path else run.path)
         for section, values in manifest.overrides.items():
             getattr(recipe, section).update(values)
-        recipe, chosen = _settled(recipe, run)
+        recipe, split = _settled(recipe, run)
         unreachable = settle_network(hub_names(recipe))
         if unreachable:
             journal.emit("warning", text=unreachable)
@@ -79,7 +81,7 @@ def main(path: Path) -> int:
         telemetry = Telemetry(journal, link)
         telemetry.current = "loading"
         telemetry.start_heartbeat()
-        built = _build(recipe, chosen, run, telemetry, allocator, manifest)
+        built = _build(recipe, split, run, telemetry, allocator, manifest)
         _train(built, run, telemetry, stop, manifest, rank)
         state = "suspended" if stop.suspended else "stopped" if stop.asked else "done"
         saved = _save(built, run, telemetry) if stop.save and telemetry.step else None  # before the first step there is nothing to keep
@@ -124,31 +126,47 @@ def _devices() -> list[dict[str, str]]:
     return [{"uuid": f"GPU-{device.uuid}", "name": device.name} for device in found]
 
 
-def _settled(recipe: Recipe, run: RunDirectory) -> tuple[Recipe, dict[str, FillIn]]:
+@dataclass(frozen=True)
+class Split:
+    """What tuitune has written into `training:`, by key with its reason, and the `others` that could have been, the same first; () where
+    none is to be measured. `planned`: a memory plan says that they fit."""
+
+    chosen: dict[str, FillIn] = field(default_factory=dict)
+    others: tuple[dict[str, FillIn], ...] = ()
+    planned: bool = False
+
+
+def _settled(recipe: Recipe, run: RunDirectory) -> tuple[Recipe, Split]:
     """The recipe with the micro-batches that tuitune chooses for this card; those of the attempt before, where there was one."""
     if rows_of_each(recipe) is None:
-        return recipe, {}
+        return recipe, Split()
     before = as_before(run.effective)
     if before:
-        return with_values(recipe, before), before
+        return with_values(recipe, before), Split(before)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0]
-    return settled(recipe, this_box(visible if visible.startswith("GPU-") else None))
+    card = this_box(visible if visible.startswith("GPU-") else None)
+    found = splits_of(recipe, card)
+    others = tuple(found) if recipe.launch.get(MEASURE) else ()
+    return with_values(recipe, found[0]), Split(found[0], others, is_planned(recipe, card))
 
 
-def _build(
-    recipe: Recipe, chosen: dict[str, FillIn], run: RunDirectory, telemetry: "Telemetry", allocator: str, manifest: Manifest
-) -> "Built":
+def _build(recipe: Recipe, split: Split, run: RunDirectory, telemetry: "Telemetry", allocator: str, manifest: Manifest) -> "Built":
     from tuitune.trainer.build import build
     from tuitune.trainer.control import caps
     from tuitune.trainer.effective import ledger
+    from tuitune.trainer.measured_split import measure_split
     from tuitune.trainer.prepared import describe, warnings
     from tuitune.trainer.resuming import verify
     from tuitune.trainer.work import describe_work
 
     telemetry.journal.emit("state", s="loading", why=f"loading {recipe.model['name_or_path']} and the data")
     started = time.monotonic()
-    built = build(recipe, run, chosen)
+    built = build(recipe, run, split.chosen)
     write_ledger(run.effective, ledger(built))
+    loading = time.monotonic() - started
+    if split.others:  # once: should it end the process, the next attempt has the plan's choice from the ledger
+        measure_split(built, split.others, telemetry, planned=split.planned)
+        write_ledger(run.effective, ledger(built))
     telemetry.journal.emit(
         "hello",
         **this_process(),
@@ -159,7 +177,7 @@ def _build(
         devices=_devices(),
         work=describe_work(built),
         caps=caps(built.trainer),
-        loading_seconds=time.monotonic() - started,
+        loading_seconds=loading,
     )
     data = describe(built)
     if manifest.resume_from is not None and this_rank().first:  # the others wait for it with the first exchange

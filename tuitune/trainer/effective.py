@@ -9,6 +9,7 @@ from typing import Any
 from tuitune.recipe.ledger import LedgerEntry, Source
 from tuitune.recipe.new_tokens import written_tokens
 from tuitune.recipe.strategy import strategy_of
+from tuitune.recipe.update_rows import MEASURE
 from tuitune.trainer.build import Built
 from tuitune.trainer.proof import is_wanted
 
@@ -87,6 +88,8 @@ def _launch(built: Built) -> list[LedgerEntry]:
         device,
         _entry(built, "launch", "proof", is_wanted(built)),
     ]
+    if recipe.launch.get(MEASURE) is not None:
+        entries.append(_entry(built, "launch", MEASURE, recipe.launch[MEASURE]))
     if hasattr(model, "peft_config"):
         trained = {str(weight.dtype).removeprefix("torch.") for weight in model.parameters() if weight.requires_grad}
         entries.append(_entry(built, "launch", "adapter_dtype", "/".join(sorted(trained))))

@@ -166,6 +166,13 @@ def _proof(state: RunState, record: Mapping[str, Any], time: float) -> None:
     state.note(Event(time, "proof", state.proof.sentence))
 
 
+def _split(state: RunState, record: Mapping[str, Any], time: float) -> None:
+    """Which micro-batches were measured before step 1, and which were taken."""
+    why = sentence(record.get("why"))
+    if why:
+        state.note(Event(time, "split", f"micro-batches {why}"))
+
+
 def _crash(state: RunState, record: Mapping[str, Any], time: float) -> None:
     tail = next((record[key] for key in ("tail", "log_tail", "log") if key in record), ())
     lines = tail if isinstance(tail, list) else clean_log(tail) if isinstance(tail, str) else []
@@ -213,6 +220,7 @@ _TAKERS: dict[str, Callable[[RunState, Mapping[str, Any], float], None]] = {
     "warning": _warning,
     "data": _data,
     "proof": _proof,
+    "split": _split,
     "oom": take_out_of_memory,
     "crash": _crash,
     "end": _end,

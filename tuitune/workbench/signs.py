@@ -25,6 +25,7 @@ _EVENTS = {
     "warning": ("!", "warn"),
     "data": ("▤", "dim"),
     "proof": ("▤", "dim"),
+    "split": ("▤", "dim"),
     "attempt": ("↻", "warn"),
     "seam": ("↻", "warn"),
     "alarm": ("!", "error"),

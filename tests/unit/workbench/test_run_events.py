@@ -26,6 +26,16 @@ def test_each_event_has_its_step_and_a_sign_that_does_not_need_colour() -> None:
         assert piece in text
 
 
+def test_it_is_told_which_micro_batches_are_being_measured_and_which_were_taken() -> None:
+    records = [*journals.trainer_records()]
+    measuring = {"t": journals.START, "ev": "state", "s": "loading", "why": "measuring 3 of 5: 4 × 2 rows"}
+    taken = {"t": journals.START, "ev": "split", "why": "measured: 0.41 s an update in 4 × 2 rows; 1 × 8 rows 0.53 s"}
+    state = state_of(*from_files(trainer_1=[records[0], measuring, taken, *records[1:]]))
+    text = text_of([event_line(event) for event in state.events])
+    assert "loading: measuring 3 of 5: 4 × 2 rows" in text
+    assert "micro-batches measured: 0.41 s an update in 4 × 2 rows; 1 × 8 rows 0.53 s" in text
+
+
 def test_a_crash_shows_its_traceback() -> None:
     state = state_of(*from_files(hub=journals.hub_records(final="crash")))
     assert "torch.OutOfMemoryError" in text_of(traceback_lines(state))
