@@ -38,6 +38,7 @@ def section(name: str, config: type) -> dict:
 
 arguments = section("training", trl.SFTConfig) | {"output_dir": "/tmp/plain-trl", "save_strategy": "no", "eval_strategy": "no"}
 arguments.pop("eval_steps", None)
+arguments.pop("padding_free", None)  # rows that tuitune joined are padded here: the same losses
 tokenizer = transformers.AutoTokenizer.from_pretrained(value["model", "name_or_path"])
 dtype = getattr(torch, value["model", "dtype"])
 model = transformers.AutoModelForCausalLM.from_pretrained(value["model", "name_or_path"], dtype=dtype, attn_implementation="sdpa")

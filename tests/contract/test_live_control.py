@@ -62,12 +62,15 @@ def straight(first: float, steps: int) -> list[float]:
 
 
 def test_without_an_order_it_is_the_plain_trainer_bit_by_bit(tiny_model: Path, workspace: Path) -> None:
+    import torch
+
     from tuitune.recipe.recipe import load_recipe
     from tuitune.trainer.build import build
 
     text = recipe(tiny_model, dropout=0.1, lr_scheduler_type="cosine", warmup_steps=2, max_steps=None, num_train_epochs=0.5)
     run = new_run(workspace, text)
     plain = build(load_recipe(run.recipe, base=workspace), run).trainer
+    torch.set_num_threads(1)  # as steer does: sums are rounded otherwise by two
     plain.train()
     log = [entry for entry in plain.state.log_history if "loss" in entry]
     steered = steer(workspace, text)
@@ -304,7 +307,7 @@ def test_another_batch_of_the_same_size_trains_the_same(tiny_model: Path, worksp
     undisturbed = steer(workspace, text)
     change = order("reshape", per_device_train_batch_size=4, gradient_accumulation_steps=1)
     done = steer(workspace, text, {3: [change]})
-    assert done.each("loss") == pytest.approx(undisturbed.each("loss"), abs=1e-5)
+    assert done.each("loss") == pytest.approx(undisturbed.each("loss"), rel=1e-5)
     assert rates(done) == pytest.approx(rates(undisturbed))
     (applied,) = done.told("applied")
     assert (applied["step"], applied["ok"], applied["new"]["per_device_train_batch_size"]) == (3, True, 4)
@@ -324,7 +327,7 @@ def test_a_larger_update_sees_every_row_once_and_ends_the_epochs_where_they_end(
 
         trainer.training_step = step
 
-    text = recipe(tiny_model, max_steps=None, num_train_epochs=1)
+    text = recipe(tiny_model, max_steps=None, num_train_epochs=1, padding_free=False)
     done = steer(workspace, text, {3: [order("reshape", gradient_accumulation_steps=6)]}, touch=watch)
     assert sorted(seen) == sorted(done.trainer.train_dataset["input_ids"])
     assert done.each("max_steps") == [12, 12, 12, 6, 6, 6]

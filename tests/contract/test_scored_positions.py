@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+from trl.kernels.chunked_logprob import ChunkedLogProbFunction, _use_triton
 from trl.trainer import utils
 
 from tests.support.tiny_model import make_tiny_model
@@ -14,9 +14,9 @@ from tuitune.trainer.scored_positions import ASKED, score_what_counts
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a trainer on the CPU; undone after the test."""
-    monkeypatch.setattr(utils, ASKED, getattr(utils, ASKED))
+def as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What TRL asks as it comes; a trainer on the CPU that another test built in this process has changed it. Put back after the test."""
+    monkeypatch.setattr(utils, ASKED, _use_triton)
 
 
 def scored(model: Any, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> tuple[int, Any, torch.Tensor]:
@@ -36,7 +36,7 @@ def scored(model: Any, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch) ->
     return counts[0], out, model.get_input_embeddings().weight.grad.clone()
 
 
-def test_only_what_counts_is_scored_and_nothing_else_changes(few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_counts_is_scored_and_nothing_else_changes(as_it_comes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(make_tiny_model(tmp_path / "model"))
     utils.add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     labels = torch.arange(3, 27).reshape(2, 12).clone()
@@ -52,7 +52,7 @@ def test_only_what_counts_is_scored_and_nothing_else_changes(few: None, tmp_path
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name).to(getattr(ours, name).dtype), rtol=0, atol=1e-5)
 
 
-def test_rows_without_anything_that_counts_still_have_a_loss_to_learn_from(few: None, tmp_path: Path) -> None:
+def test_rows_without_anything_that_counts_still_have_a_loss_to_learn_from(as_it_comes: None, tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(make_tiny_model(tmp_path / "model"))
     utils.add_fused_lm_head(model)
     score_what_counts()
