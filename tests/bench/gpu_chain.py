@@ -46,16 +46,21 @@ class Step:
 
 
 PY = "python3 -m"
-THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/throughput --out {{out}}"
+UNSLOTH = Path("/tmp/unsloth")  # where the line that `pack` prints installs it
+THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/throughput --out {{out}} --unsloth-site {UNSLOTH}"
+ALL = "--tools plain,unsloth,tuitune"
+LEVERS = "--tools tuitune,tuitune-liger,tuitune+ckpt,tuitune+compile"
 MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/multi --out {{out}} --seconds 300 --only"
 GSM8K = "--model {model} --gsm8k {data}"
+TESTS = " ".join(f"tests/contract/test_{name}.py" for name in ("varlen", "adapter_dtype", "liger", "measured_split"))
 STEPS = (
-    Step("contracts", 1, 150, f"{PY} pytest -q tests/contract/test_varlen.py tests/contract/test_adapter_dtype.py"),
+    Step("contracts", 1, 200, f"{PY} pytest -q {TESTS}"),
     Step("gsm8k-eval", 1, 600, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}"),
-    Step("tutorial", 1, 280, f"{THROUGHPUT} --cases tutorial-qlora,tutorial-lora"),
-    Step("packed", 1, 280, f"{THROUGHPUT} --cases packed-lora,packed-qlora"),
+    Step("tutorial", 1, 300, f"{THROUGHPUT} --cases tutorial-qlora,tutorial-lora {ALL}"),
+    Step("packed", 1, 300, f"{THROUGHPUT} --cases packed-lora,packed-qlora {ALL}"),
     Step("gsm8k-dpo", 1, 480, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}"),
-    Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-lora,8b-qlora"),
+    Step("levers", 1, 300, f"{THROUGHPUT} --cases packed-lora {LEVERS} --profile"),
+    Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-lora,8b-qlora --tools unsloth,tuitune"),
     Step("qlora-ddp", 2, 300, f"{MULTI} qlora-ddp"),
     Step("lora-fsdp", 2, 300, f"{MULTI} lora-fsdp"),
     Step("pause", 1, 780, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}"),
@@ -79,10 +84,14 @@ def pack() -> None:
     if "/.gpu/" not in exclude.read_text().splitlines():
         with exclude.open("a") as file:
             file.write("/.gpu/\n")
-    print("First ../shared/gpu/carry-wheels, then these calls of `run` without a pause between them:")
+    print(
+        "First ../shared/gpu/carry-wheels and ../shared/gpu/carry-wheels --unsloth, then these calls of `run` without a pause between them:"
+    )
     for name in names:
         print(f'  carry: [".gpu/{name}"]  mkdir -p {HOME}/parts && cp -r .gpu/{name} {HOME}/parts/')
-    print(f'  carry: [".whl"]    {install()}; {PY} tests.bench.gpu_chain start && {PY} tests.bench.gpu_chain wait 480')
+    other = f"{PY} pip install -q --no-index --no-deps --no-compile --no-cache-dir --target {UNSLOTH} .whlb/*.whl"
+    begin = f"{other}; {install()}; {PY} tests.bench.gpu_chain start && {PY} tests.bench.gpu_chain wait 480"
+    print(f'  carry: [".whl", ".whlb"]   {begin}')
     print(f'  carry: [".whl"]    export PYTHONPATH=/tmp/site; {PY} tests.bench.gpu_chain wait 560      again and again')
 
 
