@@ -147,7 +147,13 @@ class Documents(Layout):
         return [*(positions == 0).nonzero().flatten().tolist(), len(positions)]
 
 
-ROWS, PAIRS, DOCUMENTS = Rows(), Pairs(), Documents()
+class JoinedRows(Documents):
+    """The data's rows, joined into one without padding."""
+
+    word = "row"
+
+
+ROWS, PAIRS, DOCUMENTS, JOINED_ROWS = Rows(), Pairs(), Documents(), JoinedRows()
 
 
 def in_words(layout: Layout, counts: list[int]) -> str:

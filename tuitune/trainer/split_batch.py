@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from tuitune.trainer.pieces import DOCUMENTS, PAIRS, ROWS, Inputs, Layout, in_words
+from tuitune.trainer.pieces import DOCUMENTS, JOINED_ROWS, PAIRS, ROWS, Inputs, Layout, in_words
 from tuitune.trainer.random_state import RandomState
 from tuitune.trainer.split_metrics import joined
 
@@ -155,7 +155,9 @@ def _layout(trainer: Any, inputs: Inputs) -> Layout:
 
     if not isinstance(trainer, trl.SFTTrainer):
         return PAIRS
-    return DOCUMENTS if "position_ids" in inputs and "attention_mask" not in inputs else ROWS
+    if "position_ids" not in inputs or "attention_mask" in inputs:
+        return ROWS
+    return DOCUMENTS if trainer.args.packing else JOINED_ROWS
 
 
 def _note_micro_batch(trainer: Any, memory: SplitMemory) -> str | None:
