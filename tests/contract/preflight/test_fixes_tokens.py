@@ -13,7 +13,7 @@ from tuitune.preflight.repair import apply_fixes
 from tuitune.recipe.recipe import load_recipe
 from tuitune.runs.directory import create_run
 
-STEPS = {"max_steps": 2, "logging_steps": 1, "save_strategy": "no", "learning_rate": 1e-2, "bf16": False}
+STEPS = {"max_steps": 2, "logging_steps": 1, "save_strategy": "no", "learning_rate": 1e-2, "bf16": False, "padding_free": False}
 TEXTS = [{"text": "the cat sat on a mat " * (1 + number % 3)} for number in range(12)]
 ROWS = [{"messages": [{"role": "user", "content": "one " * n}, {"role": "assistant", "content": "two " * n}]} for n in range(1, 13)]
 END = 2

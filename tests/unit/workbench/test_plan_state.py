@@ -350,7 +350,7 @@ def test_the_bar_is_as_long_as_the_card_is_large(tmp_path: Path) -> None:
     state = state_of(tmp_path, LORA, model="llama3.1-8b", card=parse_card("H200"))
     (bar,) = lines.drawn_bar(state, outcome(state), 100)
     free = plain([bar]).count("·") / 100
-    assert free == pytest.approx(1 - outcome(state).plan.nvml / (139.8 * GIB), abs=0.02)
+    assert free == pytest.approx(1 - outcome(state).plan.nvml / (139.8 * GIB), abs=0.03)  # each of seven parts has a cell at least
 
 
 def test_what_goes_beyond_the_card_is_marked_where_it_ends(tmp_path: Path) -> None:

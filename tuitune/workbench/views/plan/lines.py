@@ -25,8 +25,10 @@ LOOKS: dict[str, Piece] = {
     "checkpoints": ("▒", "three"),
     "activations": ("░", "three"),
     "one layer at work": ("▚", "three"),
+    "mask": ("╲", "three"),
     "loss": ("╱", ""),
     "CUDA context and kernels": ("#", "dim"),
+    "cuBLAS workspace": ("~", "dim"),
     "unused by the allocator": ("+", "dim"),
 }
 OTHER, SMALL, HELD, PAGED = ("=", "dim"), ("-", "dim"), ("╳", "warn"), ("▖", "two")
