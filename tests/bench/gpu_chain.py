@@ -63,6 +63,8 @@ STEPS = (
     Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-lora,8b-qlora --tools unsloth,tuitune"),
     Step("qlora-ddp", 2, 300, f"{MULTI} qlora-ddp"),
     Step("lora-fsdp", 2, 300, f"{MULTI} lora-fsdp"),
+    Step("analysis", 1, 150, f"taskset -c 0,1 {PY} tests.bench.analysis > {{out}}"),  # two cores of a machine that is not shared
+    Step("big-files", 1, 240, f"taskset -c 0,1 {PY} tests.bench.big_files > {{out}}"),
     Step("pause", 1, 780, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}"),
 )
 
