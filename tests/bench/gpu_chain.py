@@ -4,8 +4,10 @@
     python3 -m tests.bench.gpu_chain start [--only NAME,…]   there: put the model together, start the steps, come back at once
     python3 -m tests.bench.gpu_chain wait SECONDS            there: until the steps are done or the time is up; what there is, into $OUT
 
-`pack` prints the calls to make. The steps run outside of the call (their own session), each on cards of its own, in this order as far as
-cards are free; a step that runs too long is ended with all of its processes. `wait` ends with a line for each step.
+`pack` prints the calls to make. The steps run outside of the call (their own session). Those whose figures are about speed come first,
+each on cards of its own, in this order as far as cards are free; those that leave the cards alone run beside them from the start; the rest,
+which tells what is right and not how fast, runs all at once on all cards afterwards. A step that runs too long is ended with all of its
+processes. `wait` ends with a line for each step.
 """
 
 import argparse
@@ -28,44 +30,57 @@ from tuitune.files import cache_dir, file_hash, write_atomically
 ROOT = Path(__file__).parents[2]
 PACKED = ROOT / ".gpu"  # git-ignored
 PART = 34_000_000  # bytes; a call carries 64 MiB, this checkout with its wheels included
-HOME = Path("/dev/shm/gpu-chain")
+HOME = Path("/tmp/gpu-chain")  # on the disk: /dev/shm is sized by the memory that the machine begins with
 MODEL = cache_dir() / "models" / NAME
 STATE = "steps.json"
 
 
 @dataclass(frozen=True)
 class Step:
-    """`command`: with {home}, {model}, {data}, {out} (a JSON file) filled in; `cards` it is given; `seconds` it may take."""
+    """`command`: with {home}, {name}, {model}, {data}, {out} (a JSON file) filled in; `cards` it is given; `seconds` it may take.
+
+    `when`: "alone" (on its cards), "beside" (from the start), "crowd" (after all that are alone, with others on the same cards).
+    """
 
     name: str
     cards: int
     seconds: float
     command: str
+    when: str = "alone"
     state: str = "waiting"  # running, done, failed, too long
     took: float = 0.0
 
 
 PY = "python3 -m"
 UNSLOTH = Path("/tmp/unsloth")  # where the line that `pack` prints installs it
-THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/throughput --out {{out}} --unsloth-site {UNSLOTH}"
+THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --unsloth-site {UNSLOTH}"
 ALL = "--tools plain,unsloth,tuitune"
-LEVERS = "--tools tuitune,tuitune-liger,tuitune+ckpt,tuitune+compile"
-MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/multi --out {{out}} --seconds 300 --only"
+LEVERS = "--tools tuitune,tuitune-liger,tuitune+ckpt,tuitune+measured,tuitune+compile"
+MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --seconds 440 --only"
 GSM8K = "--model {model} --gsm8k {data}"
+CURVES = f"{PY} tests.bench.loss_curves {GSM8K} --work {{home}}/{{name}} --out {{out}} --cases"
 TESTS = " ".join(f"tests/contract/test_{name}.py" for name in ("varlen", "adapter_dtype", "liger", "measured_split"))
 STEPS = (
-    Step("contracts", 1, 200, f"{PY} pytest -q {TESTS}"),
-    Step("gsm8k-eval", 1, 600, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}"),
+    Step("packed-qlora", 1, 280, f"{THROUGHPUT} --cases packed-qlora --tools plain,unsloth,tuitune,tuitune@6"),
+    Step("packed-lora", 1, 280, f"{THROUGHPUT} --cases packed-lora {ALL}"),
     Step("tutorial", 1, 300, f"{THROUGHPUT} --cases tutorial-qlora,tutorial-lora {ALL}"),
-    Step("packed", 1, 300, f"{THROUGHPUT} --cases packed-lora,packed-qlora {ALL}"),
-    Step("gsm8k-dpo", 1, 480, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}"),
+    Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-qlora,8b-lora --tools tuitune,unsloth"),
+    Step("8b-small", 1, 120, f"{THROUGHPUT} --cases 8b-qlora --tools tuitune@12"),
     Step("levers", 1, 300, f"{THROUGHPUT} --cases packed-lora {LEVERS} --profile"),
-    Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-lora,8b-qlora --tools unsloth,tuitune"),
-    Step("qlora-ddp", 2, 300, f"{MULTI} qlora-ddp"),
-    Step("lora-fsdp", 2, 300, f"{MULTI} lora-fsdp"),
-    Step("analysis", 1, 150, f"taskset -c 0,1 {PY} tests.bench.analysis > {{out}}"),  # two cores of a machine that is not shared
-    Step("big-files", 1, 240, f"taskset -c 0,1 {PY} tests.bench.big_files > {{out}}"),
-    Step("pause", 1, 780, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}"),
+    Step("qlora-ddp", 2, 450, f"{MULTI} qlora-ddp"),
+    Step("pause", 1, 900, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}", "beside"),
+    Step("analysis", 0, 200, f"taskset -c 0,1 {PY} tests.bench.analysis > {{out}}", "beside"),  # two cores of a machine that is not shared
+    Step("big-files", 0, 300, f"taskset -c 2,3 {PY} tests.bench.big_files > {{out}}", "beside"),
+    Step("gsm8k-eval", 1, 600, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}", "crowd"),
+    Step("gsm8k-dpo", 1, 600, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}", "crowd"),
+    Step("curves-rows", 1, 400, f"{CURVES} rows", "crowd"),
+    Step("curves-packed", 1, 400, f"{CURVES} packed", "crowd"),
+    Step("lora-fsdp", 2, 500, f"{MULTI} lora-fsdp", "crowd"),
+    Step("full-fsdp", 2, 500, f"{MULTI} full-fsdp", "crowd"),
+    Step("dpo-ddp", 2, 500, f"{MULTI} dpo-ddp", "crowd"),
+    Step("qlora-fsdp", 2, 500, f"{MULTI} qlora-fsdp", "crowd"),
+    Step("contracts", 1, 300, f"{PY} pytest -q {TESTS}", "crowd"),
+    Step("merge", 1, 300, f"{PY} tests.bench.merge --work {{home}}/merge --model {{model}} > {{out}}", "crowd"),
 )
 
 
@@ -119,7 +134,7 @@ def start(home: Path, steps: Sequence[Step]) -> None:
 
 
 def work(home: Path, cards: Sequence[str]) -> None:
-    """All steps: the first one that enough cards are free for is started, until none is left."""
+    """All steps: those beside the others at once, then the first one that enough cards are free for until none is left, then the crowd."""
     steps = read(home)
     running: dict[int, tuple[subprocess.Popen[bytes], list[str], float]] = {}
     free = list(cards)
@@ -132,31 +147,46 @@ def work(home: Path, cards: Sequence[str]) -> None:
             if state == "too long":
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            steps[number], free = replace(step, state=state, took=round(took, 1)), free + used
+            steps[number] = replace(step, state=state, took=round(took, 1))
+            free += used if step.when == "alone" else []
             del running[number]
+        alone = any(step.when == "alone" and step.state in ("waiting", "running") for step in steps)
+        blocked = False  # by one that waits for several cards: those that get free next are for it
         for number, step in enumerate(steps):
-            if step.state != "waiting":
+            if step.state != "waiting" or (step.when == "crowd" and alone) or (step.when == "alone" and blocked):
                 continue
             if step.cards > len(cards):
                 steps[number] = replace(step, state="failed")
+                continue
+            if step.when != "alone":
+                used = [cards[(number + offset) % len(cards)] for offset in range(step.cards)]
             elif step.cards <= len(free):
                 used, free = free[: step.cards], free[step.cards :]
-                running[number] = (_begin(home, step, used), used, time.monotonic())
-                steps[number] = replace(step, state="running")
-            elif step.cards > 1:
-                break  # the cards that get free next are for this one
+            else:
+                blocked = step.cards > 1
+                continue
+            running[number] = (_begin(home, step, used), used, time.monotonic())
+            steps[number] = replace(step, state="running")
         write(home, steps)
         time.sleep(0.5)
 
 
 def _begin(home: Path, step: Step, cards: Sequence[str]) -> "subprocess.Popen[bytes]":
     places = {"home": home, "model": MODEL, "data": next(home.glob("parts/*/gsm8k"), home), "out": home / f"{step.name}.json"}
-    command = step.command.format(**{name: shlex.quote(str(path)) for name, path in places.items()})
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(cards), "TRITON_CACHE_DIR": str(home / "triton")}
+    command = step.command.format(name=step.name, **{name: shlex.quote(str(path)) for name, path in places.items()})
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(cards), "TRITON_CACHE_DIR": str(home / "triton"), "HERE": command}
+    environment["LEASES"] = str(home / "leases" / step.name)
     with (home / f"{step.name}.log").open("w") as log:
         return subprocess.Popen(
-            ["bash", "-c", command], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
+            ["bash", "-c", OWN_LEASES], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment, start_new_session=True
         )
+
+
+# Steps share cards on purpose, and a lease is for one run: each step has its own folder of leases, where the kernel lets it
+OWN_LEASES = """mkdir -p -m 700 "$LEASES" /tmp/tuitune-$UID
+if unshare -m true 2>/dev/null; then exec unshare -m bash -c 'mount --bind "$LEASES" /tmp/tuitune-$UID && eval "$HERE"'; fi
+eval "$HERE"
+"""
 
 
 def wait(home: Path, seconds: float, out: Path) -> None:

@@ -31,7 +31,7 @@ from tuitune.hub.gpu import GpuSampler
 from tuitune.hub.lease import candidates
 from tuitune.runs.manifest import read_manifest
 
-STEPS = 14  # of which the first are left out of a figure of speed
+STEPS = 18  # of which the first are left out of a figure of speed
 WARM = 4
 GIB = 1 << 30
 
@@ -39,8 +39,8 @@ GIB = 1 << 30
 class Bench:
     """One mode: `result` is written to `file` whenever something is known. `deadline`: of time.monotonic."""
 
-    def __init__(self, mode: Mode, work: Path, file: Path, gpus: int, seconds: float) -> None:
-        self.mode, self.work, self.file, self.gpus = mode, work, file, gpus
+    def __init__(self, mode: Mode, work: Path, models: Path, file: Path, gpus: int, seconds: float) -> None:
+        self.mode, self.work, self.models, self.file, self.gpus = mode, work, models, file, gpus
         self.cpu = gpus == 0
         self.deadline = time.monotonic() + seconds
         self.steps = 4 if self.cpu else STEPS
@@ -71,7 +71,7 @@ class Bench:
         """A run of this mode."""
         folder = self.work / f"{self.mode.name}-{name}"
         folder.mkdir(parents=True, exist_ok=True)
-        model = make_model(self.mode.shape, self.work / "models", cpu=self.cpu)
+        model = make_model(self.mode.shape, self.models, cpu=self.cpu)
         return TwoRanks(new_run(folder, recipe(self.mode, model, self.work / "data", gpus)), leased=not self.cpu)
 
     def train(self, ranks: TwoRanks) -> list[dict[str, Any]]:
@@ -192,6 +192,8 @@ def speed(metrics: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "tokens_per_second": statistics.median([record["tokens_per_second"] or 0.0 for record in later]),
         "step_ms": statistics.median([record["step_ms"] or 0.0 for record in later]),
+        "steps_ms": [record["step_ms"] for record in metrics],
+        "parts": [record.get("parts") for record in later],
         "losses": [record["loss"] for record in metrics],
     }
 
@@ -232,6 +234,7 @@ def cards() -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.multi_gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder for models, data and runs")
+    parser.add_argument("--models", type=Path, help="folder for the models alone")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; modes that it has already stay in it")
     parser.add_argument("--only", default=",".join(MODES), help=f"modes, comma separated: {', '.join(MODES)}")
     parser.add_argument("--seconds", type=float, default=290.0, help="limit of each mode")
@@ -246,7 +249,8 @@ def main() -> int:
         parser.error(f"this box has {len(found)} GPUs, and two are needed; --cpu tries the same on the CPU")
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.one:
-        return one_mode(Bench(MODES[names[0]], arguments.work, arguments.out, len(found), arguments.seconds))
+        models = arguments.models or arguments.work / "models"
+        return one_mode(Bench(MODES[names[0]], arguments.work, models, arguments.out, len(found), arguments.seconds))
     return all_modes(names, arguments, found)
 
 
@@ -259,6 +263,7 @@ def all_modes(names: list[str], arguments: argparse.Namespace, found: list[str])
         file = arguments.work / f"{name}.json"
         file.unlink(missing_ok=True)
         words = ["--work", str(arguments.work), "--out", str(file), "--only", name, "--seconds", str(arguments.seconds), "--one"]
+        words += ["--models", str(arguments.models)] if arguments.models else []
         command = [sys.executable, "-m", "tests.bench.multi_gpu", *words, *(["--cpu"] if arguments.cpu else [])]
         process = subprocess.Popen(command, cwd=ROOT)
         try:

@@ -1,5 +1,6 @@
 """The runs of tests/bench/multi_gpu.py: what each mode trains, at the sizes of the GPUs or tiny ones for two processes on the CPU."""
 
+import fcntl
 import json
 import random
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ MODES = {
     )
 }
 ON_GPUS: dict[str, dict[str, Any]] = {
-    "sft": {"per_device_train_batch_size": 4, "max_length": 2048, "packing": True, "packing_strategy": "bfd_split"},
+    "sft": {"per_device_train_batch_size": 8, "max_length": 2048, "packing": True, "packing_strategy": "bfd_split"},
     "dpo": {"per_device_train_batch_size": 8, "max_length": 512},
 }
 ON_CPU: dict[str, Any] = {"per_device_train_batch_size": 2, "max_length": 64}
@@ -79,15 +80,18 @@ def recipe(mode: Mode, model: Path, data: Path, gpus: int | str) -> str:
 
 
 def make_model(shape: str, folder: Path, *, cpu: bool) -> Path:
-    """A model with random weights and a small real tokenizer, made once; tiny for the CPU."""
+    """A model with random weights and a small real tokenizer, made once, by whoever asks first; tiny for the CPU."""
     target = folder / ("tiny" if cpu else shape)
-    if not (target / "made").exists():
-        make_tiny_model(target)
-        if not cpu:
-            (target / "model.safetensors").unlink()
-            ids = {"pad_token_id": 3, "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 8192}
-            save_random_weights({**CONFIGS[SHAPES[shape]], **ids}, target)
-        (target / "made").touch()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (target / "made").exists():
+            make_tiny_model(target)
+            if not cpu:
+                (target / "model.safetensors").unlink()
+                ids = {"pad_token_id": 3, "bos_token_id": 1, "eos_token_id": 2, "max_position_embeddings": 8192}
+                save_random_weights({**CONFIGS[SHAPES[shape]], **ids}, target)
+            (target / "made").touch()
     return target
 
 

@@ -1,14 +1,15 @@
 """`python -m tests.bench.profiled_trainer RUN`: tuitune's trainer, watched and pinned as TUITUNE_BENCH says. No code of the product's.
 
-TUITUNE_BENCH is JSON: {"profile": FILE or null, "compile": a backend of torch.compile or null}. With a backend layers are compiled however
-short the run is and on any device. The profile is of the run's last steps: on a GPU of its kernels alone, which costs the trainer's own
-thread next to nothing.
+TUITUNE_BENCH is JSON, each value may be null: {"profile": FILE, "compile": a backend of torch.compile, "card_gib": GiB that the card is
+said to have}. With a backend layers are compiled however short the run is and on any device. The profile is of the run's last steps: on a
+GPU of its kernels alone, which costs the trainer's own thread next to nothing.
 """
 
 import json
 import os
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,9 @@ def main() -> int:
     if wanted.get("compile"):
         kernels.why_not_compiled = lambda *about: ""
         kernels.compile_layers = partial(kernels.compile_layers, backend=wanted["compile"])
+    if wanted.get("card_gib"):
+        whole = trainer.this_box
+        trainer.this_box = lambda uuid=None: replace(whole(uuid), memory=int(wanted["card_gib"] * (1 << 30)))
     train = trainer._train
 
     def watched(built: Any, *rest: Any) -> None:

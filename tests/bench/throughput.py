@@ -5,7 +5,8 @@
     python -m tests.bench.throughput … --tools plain,tuitune,tuitune-liger,tuitune+liger+compile,tuitune-ckpt [--profile]
 
 `tuitune` chooses by itself; +lever and -lever pin one: liger (its kernels), compile (decoder layers, each by itself), ckpt (activations are
-computed again). --profile: the last steps of tuitune's runs by kernel; they are left out of the figures.
+computed again), +measured (launch.measure_split). `tuitune@6` is told that the card has 6 GiB, and chooses for that. --profile: the last
+steps of tuitune's runs by kernel; they are left out of the figures.
 
 Each tool trains in a process of its own, one after the other. Models have random weights of real shapes, made on the spot (but the demo's).
 tokens/s: tokens of an update without padding over the seconds of a step, medians after the first steps. Unsloth counts no tokens: its steps
@@ -41,6 +42,7 @@ LEVERS = {
     "compile": ("torch_compile", "auto", False),
     "ckpt": ("gradient_checkpointing", True, False),
 }
+MEASURED = "+measured"  # launch.measure_split
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,10 @@ def write_rows(path: Path, count: int = 3000) -> Path:
 
 def pinned(tool: str) -> dict[str, Any]:
     """What the levers in a tool's name pin of `training:`. ValueError for a name that is none."""
-    if not re.fullmatch(r"tuitune([+-][a-z]+)*", tool):
-        raise ValueError(f"{tool}: tuitune, with +lever or -lever ({', '.join(LEVERS)}) behind it")
+    if not re.fullmatch(r"tuitune([+-][a-z]+)*(@[0-9.]+)?", tool):
+        raise ValueError(f"{tool}: tuitune, with +lever or -lever ({', '.join(LEVERS)}) behind it, and @GiB for a smaller card")
     found = {}
-    for sign, lever in re.findall(r"([+-])([a-z]+)", tool):
+    for sign, lever in re.findall(r"([+-])([a-z]+)", tool.replace(MEASURED, "")):
         if lever not in LEVERS:
             raise ValueError(f"{tool}: no lever {lever}; there are {', '.join(LEVERS)}")
         key, on, off = LEVERS[lever]
@@ -116,12 +118,23 @@ def tuitune(tool: str, case: Case, model: Path, data: Path, work: Path, cpu: boo
         "peft": LORA,
         **({"quantization": NF4} if case.four_bit else {}),
         "dataset": {"train": [{"path": str(data), "columns": {"user": "question", "assistant": "answer"}}]},
-        "launch": {"rows_per_update": case.rows, "proof": False, **({"gpus": "cpu"} if cpu else {})},
+        "launch": {
+            "rows_per_update": case.rows,
+            "proof": False,
+            **({"measure_split": True} if MEASURED in tool else {}),
+            **({"gpus": "cpu"} if cpu else {}),
+        },
         "training": {"max_steps": case.steps, "logging_steps": 1, "save_strategy": "no", **case.training, **case.ours, **pinned(tool)},
     }
     work.mkdir(parents=True, exist_ok=True)
     kernels = work / "profile.json" if profile else None
-    wanted = json.dumps({"profile": str(kernels) if kernels else None, "compile": BACKEND if "+compile" in tool else None})
+    wanted = json.dumps(
+        {
+            "profile": str(kernels) if kernels else None,
+            "compile": BACKEND if "+compile" in tool else None,
+            "card_gib": float(tool.partition("@")[2]) if "@" in tool else None,
+        }
+    )
     try:
         done = train(work, json.dumps(recipe), RUNNER, LIMIT, OMP_NUM_THREADS=str(os.cpu_count()), TUITUNE_BENCH=wanted)
     except subprocess.TimeoutExpired:
@@ -137,6 +150,8 @@ def tuitune(tool: str, case: Case, model: Path, data: Path, work: Path, cpu: boo
         "tokens": [after - before for before, after in zip([0, *seen], seen)],
         "peak_allocated": max((record["mem"]["peak_alloc"] for record in metrics if record.get("mem")), default=None),
         "profile": json.loads(kernels.read_text()) if kernels else None,
+        "split": done.of("split")[-1:],
+        "parts": [record.get("parts") for record in metrics],
         "chosen": {f"{entry['section']}.{entry['key']}": entry["value"] for entry in ledger if entry["source"] == "adjusted"},
     }
 
@@ -214,6 +229,7 @@ def break_even(tools: dict[str, dict[str, Any]]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.throughput", description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--models", type=Path, help="folder for the models alone")
     parser.add_argument("--out", type=Path, required=True, help="JSON file; cases that it has already stay in it")
     parser.add_argument("--cases", default="tutorial-qlora,packed-lora", help=", ".join(CASES))
     parser.add_argument("--tools", default="plain,tuitune", help=f"plain, unsloth, tuitune with +lever or -lever: {', '.join(LEVERS)}")
@@ -230,7 +246,11 @@ def main() -> int:
         document = json.loads(args.out.read_text())
     for name in args.cases.split(","):
         case, cpu = CASES[name], name == "demo"
-        model = (args.model or cache_dir() / "models" / NAME).resolve() if cpu else make_model(case.shape, args.work / "models", cpu=False)
+        model = (
+            (args.model or cache_dir() / "models" / NAME).resolve()
+            if cpu
+            else make_model(case.shape, args.models or args.work / "models", cpu=False)
+        )
         data = ROOT / "tuitune" / "demo" / "data" / "train.jsonl" if cpu else write_rows(args.work / "rows.jsonl")
         found: dict[str, Any] = document["cases"].setdefault(name, {})
         for tool in args.tools.split(","):
