@@ -69,8 +69,10 @@ STEPS = (
     Step("levers", 1, 300, f"{THROUGHPUT} --cases packed-lora {LEVERS} --profile"),
     Step("qlora-ddp", 2, 450, f"{MULTI} qlora-ddp"),
     Step("pause", 1, 900, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}", "beside"),
-    Step("analysis", 0, 200, f"taskset -c 0,1 {PY} tests.bench.analysis > {{out}}", "beside"),  # two cores of a machine that is not shared
-    Step("big-files", 0, 300, f"taskset -c 2,3 {PY} tests.bench.big_files > {{out}}", "beside"),
+    Step(
+        "analysis", 0, 200, f"taskset -c 0,1 {PY} tests.bench analysis --gsm8k {{data}} > {{out}}", "beside"
+    ),  # two cores of a machine that is not shared
+    Step("big-files", 0, 300, f"taskset -c 2,3 {PY} tests.bench big-files > {{out}}", "beside"),
     Step("gsm8k-eval", 1, 600, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}", "crowd"),
     Step("gsm8k-dpo", 1, 600, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}", "crowd"),
     Step("curves-rows", 1, 400, f"{CURVES} rows", "crowd"),
@@ -99,9 +101,7 @@ def pack() -> None:
     if "/.gpu/" not in exclude.read_text().splitlines():
         with exclude.open("a") as file:
             file.write("/.gpu/\n")
-    print(
-        "First ../shared/gpu/carry-wheels and ../shared/gpu/carry-wheels --unsloth, then these calls of `run` without a pause between them:"
-    )
+    print("First ../shared/gpu/carry-wheels gguf==0.19.0, the same with --unsloth, then these calls of `run` without a pause between them:")
     for name in names:
         print(f'  carry: [".gpu/{name}"]  mkdir -p {HOME}/parts && cp -r .gpu/{name} {HOME}/parts/')
     other = f"{PY} pip install -q --no-index --no-deps --no-compile --no-cache-dir --target {UNSLOTH} .whlb/*.whl"

@@ -28,7 +28,7 @@ CASES = {
         "rows",
         "real",
         32,
-        steps=160,
+        steps=120,
         training={"max_length": 512},
         elsewhere={"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2},
         ours=JOINED,
