@@ -40,6 +40,7 @@ class Step:
     """`command`: with {home}, {name}, {model}, {data}, {out} (a JSON file) filled in; `cards` it is given; `seconds` it may take.
 
     `when`: "alone" (on its cards), "beside" (from the start), "crowd" (after all that are alone, with others on the same cards).
+    `quiet`: seconds after which the crowd does not disturb what is alone any more, where that is sooner than its end.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Step:
     seconds: float
     command: str
     when: str = "alone"
+    quiet: float = float("inf")
     state: str = "waiting"  # running, done, failed, too long
     took: float = 0.0
 
@@ -55,10 +57,10 @@ PY = "python3 -m"
 UNSLOTH = Path("/tmp/unsloth")  # where the line that `pack` prints installs it
 THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --unsloth-site {UNSLOTH}"
 ALL = "--tools plain,unsloth,tuitune"
-LEVERS = "--tools tuitune,tuitune-liger,tuitune+ckpt,tuitune+measured,tuitune+compile"
-MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --seconds 440 --only"
+LEVERS = "--tools tuitune,tuitune+bf16,tuitune-liger,tuitune+measured,tuitune+compile"
+MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --seconds 560 --only"
 GSM8K = "--model {model} --gsm8k {data}"
-CURVES = f"{PY} tests.bench.loss_curves {GSM8K} --work {{home}}/{{name}} --out {{out}} --cases"
+CURVES = f"{PY} tests.bench.loss_curves {GSM8K} --work {{home}}/{{name}} --out {{out}}"
 TESTS = " ".join(f"tests/contract/test_{name}.py" for name in ("varlen", "adapter_dtype", "liger", "measured_split"))
 STEPS = (
     Step("packed-qlora", 1, 280, f"{THROUGHPUT} --cases packed-qlora --tools plain,unsloth,tuitune,tuitune@6"),
@@ -66,8 +68,10 @@ STEPS = (
     Step("tutorial", 1, 300, f"{THROUGHPUT} --cases tutorial-qlora,tutorial-lora {ALL}"),
     Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-qlora,8b-lora --tools tuitune,unsloth"),
     Step("8b-small", 1, 120, f"{THROUGHPUT} --cases 8b-qlora --tools tuitune@12"),
+    Step("packed-lora-16", 1, 280, f"{THROUGHPUT} --cases packed-lora-16 --tools tuitune,tuitune+bf16,unsloth"),
+    Step("8b-lora-unsloth", 1, 120, f"{THROUGHPUT} --cases 8b-lora --tools unsloth"),
     Step("levers", 1, 300, f"{THROUGHPUT} --cases packed-lora {LEVERS} --profile"),
-    Step("qlora-ddp", 2, 450, f"{MULTI} qlora-ddp"),
+    Step("qlora-ddp", 2, 600, f"{MULTI} qlora-ddp", quiet=140),
     Step("pause", 1, 900, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}", "beside"),
     Step(
         "analysis", 0, 200, f"taskset -c 0,1 {PY} tests.bench analysis --gsm8k {{data}} > {{out}}", "beside"
@@ -75,12 +79,11 @@ STEPS = (
     Step("big-files", 0, 300, f"taskset -c 2,3 {PY} tests.bench big-files > {{out}}", "beside"),
     Step("gsm8k-eval", 1, 600, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}", "crowd"),
     Step("gsm8k-dpo", 1, 600, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}", "crowd"),
-    Step("curves-rows", 1, 400, f"{CURVES} rows", "crowd"),
-    Step("curves-packed", 1, 400, f"{CURVES} packed", "crowd"),
-    Step("lora-fsdp", 2, 500, f"{MULTI} lora-fsdp", "crowd"),
-    Step("full-fsdp", 2, 500, f"{MULTI} full-fsdp", "crowd"),
-    Step("dpo-ddp", 2, 500, f"{MULTI} dpo-ddp", "crowd"),
-    Step("qlora-fsdp", 2, 500, f"{MULTI} qlora-fsdp", "crowd"),
+    Step("curves", 1, 600, f"{CURVES}", "crowd"),
+    Step("lora-fsdp", 2, 620, f"{MULTI} lora-fsdp", "crowd"),
+    Step("full-fsdp", 2, 620, f"{MULTI} full-fsdp", "crowd"),
+    Step("dpo-ddp", 2, 620, f"{MULTI} dpo-ddp", "crowd"),
+    Step("qlora-fsdp", 2, 620, f"{MULTI} qlora-fsdp", "crowd"),
     Step("contracts", 1, 300, f"{PY} pytest -q {TESTS}", "crowd"),
     Step("merge", 1, 300, f"{PY} tests.bench.merge --work {{home}}/merge --model {{model}} > {{out}}", "crowd"),
 )
@@ -150,7 +153,10 @@ def work(home: Path, cards: Sequence[str]) -> None:
             steps[number] = replace(step, state=state, took=round(took, 1))
             free += used if step.when == "alone" else []
             del running[number]
-        alone = any(step.when == "alone" and step.state in ("waiting", "running") for step in steps)
+        alone = any(
+            step.when == "alone" and (step.state == "waiting" or (number in running and time.monotonic() - running[number][2] < step.quiet))
+            for number, step in enumerate(steps)
+        )
         blocked = False  # by one that waits for several cards: those that get free next are for it
         for number, step in enumerate(steps):
             if step.state != "waiting" or (step.when == "crowd" and alone) or (step.when == "alone" and blocked):

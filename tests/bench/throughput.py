@@ -5,8 +5,8 @@
     python -m tests.bench.throughput … --tools plain,tuitune,tuitune-liger,tuitune+liger+compile,tuitune-ckpt [--profile]
 
 `tuitune` chooses by itself; +lever and -lever pin one: liger (its kernels), compile (decoder layers, each by itself), ckpt (activations are
-computed again), +measured (launch.measure_split). `tuitune@6` is told that the card has 6 GiB, and chooses for that. --profile: the last
-steps of tuitune's runs by kernel; they are left out of the figures.
+computed again), +measured (launch.measure_split), +bf16 (launch.adapter_dtype). `tuitune@6` is told that the card has 6 GiB, and chooses
+for that. --profile: the last steps of tuitune's runs by kernel; they are left out of the figures.
 
 Each tool trains in a process of its own, one after the other. Models have random weights of real shapes, made on the spot (but the demo's).
 tokens/s: tokens of an update without padding over the seconds of a step, medians after the first steps. Unsloth counts no tokens: its steps
@@ -42,7 +42,7 @@ LEVERS = {
     "compile": ("torch_compile", "auto", False),
     "ckpt": ("gradient_checkpointing", True, False),
 }
-MEASURED = "+measured"  # launch.measure_split
+LAUNCH: dict[str, dict[str, Any]] = {"+measured": {"measure_split": True}, "+bf16": {"adapter_dtype": "bfloat16"}}  # the same of `launch:`
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ CASES = {
         Case("tutorial-qlora", "1.5b", 16, True, training={"max_length": 512}, elsewhere=FOUR_TIMES_FOUR, ours=JOINED),
         Case("tutorial-lora", "1.5b", 16, training={"max_length": 512}, elsewhere=FOUR_TIMES_FOUR, ours=JOINED),
         Case("packed-lora", "1.5b", 8, training=PACKED, elsewhere=EIGHT, ours=AUTO),
+        Case("packed-lora-16", "1.5b", 16, training=PACKED, elsewhere=EIGHT | {"gradient_accumulation_steps": 2}, ours=AUTO),
         Case("packed-qlora", "1.5b", 8, True, training=PACKED, elsewhere=EIGHT, ours=AUTO),
         Case("8b-lora", "8b", 8, steps=8, training=PACKED, elsewhere=EIGHT, ours=AUTO),
         Case("8b-qlora", "8b", 8, True, steps=8, training=PACKED, elsewhere=EIGHT, ours=AUTO),
@@ -99,10 +100,10 @@ def write_rows(path: Path, count: int = 3000) -> Path:
 
 def pinned(tool: str) -> dict[str, Any]:
     """What the levers in a tool's name pin of `training:`. ValueError for a name that is none."""
-    if not re.fullmatch(r"tuitune([+-][a-z]+)*(@[0-9.]+)?", tool):
+    if not re.fullmatch(r"tuitune([+-][a-z0-9]+)*(@[0-9.]+)?", tool):
         raise ValueError(f"{tool}: tuitune, with +lever or -lever ({', '.join(LEVERS)}) behind it, and @GiB for a smaller card")
     found = {}
-    for sign, lever in re.findall(r"([+-])([a-z]+)", tool.replace(MEASURED, "")):
+    for sign, lever in re.findall(r"([+-])([a-z]+)", tool.replace("+measured", "").replace("+bf16", "")):
         if lever not in LEVERS:
             raise ValueError(f"{tool}: no lever {lever}; there are {', '.join(LEVERS)}")
         key, on, off = LEVERS[lever]
@@ -121,7 +122,7 @@ def tuitune(tool: str, case: Case, model: Path, data: Path, work: Path, cpu: boo
         "launch": {
             "rows_per_update": case.rows,
             "proof": False,
-            **({"measure_split": True} if MEASURED in tool else {}),
+            **{key: value for lever, keys in LAUNCH.items() if lever in tool for key, value in keys.items()},
             **({"gpus": "cpu"} if cpu else {}),
         },
         "training": {"max_steps": case.steps, "logging_steps": 1, "save_strategy": "no", **case.training, **case.ours, **pinned(tool)},
