@@ -135,7 +135,7 @@ def read_settings(recipe: Recipe, schema: Schema, card: Card | None, lengths: Le
     adapts = recipe.peft is not None or bool(recipe.model.get("adapter"))
     weights = _weights(recipe, box, full=not adapts)
     batch = int(training["per_device_train_batch_size"])
-    joined = leaves_padding(recipe.training, recipe.model, box) and not why_not_joined(recipe.task, recipe.training, _config(recipe), box)
+    joined = leaves_padding(recipe.training, recipe.model) and not why_not_joined(recipe.task, recipe.training, _config(recipe), box)
     packed = recipe.task == "sft" and (  # DPO's padding_free is switched off in TRL
         joined or bool(training.get("padding_free")) or (bool(training.get("packing")) and training.get("packing_strategy") != "wrapped")
     )

@@ -93,7 +93,8 @@ def _model(args: argparse.Namespace) -> Path:
 
 def _tuitune(folder: Path, *words: str) -> str:
     """What a command prints; exit code 1 of a check that failed is a figure, anything else an error."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "tuitune", *words], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False
     )

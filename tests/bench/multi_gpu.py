@@ -39,8 +39,9 @@ GIB = 1 << 30
 class Bench:
     """One mode: `result` is written to `file` whenever something is known. `deadline`: of time.monotonic."""
 
-    def __init__(self, mode: Mode, work: Path, models: Path, file: Path, gpus: int, seconds: float) -> None:
+    def __init__(self, mode: Mode, work: Path, models: Path, file: Path, gpus: int, seconds: float, pause: float | None) -> None:
         self.mode, self.work, self.models, self.file, self.gpus = mode, work, models, file, gpus
+        self.pause = pause if pause is not None else 2 if gpus == 0 else WATCHDOG_S + 15
         self.cpu = gpus == 0
         self.deadline = time.monotonic() + seconds
         self.steps = 4 if self.cpu else STEPS
@@ -159,7 +160,8 @@ class Bench:
         self._order(ranks, "sample", prompt="the cat", expected="failed" if spread else "applied")
         paused = self._order(ranks, "pause", mode="keep")
         if self.mode.pauses:
-            time.sleep(2 if self.cpu else WATCHDOG_S + 15)
+            time.sleep(self.pause)
+            self.tell(paused_for_seconds=self.pause)
         self._order(ranks, "resume")
         goal = paused["step"] + 2
         self.wait(ranks, "two steps after the pause", lambda: self._second(ranks, goal))
@@ -238,6 +240,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="JSON file; modes that it has already stay in it")
     parser.add_argument("--only", default=",".join(MODES), help=f"modes, comma separated: {', '.join(MODES)}")
     parser.add_argument("--seconds", type=float, default=290.0, help="limit of each mode")
+    parser.add_argument("--pause", type=float, help="seconds of the long pause (default: longer than NCCL's watchdog waits)")
     parser.add_argument("--cpu", action="store_true", help="two processes on the CPU, tiny shapes")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -250,7 +253,7 @@ def main() -> int:
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.one:
         models = arguments.models or arguments.work / "models"
-        return one_mode(Bench(MODES[names[0]], arguments.work, models, arguments.out, len(found), arguments.seconds))
+        return one_mode(Bench(MODES[names[0]], arguments.work, models, arguments.out, len(found), arguments.seconds, arguments.pause))
     return all_modes(names, arguments, found)
 
 
@@ -264,6 +267,7 @@ def all_modes(names: list[str], arguments: argparse.Namespace, found: list[str])
         file.unlink(missing_ok=True)
         words = ["--work", str(arguments.work), "--out", str(file), "--only", name, "--seconds", str(arguments.seconds), "--one"]
         words += ["--models", str(arguments.models)] if arguments.models else []
+        words += ["--pause", str(arguments.pause)] if arguments.pause is not None else []
         command = [sys.executable, "-m", "tests.bench.multi_gpu", *words, *(["--cpu"] if arguments.cpu else [])]
         process = subprocess.Popen(command, cwd=ROOT)
         try:

@@ -1,8 +1,8 @@
 """`python -m tests.bench.profiled_trainer RUN`: tuitune's trainer, watched and pinned as TUITUNE_BENCH says. No code of the product's.
 
 TUITUNE_BENCH is JSON, each value may be null: {"profile": FILE, "compile": a backend of torch.compile, "card_gib": GiB that the card is
-said to have}. With a backend layers are compiled however short the run is and on any device. The profile is of the run's last steps: on a
-GPU of its kernels alone, which costs the trainer's own thread next to nothing.
+said to have, "peft_adds": true for peft's own sum of base and adapter}. With a backend layers are compiled however short the run is and on
+any device. The profile is of the run's last steps: on a GPU of its kernels alone, which costs the trainer's own thread next to nothing.
 """
 
 import json
@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 from tests.bench.kernel_times import summed
 from tuitune.files import write_atomically
 from tuitune.trainer import __main__ as trainer
-from tuitune.trainer import kernels
+from tuitune.trainer import adapter_dtype, kernels
 
 PROFILED = 2  # steps
 
@@ -65,6 +65,8 @@ def main() -> int:
     if wanted.get("compile"):
         kernels.why_not_compiled = lambda *about: ""
         kernels.compile_layers = partial(kernels.compile_layers, backend=wanted["compile"])
+    if wanted.get("peft_adds"):
+        adapter_dtype.add_by_product = lambda *about: 0
     if wanted.get("card_gib"):
         whole = trainer.this_box
         trainer.this_box = lambda uuid=None: replace(whole(uuid), memory=int(wanted["card_gib"] * (1 << 30)))

@@ -5,8 +5,8 @@
     python -m tests.bench.throughput … --tools plain,tuitune,tuitune-liger,tuitune+liger+compile,tuitune-ckpt [--profile]
 
 `tuitune` chooses by itself; +lever and -lever pin one: liger (its kernels), compile (decoder layers, each by itself), ckpt (activations are
-computed again), +measured (launch.measure_split), +bf16 (launch.adapter_dtype). `tuitune@6` is told that the card has 6 GiB, and chooses
-for that. --profile: the last steps of tuitune's runs by kernel; they are left out of the figures.
+computed again), +measured (launch.measure_split), +bf16 (launch.adapter_dtype), -product (peft adds the adapter's part). `tuitune@6` is told
+that the card has 6 GiB, and chooses for that. --profile: the last steps of tuitune's runs by kernel; they are left out of the figures.
 
 Each tool trains in a process of its own, one after the other. Models have random weights of real shapes, made on the spot (but the demo's).
 tokens/s: tokens of an update without padding over the seconds of a step, medians after the first steps. Unsloth counts no tokens: its steps
@@ -39,7 +39,7 @@ PROFILED = 2  # its last steps, which are slower for being watched
 # lever → key of `training:` and its values for + and -
 LEVERS = {
     "liger": ("use_liger_kernel", True, False),
-    "compile": ("torch_compile", "auto", False),
+    "compile": ("torch_compile", "auto", False),  # with -liger
     "ckpt": ("gradient_checkpointing", True, False),
 }
 LAUNCH: dict[str, dict[str, Any]] = {"+measured": {"measure_split": True}, "+bf16": {"adapter_dtype": "bfloat16"}}  # the same of `launch:`
@@ -103,7 +103,7 @@ def pinned(tool: str) -> dict[str, Any]:
     if not re.fullmatch(r"tuitune([+-][a-z0-9]+)*(@[0-9.]+)?", tool):
         raise ValueError(f"{tool}: tuitune, with +lever or -lever ({', '.join(LEVERS)}) behind it, and @GiB for a smaller card")
     found = {}
-    for sign, lever in re.findall(r"([+-])([a-z]+)", tool.replace("+measured", "").replace("+bf16", "")):
+    for sign, lever in re.findall(r"([+-])([a-z]+)", re.sub(r"\+measured|\+bf16|-product", "", tool)):
         if lever not in LEVERS:
             raise ValueError(f"{tool}: no lever {lever}; there are {', '.join(LEVERS)}")
         key, on, off = LEVERS[lever]
@@ -133,6 +133,7 @@ def tuitune(tool: str, case: Case, model: Path, data: Path, work: Path, cpu: boo
         {
             "profile": str(kernels) if kernels else None,
             "compile": BACKEND if "+compile" in tool else None,
+            "peft_adds": "-product" in tool,
             "card_gib": float(tool.partition("@")[2]) if "@" in tool else None,
         }
     )
@@ -206,9 +207,10 @@ def table(cases: dict[str, dict[str, Any]]) -> str:
                 lines.append(f"{name:15} {tool:22} {one['error'].strip().splitlines()[-1][:90]}")
                 continue
             peak = f"{one['peak_allocated'] / (1 << 30):6.2f}" if one.get("peak_allocated") else "     -"
-            times = f"{one['tokens_per_second'] / plain:6.2f}" if plain else "     -"
+            times = f"{(one['tokens_per_second'] or 0) / plain:6.2f}" if plain else "     -"
             ends = f"{one['losses'][0]:.3f} … {one['losses'][-1]:.3f}"
-            words = f"{name:15} {tool:22} {one['tokens_per_second']:9,} {one['step_s']:9.3f} {one['tokens_an_update']:7.0f}"
+            rate, each = one["tokens_per_second"] or 0, one["tokens_an_update"] or 0  # Unsloth's, where no other tool counted them
+            words = f"{name:15} {tool:22} {rate:9,} {one['step_s']:9.3f} {each:7.0f}"
             lines.append(f"{words} {peak} {times} {one['beginning_s']:8.1f}  {ends}")
         lines += [f"{name:15} {line}" for line in break_even(tools)]
     return "\n".join(lines)
@@ -258,7 +260,10 @@ def main() -> int:
             if tool.startswith("tuitune"):
                 found[tool] = summed_up(tuitune(tool, case, model, data, args.work / name / tool, cpu, args.profile))
             else:
-                each = found.get("plain", {}).get("tokens_an_update")
+                each = next(
+                    (found[other]["tokens_an_update"] for other in ("plain", "tuitune") if found.get(other, {}).get("tokens_an_update")),
+                    None,
+                )
                 found[tool] = summed_up(elsewhere(case, model, data, args.unsloth_site if tool == "unsloth" else None), each)
             write_atomically(args.out, json.dumps(document, indent=1))
     print(table(document["cases"]))

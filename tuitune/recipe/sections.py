@@ -257,7 +257,7 @@ COMMON = (
 )
 
 # `auto` in these training keys means the same as leaving them out: the trainer fills in what fits the box and says so in the ledger.
-# But torch_compile and use_liger_kernel are off where they are left out, and on a GPU padding_free.
+# But torch_compile and use_liger_kernel are off where they are left out.
 AUTO_TRAINING = frozenset(
     {"use_cpu", "bf16", "fp16", "tf32", "per_device_eval_batch_size", "padding_free", "activation_checkpointing", "gradient_checkpointing"}
 ) | {"use_liger_kernel", "torch_compile"}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 # Model families whose rows attend as they do alone with our attention over joined rows (tests/contract/test_varlen.py).
-JOINABLE = ("llama", "qwen2", "qwen3", "qwen3_moe", "mistral", "mixtral", "gemma3_text", "phi3", "olmo2", "smollm3", "granite")
+DENSE = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text", "phi3", "olmo2", "smollm3", "granite")
+JOINABLE = (*DENSE, "qwen3_moe", "mixtral")
 # Tasks whose every pass through the adapter runs under autocast (tests/contract/test_adapter_dtype.py); those that let it answer do not.
 UNDER_AUTOCAST = ("sft", "dpo", "kto", "reward")
 LONGEST_HEAD = 256  # elements of an attention head that PyTorch's flash kernel takes
@@ -83,14 +84,11 @@ def attention(taken: str) -> FillIn:
     return FillIn(taken, "this model's class has no fused attention of PyTorch's")
 
 
-def leaves_padding(training: Mapping[str, Any], model: Mapping[str, Any], box: Box) -> bool:
-    """Whether a recipe leaves it to tuitune if the rows of a micro-batch are joined without padding: it says `auto`; or, on the CPU,
-    nothing of it and of the attention that would have to keep them apart. On a GPU it has to say so until the kernel's figures are in
-    (tests/bench/throughput.py)."""
+def leaves_padding(training: Mapping[str, Any], model: Mapping[str, Any]) -> bool:
+    """Whether a recipe leaves it to tuitune if the rows of a micro-batch are joined without padding: it says `auto`, or nothing of it and
+    of the attention that would have to keep them apart."""
     written = training.get("padding_free")
-    if written is None and model.get("attn_implementation") in (None, "auto"):
-        return not box.cuda
-    return written == "auto"
+    return written == "auto" or (written is None and model.get("attn_implementation") in (None, "auto"))
 
 
 def why_not_joined(task: str, training: Mapping[str, Any], config: Mapping[str, Any], box: Box) -> str:
@@ -107,15 +105,15 @@ def why_not_joined(task: str, training: Mapping[str, Any], config: Mapping[str, 
 
 def keeps_apart(task: str, training: Mapping[str, Any], model: Mapping[str, Any], config: Mapping[str, Any], box: Box) -> bool:
     """Whether rows that lie behind each other, joined or packed, are kept apart by attention of ours (tuitune.trainer.varlen), without a
-    mask. For packed ones on a GPU `attn_implementation: auto` has to say so, as above. Sections as written; config: the model's."""
+    mask. Sections as written; config: the model's."""
     written = model.get("attn_implementation")
     if written not in (None, "auto"):
         return False
-    if leaves_padding(training, model, box) and not why_not_joined(task, training, config, box):
+    if leaves_padding(training, model) and not why_not_joined(task, training, config, box):
         return True
     packed = bool(training.get("packing")) and training.get("packing_strategy") != "wrapped"
     behind = task == "sft" and (packed or training.get("padding_free") is True)  # by TRL
-    return behind and (written == "auto" or not box.cuda) and not why_no_varlen(config, box)
+    return behind and not why_no_varlen(config, box)
 
 
 def why_no_varlen(config: Mapping[str, Any], box: Box) -> str:

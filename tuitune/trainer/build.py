@@ -44,7 +44,7 @@ from tuitune.trainer.plain_adapter import base_is_changed, keep_beginning
 from tuitune.trainer.ranks import this_rank
 from tuitune.trainer.rewards import load_rewards
 from tuitune.trainer.scored_positions import score_what_counts
-from tuitune.trainer.strategy import device_map, quantisation, settle_precision, strategy_fill_ins, verify_strategy
+from tuitune.trainer.strategy import device_map, leave_search, quantisation, settle_precision, strategy_fill_ins, verify_strategy
 
 
 @dataclass
@@ -82,6 +82,7 @@ def build(recipe: Recipe, run: RunDirectory, chosen: Mapping[str, FillIn] | None
     if not _is_full(recipe):
         set_adapter_dtype(built)
     choose_kernels(built)
+    leave_search(built)
     verify_strategy(recipe, built.trainer)
     if this_rank().first:
         keep_beginning(built.trainer.model, run.path)

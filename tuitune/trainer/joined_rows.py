@@ -32,7 +32,7 @@ def join_rows(built: "Built") -> None:
 
 
 def _leaves(built: "Built") -> bool:
-    return leaves_padding(built.recipe.training, built.recipe.model, built.box)
+    return leaves_padding(built.recipe.training, built.recipe.model)
 
 
 def _why_not(built: "Built", model: Any) -> str:

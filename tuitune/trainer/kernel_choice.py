@@ -42,10 +42,12 @@ def why_no_liger(task: str, family: Any, dtype: str, box: Box, own_reference: bo
     return _why_no_triton(box)
 
 
-def why_not_compiled(task: str, box: Box, strategy: str, steps: int) -> str:
+def why_not_compiled(task: str, box: Box, strategy: str, steps: int, *, liger: bool) -> str:
     """Why `torch_compile: auto` compiles nothing; "" when the layers are compiled. steps: of the whole run."""
     if not box.cuda:
         return "on the CPU compiling takes longer than it saves"
+    if liger:  # seen with Liger 0.8.5 and torch 2.11: dynamo fails at LigerRMSNormFunction in the first step
+        return "torch cannot trace Liger's kernels, which are taken"
     if strategy in ("fsdp", "deepspeed"):
         return f"not tried with {strategy}"
     if task in ("grpo", "rloo"):

@@ -50,7 +50,7 @@ def _choose_compiling(built: "Built") -> None:
     if recipe.training.get(COMPILE) != "auto" or trainer.args.torch_compile:  # a backend or mode that is written compiles the whole model
         return
     steps = steps_of(trainer)
-    why = why_not_compiled(recipe.task, built.box, strategy_of(recipe.launch), steps)
+    why = why_not_compiled(recipe.task, built.box, strategy_of(recipe.launch), steps, liger=bool(trainer.args.use_liger_kernel))
     if why:
         built.filled["training", COMPILE] = FillIn(False, why)
         return

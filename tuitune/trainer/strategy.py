@@ -8,12 +8,15 @@ proof on empty weights. 4-bit weights are made on each GPU whole and spread then
 """
 
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tuitune.errors import UserError
 from tuitune.recipe.recipe import Recipe
 from tuitune.recipe.strategy import COMPUTE, gpus_of, strategy_of
-from tuitune.trainer.box import Box, FillIn
+from tuitune.trainer.box import DENSE, Box, FillIn
+
+if TYPE_CHECKING:
+    from tuitune.trainer.build import Built
 
 FSDP2 = {
     "version": 2,
@@ -41,6 +44,21 @@ def strategy_fill_ins(recipe: Recipe, world: int) -> dict[str, FillIn]:
         raise UserError(f"{place}: launch.strategy deepspeed needs a package that is not installed: pip install deepspeed; or take fsdp")
     stage = zero_stage(recipe)
     return {"deepspeed": FillIn(zero_config(stage), f"launch.strategy: deepspeed, ZeRO-{stage}")}
+
+
+SEARCH = "ddp_find_unused_parameters"
+
+
+def leave_search(built: "Built") -> None:
+    """DDP does not search each pass for weights without a gradient, which transformers lets it do for every adapter: in a dense language
+    model all of them take part. Experts and towers for pictures may not, so there the search stays; so does what the recipe says."""
+    args, config = built.trainer.args, built.trainer.model.config
+    if args.world_size < 2 or strategy_of(built.recipe.launch) != "ddp" or not adapts(built.recipe) or getattr(args, SEARCH) is not None:
+        return
+    if config.model_type not in DENSE:
+        return
+    setattr(args, SEARCH, False)
+    built.filled["training", SEARCH] = FillIn(False, "every adapter of this model gets a gradient in every pass")
 
 
 def zero_stage(recipe: Recipe) -> int:

@@ -29,8 +29,10 @@ FRAGMENTED = {"o03", "o12"}
 
 
 def as_it_ran(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with what was so when it was recorded written out: peft cast what adapters on a 16-bit base read."""
-    recipe = row["recipe"]
+    """The row with what was so when it was recorded written out: rows were padded, packed ones had sdpa's mask, and peft cast what adapters
+    on a 16-bit base read."""
+    recipe = {**row["recipe"], "model": {"attn_implementation": "sdpa", **row["recipe"].get("model", {})}}
+    row = {**row, "recipe": recipe}
     if "peft" not in recipe or "quantization" in recipe or "adapter_dtype" in recipe.get("launch", {}):
         return row
     return {**row, "recipe": {**recipe, "launch": {**recipe.get("launch", {}), "adapter_dtype": "trl"}}}

@@ -50,9 +50,21 @@ def test_a_written_recipe_is_planned_as_the_trainer_would_fill_it_in(tmp_path: P
         weights="nf4 double",
         adapter_bytes=4,  # launch.adapter_dtype is float32 when it is absent
         input_casts=False,  # they read what the layers read
-        padded=True,  # rows of a batch differ in length
+        packed=True,  # rows of a batch are joined, and
+        attention="flash",  # kept apart by the kernel's bounds
         eval_batch=4,  # the training batch, not the library's 8
     )
+
+
+def test_rows_are_padded_where_the_recipe_says_so_or_names_its_attention(tmp_path: Path) -> None:
+    for change in (
+        ("padding_free: false", QLORA.replace("training: {", "training: {padding_free: false, ")),
+        ("sdpa", QLORA.replace("dtype: bfloat16}", "dtype: bfloat16, attn_implementation: sdpa}")),
+    ):
+        folder = tmp_path / change[0].replace(":", "")
+        folder.mkdir()
+        found = settings(folder, change[1])
+        assert (found.packed, found.padded, found.attention) == (False, True, "sdpa"), change[0]
 
 
 def test_an_empty_recipe_is_planned_with_the_library_s_defaults(tmp_path: Path) -> None:
@@ -180,7 +192,10 @@ def test_the_longest_row_of_the_data_decides_where_it_is_known(tmp_path: Path, c
     assert found["peak"]["allocated"] < before["peak"]["allocated"]
     cli.main(["plan", str(path), "--gpu", "H100"])
     printed = capsys.readouterr().out
-    assert "planned for 4 rows of 500 tokens at once: the longest of 100 in the data (mean 500); evaluation rows of 900" in printed
+    assert (
+        "planned for 2,000 tokens at once: the 4 longest sequences of 100 in the data (mean 500), the longest 500; evaluation rows of 900"
+        in printed
+    )
 
 
 def test_rows_of_unknown_length_are_planned_at_max_length_and_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

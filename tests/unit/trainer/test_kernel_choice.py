@@ -11,7 +11,7 @@ from tuitune.trainer.kernel_choice import COMPILED_FROM, why_no_liger, why_not_c
 
 H200, T4, CPU = Box(True, "H200", (9, 0)), Box(True, "T4", (7, 5)), Box(False, "CPU", (0, 0))
 LIGER = {"task": "sft", "family": "llama", "dtype": "bfloat16", "box": H200, "own_reference": False}
-COMPILE = {"task": "sft", "box": H200, "strategy": "none", "steps": COMPILED_FROM + 1}
+COMPILE = {"task": "sft", "box": H200, "strategy": "none", "steps": COMPILED_FROM + 1, "liger": False}
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +48,7 @@ def test_liger_is_taken_for_16_bit_models_it_knows_on_a_gpu(other: dict[str, Any
         ({"strategy": "fsdp"}, "not tried with fsdp"),
         ({"task": "grpo"}, "a token at a time"),
         ({"steps": COMPILED_FROM}, "500 steps are too few"),
+        ({"liger": True}, "torch cannot trace Liger's kernels"),
     ],
 )
 def test_layers_are_compiled_in_long_runs_on_a_gpu(other: dict[str, Any], said: str) -> None:
