@@ -2,9 +2,9 @@
 
     python -m tests.bench.kills --kills 50 --seed 1          one JSON document; exit status 1 when a run differs or does not end
 
-At seeded times, and on purpose in the middle of saves and evaluations, one of hub, trainer, both, or a viewer (`tuitune attach`) gets
-SIGKILL; then the run is resumed as `tuitune resume` does. The model is tiny (--model: another), so a save takes some milliseconds: what
-counts as killed in a save is told by the last state that the trainer could write.
+At seeded times, and on purpose in the middle of saves and evaluations, one of hub, trainer, both, a viewer (`tuitune attach`), or an
+analyst that counts the run's data gets SIGKILL; then the run is resumed as `tuitune resume` does. The model is tiny (--model: another), so
+a save takes some milliseconds: what counts as killed in a save is told by the last state that the trainer could write.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.tiny_model import make_tiny_model, write_rows
+from tuitune.analyst.client import COMMAND as ANALYST
+from tuitune.bus.envelope import VERSION, encode
 from tuitune.bus.journal import JournalTail
 from tuitune.errors import UserError
 from tuitune.hub.launch import launch_recipe, resume_run
@@ -40,7 +42,8 @@ training: {{max_steps: {steps}, learning_rate: 1.0e-3, logging_steps: 1, per_dev
   max_length: 64, save_strategy: steps, save_steps: 4, save_total_limit: 3, eval_strategy: steps, eval_steps: 6}}
 """
 COLUMNS = {"sft": "{user: question, assistant: answer}", "dpo": "{prompt: q, chosen: good, rejected: bad}"}
-VICTIMS = ("trainer", "hub", "both", "viewer")
+VICTIMS = ("trainer", "hub", "both", "viewer", "analyst")
+NOT_THE_RUN = ("viewer", "analyst")
 AIMS = ("any", "any", "saving", "saving", "evaluating")
 LONGEST = 120.0  # seconds until an aim is given up
 
@@ -96,6 +99,11 @@ def strike(run: RunDirectory, dice: random.Random, done: Counter[str]) -> bool:
     """Wait for the moment, and kill; False when the run had ended before."""
     aim, victim, patience = dice.choice(AIMS), dice.choice(VICTIMS), dice.uniform(0.0, 8.0)
     viewer = subprocess.Popen([sys.executable, "-m", "tuitune", "attach", str(run.path), "--json"], stdout=subprocess.DEVNULL)
+    analyst = subprocess.Popen(ANALYST, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) if victim == "analyst" else None
+    if analyst is not None and analyst.stdin is not None:
+        request = {"v": VERSION, "id": "1", "op": "survey", "args": {"recipe": str(run.path.parents[1] / "recipe.yaml")}}
+        analyst.stdin.write(encode(request))
+        analyst.stdin.flush()
     tail, deadline, state = JournalTail(run.journal), time.monotonic() + (patience if aim == "any" else LONGEST), ""
     try:
         while time.monotonic() < deadline:
@@ -115,11 +123,12 @@ def strike(run: RunDirectory, dice: random.Random, done: Counter[str]) -> bool:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
     finally:
-        viewer.kill()
-        viewer.wait()
+        for other in filter(None, (viewer, analyst)):
+            other.kill()
+            other.wait()
     last = [record["s"] for record in JournalTail(run.journal).poll() if record["ev"] == "state" and record["src"] != "hub"]
     done[f"victim {victim}"] += 1
-    if victim != "viewer":
+    if victim not in NOT_THE_RUN:
         done[f"in {last[-1] if last else 'starting'}"] += 1
     return True
 

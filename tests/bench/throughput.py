@@ -5,8 +5,8 @@
     python -m tests.bench.throughput … --tools plain,tuitune,tuitune-liger,tuitune+liger+compile,tuitune-ckpt [--profile]
 
 `tuitune` chooses by itself; +lever and -lever pin one: liger (its kernels), compile (decoder layers, each by itself), ckpt (activations are
-computed again), +measured (launch.measure_split), +bf16 (launch.adapter_dtype), -product (peft adds the adapter's part). `tuitune@6` is told
-that the card has 6 GiB, and chooses for that. --profile: the last steps of tuitune's runs by kernel; they are left out of the figures.
+computed again), +measured (launch.measure_split), +bf16 (launch.adapter_dtype), -product (peft adds the adapter's part). `tuitune@6` is
+told that the card has 6 GiB, and chooses for that. --profile: the last steps of tuitune's runs by kernel; they are left out of the figures.
 
 Each tool trains in a process of its own, one after the other. Models have random weights of real shapes, made on the spot (but the demo's).
 tokens/s: tokens of an update without padding over the seconds of a step, medians after the first steps. Unsloth counts no tokens: its steps
