@@ -57,35 +57,31 @@ PY = "python3 -m"
 UNSLOTH = Path("/tmp/unsloth")  # where the line that `pack` prints installs it
 THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --unsloth-site {UNSLOTH}"
 ALL = "--tools plain,unsloth,tuitune"
-LEVERS = "--tools tuitune,tuitune+bf16,tuitune-liger,tuitune+measured,tuitune+compile"
+LEVERS = "--tools tuitune,tuitune-product,tuitune-liger,tuitune-liger+compile"
 MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --seconds 560 --only"
 GSM8K = "--model {model} --gsm8k {data}"
 CURVES = f"{PY} tests.bench.loss_curves {GSM8K} --work {{home}}/{{name}} --out {{out}}"
-TESTS = " ".join(f"tests/contract/test_{name}.py" for name in ("varlen", "adapter_dtype", "liger", "measured_split"))
+TESTS = " ".join(f"tests/contract/test_{name}.py" for name in ("liger", "lora_addition", "adapter_dtype", "varlen", "measured_split"))
 STEPS = (
+    Step("gsm8k-eval", 1, 500, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}"),
+    Step("curves", 1, 560, f"{CURVES}"),
+    Step("gsm8k-dpo", 1, 500, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}"),
+    Step("8b-small", 1, 200, f"{THROUGHPUT} --cases 8b-qlora --tools tuitune@12,tuitune-product@12 --profile"),
+    Step("levers", 1, 300, f"{THROUGHPUT} --cases packed-lora {LEVERS} --profile"),
+    Step("contracts", 1, 300, f"{PY} pytest -q -rf --tb=short {TESTS}"),
+    Step("merge", 1, 150, f"{PY} tests.bench.merge --work {{home}}/merge --model {{model}} > {{out}}"),
+    Step("qlora-ddp", 2, 400, f"{MULTI} qlora-ddp", quiet=150),
+    Step("lora-fsdp", 2, 500, f"{MULTI} lora-fsdp", "crowd"),
+    Step("full-fsdp", 2, 500, f"{MULTI} full-fsdp", "crowd"),
+    Step("qlora-fsdp", 2, 500, f"{MULTI} qlora-fsdp", "crowd"),
+    Step("dpo-ddp", 2, 500, f"{MULTI} dpo-ddp", "crowd"),
     Step("packed-qlora", 1, 280, f"{THROUGHPUT} --cases packed-qlora --tools plain,unsloth,tuitune,tuitune@6"),
-    Step("packed-lora", 1, 280, f"{THROUGHPUT} --cases packed-lora {ALL}"),
+    Step("packed-lora", 1, 280, f"{THROUGHPUT} --cases packed-lora,packed-lora-16 {ALL}"),
     Step("tutorial", 1, 300, f"{THROUGHPUT} --cases tutorial-qlora,tutorial-lora {ALL}"),
     Step("8b", 1, 300, f"{THROUGHPUT} --cases 8b-qlora,8b-lora --tools tuitune,unsloth"),
-    Step("8b-small", 1, 120, f"{THROUGHPUT} --cases 8b-qlora --tools tuitune@12"),
-    Step("packed-lora-16", 1, 280, f"{THROUGHPUT} --cases packed-lora-16 --tools tuitune,tuitune+bf16,unsloth"),
-    Step("8b-lora-unsloth", 1, 120, f"{THROUGHPUT} --cases 8b-lora --tools unsloth"),
-    Step("levers", 1, 300, f"{THROUGHPUT} --cases packed-lora {LEVERS} --profile"),
-    Step("qlora-ddp", 2, 600, f"{MULTI} qlora-ddp", quiet=140),
     Step("pause", 1, 900, f"{PY} tests.bench.live_gpu {GSM8K} --parts orders --pause 600 --out {{out}}", "beside"),
-    Step(
-        "analysis", 0, 200, f"taskset -c 0,1 {PY} tests.bench analysis --gsm8k {{data}} > {{out}}", "beside"
-    ),  # two cores of a machine that is not shared
+    Step("analysis", 0, 200, f"taskset -c 0,1 {PY} tests.bench analysis --gsm8k {{data}} > {{out}}", "beside"),
     Step("big-files", 0, 300, f"taskset -c 2,3 {PY} tests.bench big-files > {{out}}", "beside"),
-    Step("gsm8k-eval", 1, 600, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}", "crowd"),
-    Step("gsm8k-dpo", 1, 600, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}", "crowd"),
-    Step("curves", 1, 600, f"{CURVES}", "crowd"),
-    Step("lora-fsdp", 2, 620, f"{MULTI} lora-fsdp", "crowd"),
-    Step("full-fsdp", 2, 620, f"{MULTI} full-fsdp", "crowd"),
-    Step("dpo-ddp", 2, 620, f"{MULTI} dpo-ddp", "crowd"),
-    Step("qlora-fsdp", 2, 620, f"{MULTI} qlora-fsdp", "crowd"),
-    Step("contracts", 1, 300, f"{PY} pytest -q {TESTS}", "crowd"),
-    Step("merge", 1, 300, f"{PY} tests.bench.merge --work {{home}}/merge --model {{model}} > {{out}}", "crowd"),
 )
 
 

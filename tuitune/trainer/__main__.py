@@ -191,12 +191,14 @@ def _build(recipe: Recipe, split: Split, run: RunDirectory, telemetry: "Telemetr
 
 def _train(built: "Built", run: RunDirectory, telemetry: "Telemetry", stop: StopRequest, manifest: Manifest, rank: Rank) -> None:
     from tuitune.trainer.kept import Shape
+    from tuitune.trainer.prepared import rows_as_arrays
     from tuitune.trainer.proof import ProofCallback
     from tuitune.trainer.resuming import changed_rewards, changed_since
     from tuitune.trainer.telemetry import TelemetryCallback
     from tuitune.trainer.watch import Watch
 
     trainer = built.trainer
+    rows_as_arrays(trainer)
     trainer.add_callback(ProofCallback(built, telemetry, stop, run.name))
     trainer.steer(telemetry, stop, orders_for(telemetry.link, rank))
     trainer.add_callback(TelemetryCallback(telemetry, lambda: trainer.kept.progress.tokens))

@@ -1,4 +1,4 @@
-"""`training.padding_free: auto`, on the CPU also when absent: the rows of a micro-batch are joined without padding, nothing else changes.
+"""`training.padding_free`, absent or `auto`: the rows of a micro-batch are joined without padding, nothing else changes.
 
 TRL cuts rows to `max_length` only while its own `padding_free` is off; so it prepares them as ever, and its collator is told afterwards.
 """
