@@ -66,7 +66,7 @@ def main() -> int:
         kernels.why_not_compiled = lambda *about: ""
         kernels.compile_layers = partial(kernels.compile_layers, backend=wanted["compile"])
     if wanted.get("peft_adds"):
-        adapter_dtype.add_by_product = lambda *about: 0
+        adapter_dtype.add_by_product = adapter_dtype.compute_adapter_first = lambda *about: 0
     if wanted.get("card_gib"):
         whole = trainer.this_box
         trainer.this_box = lambda uuid=None: replace(whole(uuid), memory=int(wanted["card_gib"] * (1 << 30)))

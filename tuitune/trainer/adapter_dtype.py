@@ -6,6 +6,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from tuitune.recipe.strategy import strategy_of
+from tuitune.trainer.adapter_first import compute_adapter_first
 from tuitune.trainer.box import FillIn, why_inputs_are_cast
 from tuitune.trainer.lora_addition import add_by_product
 from tuitune.trainer.new_tokens import join_types
@@ -37,6 +38,7 @@ def set_adapter_dtype(built: "Built") -> None:
                 parameter.data = parameter.data.to(dtype)
     if not cast:
         leave_inputs(trainer.model)
+        compute_adapter_first(trainer.model)
         add_by_product(trainer.model, built.box, strategy_of(recipe.launch))
     join_types(trainer.model)
 

@@ -46,6 +46,8 @@ def _layers(model: torch.nn.Module) -> list[Any]:
 def _add_by_product(layer: Any) -> bool:
     """Whether it does now. The base layer's output must be the layer's alone: torch's Linear makes it, and peft copies what bitsandbytes'
     4-bit product returns, a view that may not be written to."""
+    if "forward" in vars(layer):
+        return False  # tuitune.trainer.adapter_first
     known = (type(layer) is Linear and type(layer.get_base_layer()) is torch.nn.Linear) or type(layer).__name__ == "Linear4bit"
     plain = known and not layer.lora_variant and all(back.bias is None for back in layer.lora_B.values())
     if plain:
