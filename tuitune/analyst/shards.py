@@ -31,29 +31,28 @@ def sharded(total: int, work: Callable[[int, range], T], most: int, meanwhile: C
         if meanwhile is not None:
             meanwhile()
         return [work(1, parts[0])]
-    pipes = [_fork(slot, part, work) for slot, part in enumerate(parts, 1)]
+    started = [_fork(slot, part, work) for slot, part in enumerate(parts, 1)]
     try:
         if meanwhile is not None:
             meanwhile()
     finally:
-        answers = [_read(pid, pipe) for pid, pipe in pipes]  # each is read to its end, so that nobody is left behind
+        answers = [_read(pid, answer) for pid, answer in started]  # each is waited for, so that nobody is left behind
     return _values(answers)
 
 
 def beside(work: Callable[[], T]) -> Callable[[], T]:
     """Start `work` in a forked process; what is returned waits for its picklable result, and raises its UserError."""
-    pid, pipe = _fork(0, range(0), lambda slot, part: work())
-    return lambda: _values([_read(pid, pipe)])[0]
+    pid, answer = _fork(0, range(0), lambda slot, part: work())
+    return lambda: _values([_read(pid, answer)])[0]
 
 
 def _fork(slot: int, part: range, work: Callable[[int, range], T]) -> tuple[int, int]:
-    read_end, write_end = os.pipe()
+    """Its id, and the file in memory that it leaves its answer in: a pipe would have it wait at every 64 KiB until somebody reads them."""
+    file = os.memfd_create("answer")
     gc.freeze()  # a collection would touch, and so copy, every page that the processes share
     pid = os.fork()
     if pid:
-        os.close(write_end)
-        return pid, read_end
-    os.close(read_end)
+        return pid, file
     code = 1
     try:
         try:
@@ -63,19 +62,20 @@ def _fork(slot: int, part: range, work: Callable[[int, range], T]) -> tuple[int,
         except Exception as error:
             traceback.print_exc()
             answer = (False, (f"{type(error).__name__}: {error}", 1))
-        with os.fdopen(write_end, "wb") as pipe:
-            pickle.dump(answer, pipe, protocol=pickle.HIGHEST_PROTOCOL)
+        with os.fdopen(file, "wb") as opened:
+            pickle.dump(answer, opened, protocol=pickle.HIGHEST_PROTOCOL)
         code = 0
     finally:
         sys.stderr.flush()
         os._exit(code)
 
 
-def _read(pid: int, pipe: int) -> bytes:
-    with os.fdopen(pipe, "rb") as file:
-        data = file.read()
-    os.waitpid(pid, 0)
-    return data
+def _read(pid: int, file: int) -> bytes:
+    """What a process has answered when it has ended; nothing when it was killed before it was done."""
+    _, status = os.waitpid(pid, 0)
+    with os.fdopen(file, "rb") as opened:
+        opened.seek(0)  # the place is shared with the process, which wrote up to the end
+        return b"" if status else opened.read()
 
 
 def _values(answers: Sequence[bytes]) -> list[T]:
