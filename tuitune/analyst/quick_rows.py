@@ -12,6 +12,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import BatchEncoding
 
+from tuitune.analyst.document import IGNORED
 from tuitune.analyst.shared_beginning import borders, shared
 
 Example = dict[str, Any]
@@ -79,9 +80,12 @@ class RowList:
 
 
 def _labels_of_one_mask(example: Example, mask_columns: Sequence[str]) -> Example:
-    """SFTTrainer's build_labels for the usual case, a quarter of its time."""
-    masked = zip(example["input_ids"], example[mask_columns[0]], strict=False)
-    return {"labels": [token_id if counts else -100 for token_id, counts in masked]}
+    """SFTTrainer's build_labels for the usual case, a quarter of its time; for a prompt and its completion an eighth."""
+    ids, mask = example["input_ids"], example[mask_columns[0]]
+    prompt = mask.count(0)
+    if len(mask) == len(ids) and not any(mask[:prompt]):  # all zeros stand first, so no token need be looked at
+        return {"labels": [IGNORED] * prompt + ids[prompt:]}
+    return {"labels": [token_id if counts else IGNORED for token_id, counts in zip(ids, mask, strict=False)]}
 
 
 LOST = "tuitune_lost"
@@ -108,10 +112,10 @@ def quick(tokenizer: Any) -> Any:
 
     class Quick(own):  # type: ignore[misc, valid-type]
         def __call__(self, text: Any = None, **options: Any) -> Any:
-            plain = isinstance(text, str) and all(not value for name, value in options.items() if name != "add_special_tokens")
-            if not plain:
-                return super().__call__(text, **options)
-            if options.get("add_special_tokens", True):
+            special = options.pop("add_special_tokens", True)
+            if not isinstance(text, str) or any(options.values()):
+                return super().__call__(text, add_special_tokens=special, **options)
+            if special:
                 encoding = self._tokenizer.encode(text)
             else:
                 encoding = shared(self._tokenizer, text, taken + calls, begin_anew)

@@ -124,6 +124,8 @@ def _beginning(text: str, other: str, encoding: Any, borders: Mapping[int, str])
 def _alike(one: str, other: str) -> int:
     """Characters that two texts have in common from their beginning."""
     low, high = 0, min(len(one), len(other))
+    if one[:high] == other[:high]:  # a prompt, and the prompt with its answer
+        return high
     while low < high:
         middle = (low + high + 1) // 2
         if one[low:middle] == other[low:middle]:
