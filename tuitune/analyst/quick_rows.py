@@ -80,7 +80,7 @@ class RowList:
 
 
 def _labels_of_one_mask(example: Example, mask_columns: Sequence[str]) -> Example:
-    """SFTTrainer's build_labels for the usual case, a quarter of its time; for a prompt and its completion an eighth."""
+    """SFTTrainer's build_labels for the usual case, a quarter of its time; for a prompt and its completion half of that."""
     ids, mask = example["input_ids"], example[mask_columns[0]]
     prompt = mask.count(0)
     if len(mask) == len(ids) and not any(mask[:prompt]):  # all zeros stand first, so no token need be looked at
