@@ -22,7 +22,8 @@ def set_adapter_dtype(built: "Built") -> None:
     (training-facts.md 1.3), so the default is float32; "trl" keeps what TRL and peft make.
 
     peft casts what an adapter reads to the type of its weights (tuners/lora/layer.py), and autocast casts it back: two copies of every
-    input for the same product. They are left out where everything that reads the adapter runs under autocast.
+    input for the same product. They are left out where everything that reads the adapter runs under autocast; so are passes over its output
+    (tuitune.trainer.lora_addition) and a product that would be computed again for nobody (tuitune.trainer.adapter_first).
     """
     recipe, trainer = built.recipe, built.trainer
     wanted = recipe.launch.get("adapter_dtype")
