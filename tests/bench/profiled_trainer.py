@@ -63,7 +63,7 @@ class Profile(TrainerCallback):
 def main() -> int:
     wanted = json.loads(os.environ["TUITUNE_BENCH"])
     if wanted.get("compile"):
-        kernels.why_not_compiled = lambda *about: ""
+        kernels.why_not_compiled = lambda *about, **more: ""
         kernels.compile_layers = partial(kernels.compile_layers, backend=wanted["compile"])
     if wanted.get("peft_adds"):
         adapter_dtype.add_by_product = adapter_dtype.compute_adapter_first = lambda *about: 0

@@ -84,7 +84,7 @@ def test_where_it_is_left_out_nothing_is_compiled_and_nothing_said(tmp_path: Pat
 def test_where_auto_compiles_the_ledger_says_how_many_layers_and_for_how_many_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "why_not_compiled", lambda *about: "")
+    monkeypatch.setattr(kernels, "why_not_compiled", lambda *about, **more: "")
     made = built(tmp_path / "run", more=", torch_compile: auto")
     assert all(layer._compiled_call_impl is not None for layer in repeated_blocks(made.trainer.model))
     assert made.trainer.accelerator.state.dynamo_plugin.backend.value == "NO"  # the whole model is not compiled as well
@@ -94,7 +94,7 @@ def test_where_auto_compiles_the_ledger_says_how_many_layers_and_for_how_many_st
 
 
 def test_a_backend_that_is_written_compiles_the_whole_model_as_transformers_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "why_not_compiled", lambda *about: "")
+    monkeypatch.setattr(kernels, "why_not_compiled", lambda *about, **more: "")
     made = built(tmp_path / "run", more=", torch_compile: auto, torch_compile_backend: eager")
     assert made.trainer.accelerator.state.dynamo_plugin.backend.value == "EAGER"
     assert all(layer._compiled_call_impl is None for layer in repeated_blocks(made.trainer.model))
