@@ -36,11 +36,8 @@ def add_by_product(model: torch.nn.Module, box: Box, strategy: str) -> int:
 
     On the CPU, whose sums are to stay those of peft to the bit, and where FSDP or DeepSpeed gather the weights, it is none.
     """
-    return sum(map(_add_by_product, _layers(model))) if box.cuda and strategy == "ddp" else 0
-
-
-def _layers(model: torch.nn.Module) -> list[Any]:
-    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    return sum(map(_add_by_product, layers)) if box.cuda and strategy == "ddp" else 0
 
 
 def _add_by_product(layer: Any) -> bool:
