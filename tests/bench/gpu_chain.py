@@ -57,19 +57,19 @@ PY = "python3 -m"
 UNSLOTH = Path("/tmp/unsloth")  # where the line that `pack` prints installs it
 THROUGHPUT = f"{PY} tests.bench.throughput --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --unsloth-site {UNSLOTH}"
 ALL = "--tools plain,unsloth,tuitune"
-LEVERS = "--tools tuitune,tuitune-product,tuitune-liger,tuitune-liger+compile"
+LEVERS = "--tools tuitune,tuitune+product,tuitune-liger+compile"
 MULTI = f"{PY} tests.bench.multi_gpu --work {{home}}/{{name}} --models {{home}}/models --out {{out}} --seconds 560 --only"
 GSM8K = "--model {model} --gsm8k {data}"
 CURVES = f"{PY} tests.bench.loss_curves {GSM8K} --work {{home}}/{{name}} --out {{out}}"
 TESTS = " ".join(f"tests/contract/test_{name}.py" for name in ("liger", "lora_addition", "adapter_dtype", "varlen", "measured_split"))
 STEPS = (
-    Step("gsm8k-eval", 1, 500, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/eval > {{out}}"),
-    Step("curves", 1, 560, f"{CURVES}"),
-    Step("gsm8k-dpo", 1, 500, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/dpo > {{out}}"),
-    Step("8b-small", 1, 200, f"{THROUGHPUT} --cases 8b-qlora --tools tuitune@12,tuitune-product@12 --profile"),
+    Step("gsm8k-eval", 1, 500, f"{PY} tests.bench.gsm8k_eval {GSM8K} --work {{home}}/{{name}} > {{out}}"),
+    Step("curves", 1, 560, CURVES),
+    Step("gsm8k-dpo", 1, 500, f"{PY} tests.bench.gsm8k_dpo {GSM8K} --work {{home}}/{{name}} > {{out}}"),
+    Step("8b-small", 1, 200, f"{THROUGHPUT} --cases 8b-qlora --tools tuitune@12,tuitune-first@12,tuitune+product@12 --profile"),
     Step("levers", 1, 300, f"{THROUGHPUT} --cases packed-lora {LEVERS} --profile"),
     Step("contracts", 1, 300, f"{PY} pytest -q -rf --tb=short {TESTS}"),
-    Step("merge", 1, 150, f"{PY} tests.bench.merge --work {{home}}/merge --model {{model}} > {{out}}"),
+    Step("merge", 1, 150, f"{PY} tests.bench.merge --work {{home}}/{{name}} --model {{model}} > {{out}}"),
     Step("qlora-ddp", 2, 400, f"{MULTI} qlora-ddp", quiet=150),
     Step("lora-fsdp", 2, 500, f"{MULTI} lora-fsdp", "crowd"),
     Step("full-fsdp", 2, 500, f"{MULTI} full-fsdp", "crowd"),

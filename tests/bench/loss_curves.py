@@ -75,6 +75,8 @@ def main() -> int:
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--cpu", action="store_true", help="small updates, 12 steps, one training at a time")
     args = parser.parse_args()
+    if len(args.seeds.split(",")) < 2:
+        parser.error("two seeds at least: what they differ by is what the tools may differ by")
     args.work.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {"schema": 1, "bench": "loss-curves", "cases": {}}
     passed = True

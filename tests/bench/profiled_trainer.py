@@ -1,8 +1,9 @@
 """`python -m tests.bench.profiled_trainer RUN`: tuitune's trainer, watched and pinned as TUITUNE_BENCH says. No code of the product's.
 
 TUITUNE_BENCH is JSON, each value may be null: {"profile": FILE, "compile": a backend of torch.compile, "card_gib": GiB that the card is
-said to have, "peft_adds": true for peft's own sum of base and adapter}. With a backend layers are compiled however short the run is and on
-any device. The profile is of the run's last steps: on a GPU of its kernels alone, which costs the trainer's own thread next to nothing.
+said to have, "product": true for tests.bench.lora_addition, "base_first": true for peft's own order of products}. With a backend layers
+are compiled however short the run is and on any device. The profile is of the run's last steps: on a GPU of its kernels alone, which costs
+the trainer's own thread next to nothing.
 """
 
 import json
@@ -18,7 +19,9 @@ import torch
 from transformers import TrainerCallback
 
 from tests.bench.kernel_times import summed
+from tests.bench.lora_addition import add_by_product
 from tuitune.files import write_atomically
+from tuitune.recipe.strategy import strategy_of
 from tuitune.trainer import __main__ as trainer
 from tuitune.trainer import adapter_dtype, kernels
 
@@ -65,14 +68,16 @@ def main() -> int:
     if wanted.get("compile"):
         kernels.why_not_compiled = lambda *about, **more: ""
         kernels.compile_layers = partial(kernels.compile_layers, backend=wanted["compile"])
-    if wanted.get("peft_adds"):
-        adapter_dtype.add_by_product = adapter_dtype.compute_adapter_first = lambda *about: 0
+    if wanted.get("base_first"):
+        adapter_dtype.compute_adapter_first = lambda model: 0
     if wanted.get("card_gib"):
         whole = trainer.this_box
         trainer.this_box = lambda uuid=None: replace(whole(uuid), memory=int(wanted["card_gib"] * (1 << 30)))
     train = trainer._train
 
     def watched(built: Any, *rest: Any) -> None:
+        if wanted.get("product"):
+            add_by_product(built.trainer.model, built.box, strategy_of(built.recipe.launch))
         if wanted.get("profile"):
             built.trainer.add_callback(Profile(Path(wanted["profile"])))
         train(built, *rest)

@@ -5,8 +5,9 @@
     python -m tests.bench.throughput … --tools plain,tuitune,tuitune-liger,tuitune+liger+compile,tuitune-ckpt [--profile]
 
 `tuitune` chooses by itself; +lever and -lever pin one: liger (its kernels), compile (decoder layers, each by itself), ckpt (activations are
-computed again), +measured (launch.measure_split), +bf16 (launch.adapter_dtype), -product (peft adds the adapter's part). `tuitune@6` is
-told that the card has 6 GiB, and chooses for that. --profile: the last steps of tuitune's runs by kernel; they are left out of the figures.
+computed again), +measured (launch.measure_split), +bf16 (launch.adapter_dtype), +product (tests.bench.lora_addition), -first (peft's order:
+the base before the adapter). `tuitune@6` is told that the card has 6 GiB, and chooses for that. --profile: the last steps of tuitune's runs
+by kernel; they are left out of the figures.
 
 Each tool trains in a process of its own, one after the other. Models have random weights of real shapes, made on the spot (but the demo's).
 tokens/s: tokens of an update without padding over the seconds of a step, medians after the first steps. Unsloth counts no tokens: its steps
@@ -42,7 +43,9 @@ LEVERS = {
     "compile": ("torch_compile", "auto", False),  # with -liger
     "ckpt": ("gradient_checkpointing", True, False),
 }
-LAUNCH: dict[str, dict[str, Any]] = {"+measured": {"measure_split": True}, "+bf16": {"adapter_dtype": "bfloat16"}}  # the same of `launch:`
+# The same of `launch:`, and of the bench's own runner.
+LAUNCH: dict[str, dict[str, Any]] = {"+measured": {"measure_split": True}, "+bf16": {"adapter_dtype": "bfloat16"}}
+RUNNERS = {"+product": "product", "-first": "base_first"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def pinned(tool: str) -> dict[str, Any]:
     if not re.fullmatch(r"tuitune([+-][a-z0-9]+)*(@[0-9.]+)?", tool):
         raise ValueError(f"{tool}: tuitune, with +lever or -lever ({', '.join(LEVERS)}) behind it, and @GiB for a smaller card")
     found = {}
-    for sign, lever in re.findall(r"([+-])([a-z]+)", re.sub(r"\+measured|\+bf16|-product", "", tool)):
+    for sign, lever in re.findall(r"([+-])([a-z]+)", re.sub("|".join(map(re.escape, (*LAUNCH, *RUNNERS))), "", tool)):
         if lever not in LEVERS:
             raise ValueError(f"{tool}: no lever {lever}; there are {', '.join(LEVERS)}")
         key, on, off = LEVERS[lever]
@@ -133,7 +136,7 @@ def tuitune(tool: str, case: Case, model: Path, data: Path, work: Path, cpu: boo
         {
             "profile": str(kernels) if kernels else None,
             "compile": BACKEND if "+compile" in tool else None,
-            "peft_adds": "-product" in tool,
+            **{name: lever in tool for lever, name in RUNNERS.items()},
             "card_gib": float(tool.partition("@")[2]) if "@" in tool else None,
         }
     )

@@ -9,8 +9,8 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch.utils.checkpoint import checkpoint
 
+from tests.bench.lora_addition import AddedByTheProduct, add_by_product
 from tuitune.trainer.box import Box
-from tuitune.trainer.lora_addition import AddedByTheProduct, add_by_product
 
 GPU = Box(True, "H200", (9, 0))
 X = torch.randn(2, 12, 64, generator=torch.Generator().manual_seed(1))
@@ -105,8 +105,11 @@ def test_outside_of_autocast_it_is_peft_s_own_formula() -> None:
 def test_without_the_adapter_the_base_model_answers() -> None:
     model = adapted(torch.float32)
     add_by_product(model, GPU, "ddp")
+    torch.manual_seed(0)
+    base = Two()
+    assert not torch.equal(model(X), base(X))
     with model.disable_adapter():
-        assert torch.equal(model(X), model.get_base_model()(X))
+        assert torch.equal(model(X), base(X))
 
 
 @pytest.mark.parametrize(

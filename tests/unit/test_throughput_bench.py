@@ -1,8 +1,9 @@
-"""tests.bench.throughput and its profile: names of variants, classes of kernels, the share of time that a device was busy."""
+"""tests.bench.throughput, its profile and loss_curves: names of variants, classes of kernels, the share of time that a device was busy."""
 
 import pytest
 
 from tests.bench.kernel_times import busy, kind, summed, table
+from tests.bench.loss_curves import compare, shares
 from tests.bench.throughput import break_even, pinned, summed_up
 
 
@@ -64,3 +65,17 @@ def test_compiling_pays_from_as_many_steps_as_win_back_what_it_begins_with() -> 
         "tuitune+compile pays from 156 steps: 31.2 s to begin, 0.2000 s a step saved"
     ]
     assert break_even({"tuitune": compiled, "tuitune+compile": plain})[0].startswith("tuitune+compile never pays")
+
+
+def test_levers_of_other_sections_are_none_of_the_training_s() -> None:
+    assert pinned("tuitune+measured+bf16+product-first-liger@6") == {"use_liger_kernel": False}
+
+
+def test_loss_curves_are_compared_by_equal_shares_of_the_tokens() -> None:
+    """Shares are weighted by tokens; tools within what seeds differ by pass, and others do not."""
+    assert shares([10, 10, 20, 40], [4.0, 2.0, 3.0, 1.0], count=2) == [3.0, 1.0]
+    plain = {1: [9.0, 2.0, 1.0], 2: [9.0, 2.2, 1.2]}
+    near, far = ({seed: [9.0, *(value + off for value in curve[1:])] for seed, curve in plain.items()} for off in (0.1, 0.5))
+    assert compare(plain, near)["within_noise"] is True
+    assert compare(plain, far)["within_noise"] is False
+    assert compare(plain, far)["ours_above"] == 0.5

@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft.tuners.lora import LoraLayer
 
-from tuitune.recipe.strategy import strategy_of
 from tuitune.trainer.adapter_first import compute_adapter_first
 from tuitune.trainer.box import FillIn, why_inputs_are_cast
-from tuitune.trainer.lora_addition import add_by_product
 from tuitune.trainer.new_tokens import join_types
 
 if TYPE_CHECKING:
@@ -22,8 +20,8 @@ def set_adapter_dtype(built: "Built") -> None:
     (training-facts.md 1.3), so the default is float32; "trl" keeps what TRL and peft make.
 
     peft casts what an adapter reads to the type of its weights (tuners/lora/layer.py), and autocast casts it back: two copies of every
-    input for the same product. They are left out where everything that reads the adapter runs under autocast; so are passes over its output
-    (tuitune.trainer.lora_addition) and a product that would be computed again for nobody (tuitune.trainer.adapter_first).
+    input for the same product. They are left out where everything that reads the adapter runs under autocast; so is a product that would
+    be computed again for nobody (tuitune.trainer.adapter_first).
     """
     recipe, trainer = built.recipe, built.trainer
     wanted = recipe.launch.get("adapter_dtype")
@@ -40,7 +38,6 @@ def set_adapter_dtype(built: "Built") -> None:
     if not cast:
         leave_inputs(trainer.model)
         compute_adapter_first(trainer.model)
-        add_by_product(trainer.model, built.box, strategy_of(recipe.launch))
     join_types(trainer.model)
 
 

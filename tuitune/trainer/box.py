@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Model families whose rows attend as they do alone with our attention over joined rows (tests/contract/test_varlen.py).
+# Language models without experts: every layer takes part in every pass.
 DENSE = ("llama", "qwen2", "qwen3", "mistral", "gemma3_text", "phi3", "olmo2", "smollm3", "granite")
+# Model families whose rows attend as they do alone with our attention over joined rows (tests/contract/test_varlen.py).
 JOINABLE = (*DENSE, "qwen3_moe", "mixtral")
 # Tasks whose every pass through the adapter runs under autocast (tests/contract/test_adapter_dtype.py); those that let it answer do not.
 UNDER_AUTOCAST = ("sft", "dpo", "kto", "reward")

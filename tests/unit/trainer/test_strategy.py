@@ -60,3 +60,25 @@ def test_fsdp_that_accelerate_leaves_out_without_a_word_ends_the_run() -> None:
     with pytest.raises(UserError, match=r"2 on the CPU; set launch\.gpus: 4"):
         strategy.verify_strategy(recipe({"strategy": "fsdp", "gpus": 4}), trainer)
     strategy.verify_strategy(recipe({}), trainer)
+
+
+@pytest.mark.parametrize(
+    ("other", "left"),
+    [
+        ({}, True),
+        ({"world": 1}, False),
+        ({"family": "mixtral"}, False),
+        ({"launch": {"strategy": "fsdp"}}, False),
+        ({"peft": None}, False),
+        ({"written": True}, False),
+    ],
+    ids=["two copies with an adapter", "one process", "experts may be idle", "no copies", "the whole model", "the recipe says it"],
+)
+def test_ddp_searches_no_graph_where_every_adapter_takes_part(other: dict[str, Any], left: bool) -> None:
+    wanted = {"world": 2, "family": "llama", "launch": {}, "peft": {"r": 4}, "written": None, **other}
+    args = SimpleNamespace(world_size=wanted["world"], ddp_find_unused_parameters=wanted["written"])
+    trainer = SimpleNamespace(args=args, model=SimpleNamespace(config=SimpleNamespace(model_type=wanted["family"])))
+    built: Any = SimpleNamespace(recipe=recipe(wanted["launch"], peft=wanted["peft"]), trainer=trainer, filled={})
+    strategy.leave_search(built)
+    assert args.ddp_find_unused_parameters is (False if left else wanted["written"])
+    assert bool(built.filled) is left

@@ -1,4 +1,5 @@
-"""The adapter's part of a linear layer, added by the product that computes it.
+"""A lever of tests.bench.throughput (+product), not of the product yet: no GPU has run it. The adapter's part of a linear layer, added by
+the product that computes it.
 
     peft:  result + lora_B(lora_A(x)) * scaling      three passes over the whole output, and the gradient is scaled once more
     here:  result += scaling · lora_A(x) · Bᵀ         one product, which reads the base layer's output and writes the sum over it
@@ -44,7 +45,7 @@ def _add_by_product(layer: Any) -> bool:
     """Whether it does now. The base layer's output must be the layer's alone: torch's Linear makes it, and peft copies what bitsandbytes'
     4-bit product returns, a view that may not be written to."""
     if "forward" in vars(layer):
-        return False  # tuitune.trainer.adapter_first
+        return False  # tuitune.trainer.adapter_first has replaced it
     known = (type(layer) is Linear and type(layer.get_base_layer()) is torch.nn.Linear) or type(layer).__name__ == "Linear4bit"
     plain = known and not layer.lora_variant and all(back.bias is None for back in layer.lora_B.values())
     if plain:
